@@ -1,0 +1,190 @@
+"""The interface of an engine. It is synchronous: the worker owns the threads, the daemon owns the waiting.
+
+Above it: `backends.worker`. A new backend is a class that satisfies `Backend` and a row in `backends.registry`.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import BackendType, Capabilities, FinishReason
+from messages.options import LoadOptions, ResponseFormat
+from messages.settings import InferenceSettings
+
+ProgressCallback = Callable[[str, float | None, str], None]
+"""`(phase, progress, message)`: phase is a word, progress 0..1 or None, message one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpec:
+    """What to load: an absolute path, and options of which each is in the backend's `load_options`."""
+
+    path: Path
+    options: LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What was loaded. context_length is in tokens, size_bytes is the weights' size on disk."""
+
+    backend_type: BackendType
+    context_length: int | None
+    size_bytes: int | None
+    device: str | None
+    capabilities: Capabilities
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a file or folder says of itself, read without its engine.
+
+    format is a name for people ("GGUF"), needed_bytes what loading it would take in memory with given options.
+    """
+
+    format: str
+    size_bytes: int
+    needed_bytes: int | None
+    context_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """What to generate. The settings are complete; response_format None is free text."""
+
+    prompt: PromptInput
+    settings: InferenceSettings
+    response_format: ResponseFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before."""
+
+    done: int
+    total: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """New text (may be empty while a character or a stop string is incomplete) and the tokens it took."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationEnd:
+    """The last thing a generation yields; token counts are the engine's own."""
+
+    finish_reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+
+GenerationEvent = Prefill | TokenChunk | GenerationEnd
+
+
+@dataclass(frozen=True, slots=True)
+class BackendState:
+    """What an engine tells of itself: tokens in its KV cache, and the settings it last ran with."""
+
+    kv_tokens: int = 0
+    settings: InferenceSettings = field(default_factory=InferenceSettings)
+
+
+class CancelToken:
+    """A cancellation: set once from any thread, seen by the engine between steps or through a callback."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def cancelled(self) -> bool:
+        """True once `cancel` was called."""
+        return self._event.is_set()
+
+    def cancel(self) -> None:
+        """Cancel; callbacks run now, in this thread."""
+        with self._lock:
+            if self._event.is_set():
+                return
+            self._event.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Call back upon `cancel`, or at once if it has come already. The callback must be quick and not raise."""
+        with self._lock:
+            if not self._event.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep up to `seconds`; True if cancelled."""
+        return self._event.wait(seconds)
+
+
+class Backend(Protocol):
+    """One engine with one model. Every method runs in the worker's one engine thread.
+
+    Expected failures are raised as `HostError` with their code; anything else is answered as `internal`.
+    """
+
+    load_options: ClassVar[frozenset[str]]
+    """Names of `LoadOptions` that it honours; the worker refuses the others with `unsupported_option`."""
+
+    unsupported_settings: ClassVar[frozenset[str]]
+    """Names of `InferenceSettings` that it cannot honour; refused where they differ from "off"."""
+
+    response_formats: ClassVar[frozenset[str]]
+    """Values of `response_format.type` that it honours, apart from "text"."""
+
+    def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
+        """Load a model; called once.
+
+        Raises HostError `model_invalid`, `out_of_memory`, `unsupported_option`, `engine_missing`, `engine_broken`.
+        """
+
+    def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
+        """Yield Prefill (any), TokenChunk (any), then one GenerationEnd, also when cancelled.
+
+        Closing the iterator early must leave the backend usable.
+        Raises HostError `context_overflow`, `invalid_request`, `unsupported_option`, `out_of_memory`.
+        """
+
+    def count_tokens(self, prompt: PromptInput) -> int:
+        """Count the tokens of a prompt after its chat template."""
+
+    def get_state(self) -> BackendState:
+        """Tell how the engine stands."""
+
+    def update_settings(self, settings: InferenceSettings) -> InferenceSettings:
+        """Check settings against what the engine can do, and return them; `unsupported_option` otherwise."""
+
+    def close(self) -> None:
+        """Free everything; called once, last."""
+
+
+def refuse_unsupported_settings(
+    settings: InferenceSettings, unsupported: frozenset[str], backend: str
+) -> InferenceSettings:
+    """Raise `unsupported_option` for a setting that a backend cannot honour and that is not off; else return them."""
+    off = InferenceSettings()
+    wanted = sorted(name for name in unsupported if getattr(settings, name) != getattr(off, name))
+    if wanted:
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            f"The {backend} backend cannot do {', '.join(wanted)}; leave it out.",
+            fields=[f"settings.{name}" for name in wanted],
+        )
+    return settings

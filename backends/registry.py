@@ -1,0 +1,180 @@
+"""The table of backends: one row each. A new backend is its module and its row.
+
+Above it: the worker, `native_host.catalog` and `list_backends`. Engines are never imported here: rows name their code
+as "module:attribute" strings that are loaded late.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backends.base import Backend, ModelDescription
+from backends.formats import is_genai_folder, is_gguf, never
+from messages.errors import ErrorCode, HostError
+from messages.facts import Capabilities
+from messages.options import LoadOptions
+
+DISTRIBUTION = "tabagent-native-host"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProbe:
+    """What an engine tells once it is imported: its version, and the devices it can really use."""
+
+    version: str
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRow:
+    """One backend. `target` is its class, `describe` reads a model without the engine, `probe` asks the engine.
+
+    modules are the engine's import names, distribution the package whose version counts, extra the one of ours
+    that installs it. Where two rows take a path, the higher priority wins.
+    """
+
+    name: str
+    target: str
+    detects: Callable[[Path], bool]
+    formats: tuple[str, ...]
+    capabilities: Capabilities
+    priority: int = 0
+    describe: str | None = None
+    probe: str | None = None
+    modules: tuple[str, ...] = ()
+    distribution: str | None = None
+    extra: str | None = None
+    platforms: tuple[str, ...] = ("linux", "darwin", "win32")
+
+    @property
+    def installed(self) -> bool:
+        """True if the engine's modules can be found (which is not yet to say that they import)."""
+        return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def version(self) -> str | None:
+        """The installed engine's version, or None."""
+        if self.distribution is None:
+            return importlib.metadata.version(DISTRIBUTION)
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    @property
+    def install_command(self) -> str | None:
+        """The command that installs the engine into this Python, or None if there is nothing to install."""
+        return f'{sys.executable} -m pip install "{DISTRIBUTION}[{self.extra}]"' if self.extra else None
+
+    def create(self) -> Backend:
+        """Import the engine and make a backend; HostError `engine_missing` or `engine_broken` if that fails."""
+        self.require_installed()
+        try:
+            backend: Backend = _load(self.target)()
+        except (ImportError, OSError) as error:
+            raise HostError(
+                ErrorCode.ENGINE_BROKEN,
+                f"The {self.name} engine is installed but does not start: {error}. Install it again.",
+                backend=self.name,
+                install=self.install_command,
+            ) from error
+        return backend
+
+    def require_installed(self) -> None:
+        """Raise HostError `engine_missing` if the engine is not installed."""
+        if not self.installed:
+            raise HostError(
+                ErrorCode.ENGINE_MISSING,
+                f"The {self.name} engine is not installed. Install it with: {self.install_command}",
+                backend=self.name,
+                install=self.install_command,
+            )
+
+    def read_description(self, path: Path, options: LoadOptions) -> ModelDescription:
+        """Read a model's own header; HostError `model_invalid` if it is corrupt."""
+        if self.describe is None:
+            return ModelDescription(format=self.formats[0], size_bytes=0, needed_bytes=None)
+        description: ModelDescription = _load(self.describe)(path, options)
+        return description
+
+    def read_probe(self) -> EngineProbe:
+        """Import the engine and ask it; whatever it raises is the caller's, in a process of its own."""
+        if self.probe is None:
+            return EngineProbe(version=self.version or "", devices=("cpu",))
+        probe: EngineProbe = _load(self.probe)()
+        return probe
+
+
+BACKENDS: tuple[BackendRow, ...] = (
+    BackendRow(
+        name="llamacpp",
+        target="backends.llamacpp.backend:LlamaCppBackend",
+        detects=is_gguf,
+        describe="backends.llamacpp.describe:describe",
+        probe="backends.llamacpp.probe:probe",
+        formats=("GGUF",),
+        modules=("llama_cpp", "jinja2"),
+        distribution="llama_cpp_python",
+        extra="llamacpp",
+        capabilities=Capabilities(json_schema=True),
+        priority=10,
+    ),
+    BackendRow(
+        name="onnx",
+        target="backends.onnx.backend:OnnxBackend",
+        detects=is_genai_folder,
+        describe="backends.onnx.describe:describe",
+        probe="backends.onnx.probe:probe",
+        formats=("ONNX Runtime GenAI folder",),
+        modules=("onnxruntime_genai", "onnxruntime", "jinja2"),
+        distribution="onnxruntime-genai",
+        extra="onnx",
+        capabilities=Capabilities(json_schema=True),
+        priority=10,
+    ),
+    BackendRow(
+        name="echo",
+        target="backends.echo:EchoBackend",
+        detects=never,
+        formats=("none",),
+        capabilities=Capabilities(),
+    ),
+)
+
+
+def row(name: str) -> BackendRow:
+    """The row of a backend; HostError `invalid_request` if there is no such backend."""
+    for candidate in BACKENDS:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(["auto", *(candidate.name for candidate in BACKENDS)])
+    raise HostError(
+        ErrorCode.INVALID_REQUEST,
+        f"There is no backend {name!r}; use one of {known}.",
+        fields=[f"backend: must be one of {known}"],
+    )
+
+
+def detect(path: Path) -> BackendRow:
+    """The backend that takes a path, by its content; HostError `unknown_format` if none does."""
+    rows = [candidate for candidate in BACKENDS if sys.platform in candidate.platforms and candidate.detects(path)]
+    if not rows:
+        kind = "folder" if path.is_dir() else "file"
+        raise HostError(
+            ErrorCode.UNKNOWN_FORMAT,
+            f"No backend knows what is in this {kind}: {path}. Known formats: "
+            + ", ".join(name for candidate in BACKENDS for name in candidate.formats if name != "none")
+            + ".",
+            model_path=str(path),
+        )
+    return max(rows, key=lambda candidate: candidate.priority)
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,142 @@
+"""What the host tells of models, backends and generations: the closed sets and records that replies are made of."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class BackendType(StrEnum):
+    """An engine on a kind of device."""
+
+    LLAMA_CPP_CPU = "LLAMA_CPP_CPU"
+    LLAMA_CPP_CUDA = "LLAMA_CPP_CUDA"
+    LLAMA_CPP_VULKAN = "LLAMA_CPP_VULKAN"
+    LLAMA_CPP_ROCM = "LLAMA_CPP_ROCM"
+    LLAMA_CPP_METAL = "LLAMA_CPP_METAL"
+    BITNET_CPU = "BITNET_CPU"
+    BITNET_GPU = "BITNET_GPU"
+    ONNX_CPU = "ONNX_CPU"
+    ONNX_CUDA = "ONNX_CUDA"
+    ONNX_DIRECTML = "ONNX_DIRECTML"
+    ONNX_NPU = "ONNX_NPU"
+    ONNX_COREML = "ONNX_COREML"
+    ONNX_OPENVINO = "ONNX_OPENVINO"
+    MEDIAPIPE_CPU = "MEDIAPIPE_CPU"
+    MEDIAPIPE_GPU = "MEDIAPIPE_GPU"
+    MEDIAPIPE_NPU = "MEDIAPIPE_NPU"
+    MLX_METAL = "MLX_METAL"
+    MLX_CPU = "MLX_CPU"
+    MLX_CUDA = "MLX_CUDA"
+    REMOTE = "REMOTE"
+    ECHO = "ECHO"
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    CANCELLED = "cancelled"
+
+
+class JobState(StrEnum):
+    """Where a generation stands."""
+
+    QUEUED = "queued"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class LoadState(StrEnum):
+    """Where a model stands."""
+
+    LOADING = "loading"
+    READY = "ready"
+    BUSY = "busy"
+    CRASHED = "crashed"
+
+
+class Fact(BaseModel):
+    """Base of the records below: closed, so that a misspelt field is a failing test and not a lost figure."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Capabilities(Fact):
+    """What a loaded model can take and give."""
+
+    text: bool = True
+    image: bool = False
+    audio: bool = False
+    tools: bool = False
+    json_schema: bool = False
+    embed: bool = False
+
+
+class Figures(Fact):
+    """The figures of one generation; what is not known is null.
+
+    time_to_first_token and total_time are ms from the request's arrival at the daemon, tokens_per_second is output
+    tokens over the time from the first to the last of them, tokens are the engine's own.
+    """
+
+    time_to_first_token: float | None = None
+    tokens_per_second: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_time: float | None = None
+    cached_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+class Percentiles(Fact):
+    """p50, p95 and p99 of one figure."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Aggregate(Fact):
+    """Counts, sums and percentiles over many generations."""
+
+    count: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    total_time: float = 0.0
+    time_to_first_token: Percentiles = Percentiles()
+    tokens_per_second: Percentiles = Percentiles()
+
+
+class Performance(Fact):
+    """A model's figures: of the running or last generation, and over all since it was loaded."""
+
+    current: Figures = Figures()
+    aggregate: Aggregate = Aggregate()
+
+
+class ModelState(Fact):
+    """A loaded (or loading, or crashed) model. Times are seconds since the epoch, sizes bytes."""
+
+    model: str
+    model_path: str
+    backend: str
+    backend_type: BackendType | None
+    state: LoadState
+    context_length: int | None = None
+    size_bytes: int | None = None
+    resident_bytes: int | None = None
+    pid: int | None = None
+    capabilities: Capabilities = Capabilities()
+    device: str | None = None
+    loaded_at: float | None = None
+    expires_at: float | None = None
+    performance: Performance = Performance()

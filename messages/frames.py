@@ -1,0 +1,182 @@
+"""The frame codec of native messaging, with no I/O: a 4-byte length in native byte order, then UTF-8 JSON.
+
+Above it: `messages.requests` (what a frame says). Below it: whoever owns the bytes - the daemon's connection,
+the worker's socket. The same frame is used on all three hops. Standard library only, so that importing it is free.
+
+Source: Chrome's native messaging documentation, "Native messaging protocol"; limits measured in Chromium and Firefox.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+MAX_INBOUND_BYTES = 64 * 1024 * 1024
+"""Largest body that a browser can send, in bytes (Chromium's own limit)."""
+
+MAX_OUTBOUND_BYTES = 256 * 1024
+"""Largest body that we write as one frame, in bytes; larger messages go out as chunks."""
+
+MAX_SAFE_INTEGER = 2**53
+
+_HEADER = struct.Struct("=I")
+_CHUNK_CHARACTERS = 60_000
+"""Characters a chunk: at most 4 UTF-8 bytes each, so every chunk frame stays under `MAX_OUTBOUND_BYTES`."""
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameError:
+    """What is wrong with the bytes; `fatal` means that nothing after it can be read."""
+
+    code: Literal["invalid_json", "frame_too_large"]
+    message: str
+    fatal: bool = False
+
+
+class FrameDecoder:
+    """Cuts a byte stream into frame bodies: `feed` bytes in, iterate over `frames`, ask `truncated` at EOF."""
+
+    def __init__(self, max_bytes: int = MAX_INBOUND_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._dead = False
+
+    def feed(self, data: bytes) -> None:
+        """Add received bytes; after a fatal error they are dropped."""
+        if not self._dead:
+            self._buffer += data
+
+    def frames(self) -> Iterator[bytes | FrameError]:
+        """Yield each complete body, then stop until more is fed; a body over the limit is one fatal error."""
+        while not self._dead and len(self._buffer) >= _HEADER.size:
+            (length,) = _HEADER.unpack_from(self._buffer)
+            if length > self._max_bytes:
+                yield self._refuse(length)
+                return
+            end = _HEADER.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(memoryview(self._buffer)[_HEADER.size : end])
+            del self._buffer[:end]
+            yield body
+
+    @property
+    def truncated(self) -> bool:
+        """True if the bytes fed so far end inside a frame."""
+        return bool(self._buffer)
+
+    def _refuse(self, length: int) -> FrameError:
+        self._dead = True
+        self._buffer.clear()
+        text = f"The message's length is {length} bytes; the limit is {self._max_bytes}. Send less at a time."
+        return FrameError("frame_too_large", text, fatal=True)
+
+
+def parse_object(body: bytes) -> JsonObject | FrameError:
+    """Read a frame's body as a JSON object.
+
+    Lone surrogates (half an emoji, which JavaScript strings can hold) become U+FFFD. NaN and Infinity, a byte-order
+    mark, bad UTF-8, any value that is not an object, and nesting beyond the parser's depth are an `invalid_json`.
+    """
+    if not body:
+        return FrameError("invalid_json", "The message is empty; send a JSON object.")
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return FrameError("invalid_json", f"The message is not UTF-8 (byte {error.start}).")
+    except RecursionError:
+        return FrameError("invalid_json", "The message is nested too deeply.")
+    except ValueError as error:
+        return FrameError("invalid_json", f"The message is not JSON: {error}.")
+    if not isinstance(value, dict):
+        kind = _JSON_KINDS[type(value)]
+        return FrameError("invalid_json", f"The message is {kind}; send a JSON object.")
+    if _SURROGATE_ESCAPE.search(body):
+        return {str(key): _strict(item) for key, item in value.items()}
+    return value
+
+
+def encode(message: Mapping[str, Any]) -> bytes:
+    """Make one frame of a message, strict JSON whatever it holds, of any size."""
+    return frame(dump(message).encode("utf-8"))
+
+
+def frame(body: bytes) -> bytes:
+    """Put the length before a body."""
+    return _HEADER.pack(len(body)) + body
+
+
+def encode_outbound(message: Mapping[str, Any], max_bytes: int = MAX_OUTBOUND_BYTES) -> Iterator[bytes]:
+    """Yield the frames of a message on its way to a browser: one, or `chunk` frames if it is over `max_bytes`."""
+    text = dump(message)
+    body = text.encode("utf-8")
+    if len(body) <= max_bytes:
+        yield frame(body)
+        return
+    starts = range(0, len(text), _CHUNK_CHARACTERS)
+    for index, start in enumerate(starts):
+        yield encode(
+            {
+                "id": message.get("id"),
+                "type": "chunk",
+                "index": index,
+                "last": start == starts[-1],
+                "data": text[start : start + _CHUNK_CHARACTERS],
+            }
+        )
+
+
+def dump(message: Mapping[str, Any]) -> str:
+    """Write strict JSON: no NaN, no lone surrogates, no integer beyond 2**53 (it becomes the nearest double)."""
+    return json.dumps(_strict(message), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, str):
+        return _without_lone_surrogates(value)
+    if isinstance(value, dict):
+        return {_strict(str(key)): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) <= MAX_SAFE_INTEGER else _strict(_nearest_double(value))
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    raise TypeError(f"{type(value).__name__} has no place in a message")
+
+
+def _without_lone_surrogates(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _nearest_double(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON_KINDS: dict[type, str] = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}

@@ -1,0 +1,83 @@
+"""How a model is to be loaded, and how its output is to be constrained."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class LoadOptions(BaseModel):
+    """The `options` of a `load`; what is left out is the backend's own choice.
+
+    context_length is in tokens, threads in threads, keep_alive_s in seconds without use after which the model is
+    unloaded (0: after each use). tokens_per_second, prefill_ms and fault belong to the ECHO backend.
+    An option that a backend cannot honour is refused with `unsupported_option`, never ignored.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    context_length: Annotated[int, Field(ge=8, le=2**24)] | None = None
+    gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    device: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    parallel: Annotated[int, Field(ge=1, le=64)] | None = None
+    projector_path: str | None = None
+    draft_model: str | None = None
+    lora: str | None = None
+    keep_alive_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    tokens_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None
+    fault: str | None = None
+
+    def named(self) -> set[str]:
+        """The names of the options that were set."""
+        return set(self.model_dump(exclude_none=True))
+
+
+class TextFormat(BaseModel):
+    """Free text."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    type: Literal["text"]
+
+
+class JsonObjectFormat(BaseModel):
+    """Any JSON object."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(BaseModel):
+    """JSON that a schema accepts; `json_schema` is the schema itself or OpenAI's `{"name", "schema", "strict"}`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any]
+
+    @property
+    def schema_object(self) -> dict[str, Any]:
+        """The JSON schema, out of OpenAI's wrapper if it came in one."""
+        inner = self.json_schema.get("schema")
+        return inner if isinstance(inner, dict) else self.json_schema
+
+
+class GrammarFormat(BaseModel):
+    """Text that a grammar accepts, in GBNF (llama.cpp)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    type: Literal["grammar"]
+    grammar: Annotated[str, Field(min_length=1)]
+
+
+class RegexFormat(BaseModel):
+    """Text that a regular expression matches whole."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    type: Literal["regex"]
+    regex: Annotated[str, Field(min_length=1)]
+
+
+ResponseFormat = Annotated[
+    TextFormat | JsonObjectFormat | JsonSchemaFormat | GrammarFormat | RegexFormat,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,258 @@
+"""Every request as a model, in one union on `action`, and the one function that reads them.
+
+Above it: the dispatcher. Below it: `messages.frames`. Whatever is wrong with a request is a `HostError` that names
+each wrong field in the wire's own spelling.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from messages.actions import ActionType
+from messages.content import Message, PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.frames import MAX_SAFE_INTEGER
+from messages.options import LoadOptions, ResponseFormat
+from messages.settings import SettingsPatch
+from messages.validation import describe
+
+RequestId = str | int | None
+ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Request(BaseModel):
+    """What all requests share: the caller's `id`, echoed in every answer, or null."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    id: RequestId = None
+
+
+class _NamesModel(Request):
+    model: ModelName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_model_path(cls, data: dict[str, Any]) -> dict[str, Any]:
+        if "model_path" not in data:
+            return data
+        if "model" in data and data["model"] != data["model_path"]:
+            raise ValueError("model_path: model and model_path are two spellings of one field; give one of them")
+        return {
+            **{key: value for key, value in data.items() if key != "model_path"},
+            "model": data["model_path"],
+        }
+
+
+class _NeedsModel(_NamesModel):
+    @model_validator(mode="after")
+    def _require_model(self) -> "_NeedsModel":
+        if self.model is None:
+            raise ValueError("model: is required")
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The model, which validation has made sure of."""
+        assert self.model is not None
+        return self.model
+
+
+class _Prompted(_NamesModel):
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    prompt: str | None = None
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> "_Prompted":
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("messages: exactly one of messages and prompt is required")
+        return self
+
+    @property
+    def prompt_input(self) -> PromptInput:
+        """The messages or the prompt, as backends take them."""
+        messages = None if self.messages is None else tuple(self.messages)
+        return PromptInput(messages=messages, prompt=self.prompt)
+
+
+class Ping(Request):
+    """Is the host there, and which one?"""
+
+    action: Literal[ActionType.PING]
+
+
+class Load(_NeedsModel):
+    """Load a model by name or path; `background` answers `accepted` at once."""
+
+    action: Literal[ActionType.LOAD]
+    backend: Annotated[str, Field(min_length=1)] = "auto"
+    options: LoadOptions = LoadOptions()
+    background: bool = False
+
+
+class Unload(_NamesModel):
+    """Unload one model, or all."""
+
+    action: Literal[ActionType.UNLOAD]
+    all: bool = False
+
+
+class Generate(_Prompted):
+    """Generate text; `stream` partials, or the result alone."""
+
+    action: Literal[ActionType.GENERATE]
+    settings: SettingsPatch = SettingsPatch()
+    stream: bool = True
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    background: bool = False
+    thinking_update_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
+
+
+class StopGeneration(_NamesModel):
+    """Stop one job, a model's jobs, or all of this origin's."""
+
+    action: Literal[ActionType.STOP_GENERATION]
+    job_id: str | None = None
+
+
+class UpdateSettings(_NamesModel):
+    """Change the settings that this origin's next generations start from."""
+
+    action: Literal[ActionType.UPDATE_SETTINGS]
+    settings: SettingsPatch
+
+
+class GetStats(_NamesModel):
+    """The figures of the running or last generation, and the aggregates."""
+
+    action: Literal[ActionType.GET_STATS]
+    scope: Literal["last", "aggregate"] = "last"
+
+
+class GetState(_NamesModel):
+    """The loaded models."""
+
+    action: Literal[ActionType.GET_STATE]
+
+
+class ListModels(Request):
+    """What can be loaded."""
+
+    action: Literal[ActionType.LIST_MODELS]
+
+
+class ListBackends(Request):
+    """Which engines there are."""
+
+    action: Literal[ActionType.LIST_BACKENDS]
+
+
+class GetSystemInfo(Request):
+    """What machine this is."""
+
+    action: Literal[ActionType.GET_SYSTEM_INFO]
+
+
+class CountTokens(_Prompted):
+    """How many tokens a prompt is."""
+
+    action: Literal[ActionType.COUNT_TOKENS]
+
+
+class ListJobs(Request):
+    """This origin's jobs."""
+
+    action: Literal[ActionType.LIST_JOBS]
+
+
+class Attach(Request):
+    """Follow a job from a cursor on."""
+
+    action: Literal[ActionType.ATTACH]
+    job_id: str
+    cursor: Annotated[int, Field(ge=0)] = 0
+
+
+class ReadJob(Request):
+    """Read what a job has said since a cursor, waiting up to `wait_ms` for more."""
+
+    action: Literal[ActionType.READ_JOB]
+    job_id: str
+    cursor: Annotated[int, Field(ge=0)] = 0
+    wait_ms: Annotated[int, Field(ge=0, le=30_000)] = 0
+
+
+AnyRequest = Annotated[
+    Ping
+    | Load
+    | Unload
+    | Generate
+    | StopGeneration
+    | UpdateSettings
+    | GetStats
+    | GetState
+    | ListModels
+    | ListBackends
+    | GetSystemInfo
+    | CountTokens
+    | ListJobs
+    | Attach
+    | ReadJob,
+    Field(discriminator="action"),
+]
+
+_ADAPTER: TypeAdapter[AnyRequest] = TypeAdapter(AnyRequest)
+
+
+def parse(message: dict[str, Any]) -> AnyRequest:
+    """Read a JSON object as a request.
+
+    Raises HostError `unknown_action` (details.known_actions) or `invalid_request` (details.fields: one
+    "path: what is wrong" for each wrong field).
+    """
+    action = message.get("action")
+    _check_envelope(message)
+    if action not in set(ActionType):
+        raise HostError(
+            ErrorCode.UNKNOWN_ACTION,
+            f"There is no action {str(action)[:100]!r}; see details.known_actions.",
+            action=str(action)[:100],
+            known_actions=[str(name) for name in ActionType],
+        )
+    try:
+        return _ADAPTER.validate_python({**message, "action": ActionType(action)})
+    except ValidationError as error:
+        raise _invalid(describe(error)) from None
+
+
+def request_id(message: dict[str, Any]) -> str | int | None:
+    """The `id` to answer with, even if the rest of the message is wrong; null if the `id` itself is."""
+    value = message.get("id")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    if isinstance(value, str):
+        return value if len(value) <= 1024 else None
+    return value if abs(value) <= MAX_SAFE_INTEGER else None
+
+
+def action_of(message: dict[str, Any]) -> str | None:
+    """The `action` to answer with, as it was sent."""
+    action = message.get("action")
+    return action[:100] if isinstance(action, str) else None
+
+
+def _check_envelope(message: dict[str, Any]) -> None:
+    fields = []
+    if message.get("id") is not None and request_id(message) is None:
+        fields.append("id: must be a string of at most 1024 characters, or an integer within +-2**53")
+    if not isinstance(message.get("action"), str):
+        fields.append("action: must be a string" if "action" in message else "action: is required")
+    if fields:
+        raise _invalid(fields)
+
+
+def _invalid(fields: list[str]) -> HostError:
+    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    return HostError(ErrorCode.INVALID_REQUEST, f"The request is not valid: {fields[0]}{more}.", fields=fields)

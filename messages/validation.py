@@ -1,0 +1,74 @@
+"""Turns pydantic's validation errors into `path: what is wrong`, in the words of JSON and not of Python."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from messages.actions import ActionType
+
+MAX_FIELDS = 20
+"""Most wrong fields that one error names."""
+
+_UNION_TAGS = frozenset({*ActionType, "string", "parts", "text", "image", "image_url", "audio"})
+
+_WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "missing": lambda _: "is required",
+    "extra_forbidden": lambda _: "is not a known field",
+    "less_than_equal": lambda context: f"must be <= {context['le']:g}",
+    "less_than": lambda context: f"must be < {context['lt']:g}",
+    "greater_than_equal": lambda context: f"must be >= {context['ge']:g}",
+    "greater_than": lambda context: f"must be > {context['gt']:g}",
+    "finite_number": lambda _: "must be a finite number",
+    "string_type": lambda _: "must be a string",
+    "bool_type": lambda _: "must be true or false",
+    "int_type": lambda _: "must be an integer",
+    "float_type": lambda _: "must be a number",
+    "list_type": lambda _: "must be an array",
+    "dict_type": lambda _: "must be an object",
+    "model_type": lambda _: "must be an object",
+    "model_attributes_type": lambda _: "must be an object",
+    "too_short": lambda context: f"must have at least {context['min_length']} item(s)",
+    "too_long": lambda context: f"must have at most {context['max_length']} item(s)",
+    "string_too_short": lambda context: f"must have at least {context['min_length']} character(s)",
+    "string_too_long": lambda context: f"must have at most {context['max_length']} character(s)",
+    "literal_error": lambda context: f"must be {context['expected']}",
+    "string_pattern_mismatch": lambda _: "must be a data URL of that kind (data:image/... or data:audio/...)",
+    "union_tag_not_found": lambda context: f"needs a field {context['discriminator'].strip(chr(39))}",
+    "union_tag_invalid": lambda context: (
+        f"{context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}"
+    ),
+    "value_error": lambda context: str(context["error"]),
+}
+
+
+def describe(error: ValidationError) -> list[str]:
+    """One line for each wrong field, at most `MAX_FIELDS`, such as `settings.temperature: must be <= 2`."""
+    lines: dict[str, None] = {}
+    for item in error.errors(include_url=False, include_input=False):
+        word = _WORDS.get(item["type"])
+        text = word(item.get("ctx", {})) if word else item["msg"]
+        path = _path(item["loc"])
+        lines[f"{path}: {text}" if path else text] = None
+    return list(lines)[:MAX_FIELDS]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for depth, part in enumerate(location):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not _is_union_tag(location, depth):
+            path += f".{part}" if path else part
+    return path
+
+
+def _is_union_tag(location: tuple[int | str, ...], depth: int) -> bool:
+    """A union's tag stands first of all, behind a list's index, or behind `content` and `response_format`."""
+    part = location[depth]
+    if depth == 0:
+        return part in set(ActionType)
+    before = location[depth - 1]
+    if before in ("content", "response_format"):
+        return True
+    return isinstance(before, int) and part in _UNION_TAGS and depth >= 2

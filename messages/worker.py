@@ -1,0 +1,165 @@
+"""What the daemon and a model's worker say to each other: commands down, events up, one frame each.
+
+`ref` pairs an event with the command that caused it. Above it: `native_host.models` on one side, `backends.worker`
+on the other. Below it: `messages.frames`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import BackendType, Capabilities, FinishReason
+from messages.options import LoadOptions, ResponseFormat
+from messages.settings import InferenceSettings
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoadCommand(_Frame):
+    """Load the model at `path` (absolute) with a backend of the registry."""
+
+    op: Literal["load"] = "load"
+    ref: int
+    backend: str
+    path: str
+    options: LoadOptions
+
+
+class GenerateCommand(_Frame):
+    """Generate; answered by prefill and tokens events, then by one ended or failed event."""
+
+    op: Literal["generate"] = "generate"
+    ref: int
+    prompt: PromptInput
+    settings: InferenceSettings
+    response_format: ResponseFormat | None = None
+
+
+class CancelCommand(_Frame):
+    """Cancel the generation that `ref` names; one that is over is not an error."""
+
+    op: Literal["cancel"] = "cancel"
+    ref: int
+
+
+class CountCommand(_Frame):
+    """Count a prompt's tokens; answered by a counted event."""
+
+    op: Literal["count"] = "count"
+    ref: int
+    prompt: PromptInput
+
+
+class SettingsCommand(_Frame):
+    """Ask whether settings can be honoured; answered by a settled or a failed event."""
+
+    op: Literal["settings"] = "settings"
+    ref: int
+    settings: InferenceSettings
+
+
+Command = Annotated[
+    LoadCommand | GenerateCommand | CancelCommand | CountCommand | SettingsCommand, Field(discriminator="op")
+]
+
+
+class LoadProgressEvent(_Frame):
+    """Loading moves on; `progress` is 0..1 or null."""
+
+    event: Literal["load_progress"] = "load_progress"
+    ref: int
+    phase: str
+    progress: float | None
+    message: str
+
+
+class LoadedEvent(_Frame):
+    """The model is ready."""
+
+    event: Literal["loaded"] = "loaded"
+    ref: int
+    backend_type: BackendType
+    context_length: int | None
+    size_bytes: int | None
+    device: str | None
+    capabilities: Capabilities
+
+
+class PrefillEvent(_Frame):
+    """`done` of `total` prompt tokens are in the KV cache, `cached` of them from before."""
+
+    event: Literal["prefill"] = "prefill"
+    ref: int
+    done: int
+    total: int
+    cached: int
+
+
+class TokensEvent(_Frame):
+    """New text and how many tokens it took."""
+
+    event: Literal["tokens"] = "tokens"
+    ref: int
+    text: str
+    count: int
+
+
+class EndedEvent(_Frame):
+    """A generation is over. Token counts are the engine's own."""
+
+    event: Literal["ended"] = "ended"
+    ref: int
+    finish_reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+
+
+class CountedEvent(_Frame):
+    """A prompt's tokens."""
+
+    event: Literal["counted"] = "counted"
+    ref: int
+    tokens: int
+    context_length: int | None
+
+
+class SettledEvent(_Frame):
+    """The settings can be honoured."""
+
+    event: Literal["settled"] = "settled"
+    ref: int
+
+
+class FailedEvent(_Frame):
+    """A command failed."""
+
+    event: Literal["failed"] = "failed"
+    ref: int
+    code: ErrorCode
+    message: str
+    details: dict[str, Any] = {}
+
+    def as_error(self) -> HostError:
+        """The error to raise in the daemon."""
+        return HostError(self.code, self.message, **self.details)
+
+
+Event = Annotated[
+    LoadProgressEvent
+    | LoadedEvent
+    | PrefillEvent
+    | TokensEvent
+    | EndedEvent
+    | CountedEvent
+    | SettledEvent
+    | FailedEvent,
+    Field(discriminator="event"),
+]
+
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
