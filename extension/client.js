@@ -1,0 +1,302 @@
+/**
+ * Client of the TabAgent native host: one ES module without dependencies, made to be copied.
+ * It runs in extension pages and in service workers, in Chromium and in Firefox, and needs the
+ * "nativeMessaging" permission. The messages themselves are described in PROTOCOL.md.
+ *
+ *   import { connect } from "./client.js";
+ *   const host = connect();
+ *   await host.load({ model: "demo" });
+ *   const answer = await host.generate(
+ *     { messages: [{ role: "user", content: "Hello" }] },
+ *     { onPartial: ({ text }) => output.append(text) },
+ *   );
+ *   console.log(answer.text, answer.stats.tokens_per_second);
+ *
+ * @typedef {object} Handlers  What may be called before a request's result; all are optional.
+ * @property {(frame: {job_id: string}) => void} [onAccepted]  the generation has a job id now
+ * @property {(frame: {text: string, seq: number, tokens: number, job_id: string}) => void} [onPartial]  new text
+ * @property {(frame: {phase: string, progress: ?number, message: ?string}) => void} [onProgress]  a load goes on
+ * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
+ * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,
+ *   with `finish_reason: "cancelled"`
+ */
+
+export const HOST_NAME = "com.tabagent.native_host";
+
+/** Pauses before each attempt to open a lost port again, in milliseconds. */
+const RECONNECT_MS = [0, 250, 1000, 3000];
+
+/** What the browsers say when a port fails, and the code that we give it. */
+const CONNECTION_ERRORS = [
+  [/host not found|No such native application/i, "host_not_found"],
+  [/forbidden/i, "host_forbidden"],
+  [/host has exited/i, "host_exited"],
+];
+
+const api = () => globalThis.browser ?? globalThis.chrome;
+
+/**
+ * An error reply of the host, or a failure to reach it.
+ * `code` is one of PROTOCOL.md's error codes, or one of this module's own: `host_not_found` (not installed),
+ * `host_forbidden` (this extension's id is not registered), `host_exited`, `host_unreachable`, `closed`,
+ * `message_refused` (over 64 MiB, or not JSON), `reply_too_large`. `details` is what the host added;
+ * `reply` is its whole reply, which for a failed generation holds the text until then.
+ */
+export class NativeHostError extends Error {
+  constructor(code, message, reply = null) {
+    super(message);
+    this.name = "NativeHostError";
+    this.code = code;
+    this.details = reply?.error.details ?? {};
+    this.reply = reply;
+  }
+}
+
+/** Open a client. The port is opened by the first request, and again after it was lost. */
+export function connect(options = {}) {
+  return new NativeHostClient(options);
+}
+
+/**
+ * One request without a port: the browser starts the host, takes one reply, and closes it. Loaded models stay.
+ * For a generation pass `stream: false`, or `stream: true` and fetch the text with `read_job`.
+ *
+ * @param {string} action  an action of PROTOCOL.md
+ * @param {object} [fields]  the action's fields
+ * @returns {Promise<object>} the result, or `accepted` for a streaming generation
+ * @throws {NativeHostError} `reply_too_large` for a reply over 256 KiB: those need a port
+ */
+export async function send(action, fields = {}, { hostName = HOST_NAME } = {}) {
+  let reply;
+  try {
+    reply = await api().runtime.sendNativeMessage(hostName, { ...fields, action });
+  } catch (error) {
+    throw connectionError(error.message);
+  }
+  if (reply?.type === "chunk") {
+    throw new NativeHostError("reply_too_large", "The reply is too large for one message. Use connect().");
+  }
+  return settle(reply);
+}
+
+/** A port to the host, kept open, on which any number of requests run at once. */
+export class NativeHostClient {
+  #options;
+  #port = null;
+  #lastId = 0;
+  #pending = new Map();
+  #chunks = new ChunkBuffer();
+  #attempts = 0;
+  #timer = null;
+
+  /**
+   * @param {object} [options]
+   * @param {string} [options.hostName]
+   * @param {(frame: {event: string}) => void} [options.onEvent]  what the host says unasked: a model crashed ...
+   * @param {(status: "connected" | "reconnecting" | "disconnected") => void} [options.onStatus]
+   */
+  constructor(options = {}) {
+    this.#options = { hostName: HOST_NAME, onEvent() {}, onStatus() {}, ...options };
+  }
+
+  ping() {
+    return this.request("ping");
+  }
+
+  load(fields, handlers) {
+    return this.request("load", fields, handlers);
+  }
+
+  unload(fields) {
+    return this.request("unload", fields);
+  }
+
+  /**
+   * Generate, streaming unless `stream: false` is given. When the port is lost in mid-stream it is opened again
+   * and the stream goes on where it was: no text is lost, none comes twice.
+   */
+  generate(fields, handlers) {
+    return this.request("generate", { stream: true, ...fields }, handlers);
+  }
+
+  /** Stop one generation (`job_id`), those of a `model`, or all of this extension. */
+  stop(fields) {
+    return this.request("stop_generation", fields);
+  }
+
+  /** Go on with a generation that another port or a stopped service worker began; `cursor` is the next `seq`. */
+  attach({ job_id, cursor = 0 }, handlers) {
+    return this.request("attach", { job_id, cursor }, handlers);
+  }
+
+  listModels() {
+    return this.request("list_models");
+  }
+
+  getState(fields) {
+    return this.request("get_state", fields);
+  }
+
+  getStats(fields) {
+    return this.request("get_stats", fields);
+  }
+
+  updateSettings(settings, fields) {
+    return this.request("update_settings", { ...fields, settings });
+  }
+
+  /**
+   * Send any action and resolve with its result.
+   * @param {string} action
+   * @param {object} [fields]
+   * @param {Handlers} [handlers]
+   * @returns {Promise<object>}
+   * @throws {NativeHostError}
+   */
+  request(action, fields = {}, handlers = {}) {
+    return new Promise((resolve, reject) => {
+      handlers.signal?.throwIfAborted();
+      const id = `c${++this.#lastId}`;
+      const request = { id, action, handlers, resolve, reject, jobId: null, cursor: 0 };
+      if (action === "attach") Object.assign(request, { jobId: fields.job_id, cursor: fields.cursor });
+      this.#post({ ...fields, id, action });
+      this.#pending.set(id, request);
+      handlers.signal?.addEventListener("abort", () => this.#stopJob(request), { once: true });
+    });
+  }
+
+  /** Close the port. Requests under way fail with `closed`; a generation may be attached to later. */
+  close() {
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.#port?.disconnect();
+    this.#port = null;
+    this.#fail(new NativeHostError("closed", "The connection was closed."), () => true);
+  }
+
+  #open() {
+    const port = api().runtime.connectNative(this.#options.hostName);
+    port.onMessage.addListener((frame) => port === this.#port && this.#receive(frame));
+    port.onDisconnect.addListener((lost) => {
+      const message = api().runtime.lastError?.message ?? lost?.error?.message;
+      if (port === this.#port) this.#lose(connectionError(message));
+    });
+    this.#port = port;
+    this.#chunks = new ChunkBuffer();
+  }
+
+  #post(message) {
+    if (!this.#port) this.#open();
+    try {
+      this.#port.postMessage(message);
+    } catch (error) {
+      throw new NativeHostError("message_refused", `The browser refused the message: ${error.message}`);
+    }
+  }
+
+  #receive(frame) {
+    if (this.#attempts !== null) this.#options.onStatus("connected");
+    this.#attempts = null;
+    const message = frame.type === "chunk" ? this.#chunks.add(frame) : frame;
+    if (!message) return;
+    const request = this.#pending.get(message.id);
+    if (request) this.#dispatch(request, message);
+    else if (message.type === "event") this.#options.onEvent(message);
+  }
+
+  #dispatch(request, message) {
+    const { handlers } = request;
+    if (message.type === "result") this.#finish(request, message);
+    else if (message.type === "accepted") this.#accept(request, message);
+    else if (message.type === "partial") this.#advance(request, message);
+    else if (message.type === "progress") handlers.onProgress?.(message);
+    else if (message.type === "thinking_update") handlers.onThinking?.(message);
+  }
+
+  #finish(request, message) {
+    this.#pending.delete(request.id);
+    try {
+      request.resolve(settle(message));
+    } catch (error) {
+      request.reject(error);
+    }
+  }
+
+  #accept(request, message) {
+    request.jobId = message.job_id;
+    request.handlers.onAccepted?.(message);
+    if (request.handlers.signal?.aborted) this.#stopJob(request);
+  }
+
+  /** Pass new text on, unless it came before: after an attach the host may repeat some. */
+  #advance(request, message) {
+    if (message.seq < request.cursor) return;
+    request.cursor = message.seq + 1;
+    request.handlers.onPartial?.(message);
+  }
+
+  #stopJob(request) {
+    if (!request.jobId || !this.#pending.has(request.id)) return;
+    this.stop({ job_id: request.jobId }).catch(() => {}); // the generation's own result says how it ended
+  }
+
+  /** The port is gone: generations with a job are resumed, everything else fails. */
+  #lose(error) {
+    this.#port = null;
+    this.#fail(error, (request) => !request.jobId);
+    this.#attempts ??= 0;
+    const pause = RECONNECT_MS[this.#attempts];
+    if (this.#pending.size === 0 || pause === undefined) {
+      this.#fail(error, () => true);
+      this.#attempts = 0;
+      this.#options.onStatus("disconnected");
+      return;
+    }
+    this.#attempts += 1;
+    this.#options.onStatus("reconnecting");
+    this.#timer = setTimeout(() => this.#resume(), pause);
+  }
+
+  #resume() {
+    for (const request of this.#pending.values()) {
+      const { id, jobId, cursor } = request;
+      if (jobId) this.#post({ id, action: "attach", job_id: jobId, cursor });
+      if (request.handlers.signal?.aborted) this.#stopJob(request);
+    }
+  }
+
+  #fail(error, which) {
+    for (const request of [...this.#pending.values()].filter(which)) {
+      this.#pending.delete(request.id);
+      request.reject(error);
+    }
+  }
+}
+
+/** Joins the `chunk` frames of replies that were too large to send whole (PROTOCOL.md, section 6). */
+class ChunkBuffer {
+  #parts = new Map();
+
+  /** Take a chunk; give the whole message with the last one, else null. */
+  add({ id, index, last, data }) {
+    const parts = index === 0 ? [] : this.#parts.get(id);
+    parts.push(data);
+    this.#parts.set(id, parts);
+    if (!last) return null;
+    this.#parts.delete(id);
+    return JSON.parse(parts.join(""));
+  }
+}
+
+/** Give a success back, throw an error reply. */
+function settle(reply) {
+  if (reply?.status !== "error") return reply;
+  throw new NativeHostError(reply.error.code, reply.message, reply);
+}
+
+/** The browser's own words for a failed port, as an error with a code. */
+function connectionError(message) {
+  const text = message ?? "The host ended.";
+  const found = CONNECTION_ERRORS.find(([pattern]) => pattern.test(text));
+  return new NativeHostError(found ? found[1] : message ? "host_unreachable" : "host_exited", text);
+}

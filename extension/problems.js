@@ -1,0 +1,50 @@
+// What to tell a person about an error: what happened, what to do, and the command that does it.
+
+/**
+ * One row an error code: `title`, and what to do about it. Where `text` is missing, the host's own sentence is
+ * shown. `command` is made from the error's details and this extension's id.
+ */
+const PROBLEMS = {
+  host_not_found: {
+    title: "The native host is not installed",
+    text: "Run this command in the folder of the repository, then try again.",
+    command: () => "python3 install.py",
+  },
+  host_forbidden: {
+    title: "The native host does not know this extension",
+    text: "Register the extension's id with this command, then try again.",
+    command: (details, id) => `python3 install.py --extension-id ${id}`,
+  },
+  host_exited: {
+    title: "The connection to the native host was lost",
+    text: "Try again. If this comes back, let the host look for the cause:",
+    command: () => "tabagent-host doctor",
+  },
+  host_unreachable: { title: "The native host could not be reached", command: () => "tabagent-host doctor" },
+  daemon_unavailable: { title: "The native host could not start", command: () => "tabagent-host doctor" },
+  job_not_found: {
+    title: "The answer was lost",
+    text: "The native host was started anew while it answered. Send your message again.",
+  },
+  origin_forbidden: {
+    title: "The native host does not know this extension",
+    command: (details, id) => `python3 install.py --extension-id ${id}`,
+  },
+  engine_missing: { title: "An engine is missing", command: (details) => details.install },
+  engine_broken: { title: "An engine does not start", command: (details) => details.install },
+  backend_crashed: {
+    title: "The model crashed",
+    text: "It is started again with the next message. Everything else goes on.",
+  },
+  out_of_memory: { title: "The model does not fit into memory" },
+  context_overflow: { title: "The conversation is too long for this model", text: "Begin a new chat." },
+  model_not_found: { title: "There is no such model" },
+  busy: { title: "The host is busy" },
+};
+
+/** Give `{title, text, command}` for an error; `command` is null where there is none. */
+export function explain(error, extensionId) {
+  const row = PROBLEMS[error.code] ?? { title: "That did not work" };
+  const command = row.command?.(error.details ?? {}, extensionId);
+  return { title: row.title, text: row.text ?? error.message, command: command ?? null };
+}

@@ -1,0 +1,145 @@
+// The page's elements. Text of a model or of the host is only ever set as text, never as HTML.
+
+const find = (selector) => document.querySelector(selector);
+const NEAR_END_PX = 60;
+
+/** What the page shows; `chat.js` decides when. */
+export class View {
+  input = find("#input");
+  model = find("#model");
+  #scroller = find("#scroller");
+
+  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model). */
+  bind({ send, stop, newChat, choose }) {
+    find("#composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      send(this.input.value.trim());
+    });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      send(this.input.value.trim());
+    });
+    document.addEventListener("keydown", (event) => event.key === "Escape" && stop());
+    find("#stop").addEventListener("click", stop);
+    find("#new-chat").addEventListener("click", newChat);
+    find("#suggestions").addEventListener("click", (event) => {
+      if (event.target.matches(".suggestion")) send(event.target.textContent);
+    });
+    find("#problem-command button").addEventListener("click", () => {
+      navigator.clipboard.writeText(find("#problem-command code").textContent);
+    });
+    this.model.addEventListener("change", () => choose(this.model.value));
+  }
+
+  /** Fill the list of models and select one. */
+  showModels(names, selected) {
+    this.model.replaceChildren(...names.map((name) => new Option(shortName(name), name)));
+    this.model.value = selected;
+  }
+
+  /** @param {"waiting" | "ready" | "answering" | "failed"} state */
+  showState(state, words) {
+    find("#dot").dataset.state = state;
+    if (words !== undefined) find("#model-name").textContent = words;
+    const answering = state === "answering";
+    find("#send").disabled = state !== "ready";
+    find("#send").hidden = answering;
+    find("#stop").hidden = !answering;
+    this.model.disabled = state !== "ready" && state !== "failed";
+  }
+
+  showFigures(words) {
+    find("#figures").textContent = words;
+  }
+
+  /** Show an error with what to do about it, and call `retry` when the person has; null shows none. */
+  showProblem(problem, retry) {
+    find("#retry").onclick = retry;
+    find("#problem").hidden = !problem;
+    if (!problem) return;
+    find("#problem-title").textContent = problem.title;
+    find("#problem-text").textContent = problem.text;
+    find("#problem-command").hidden = !problem.command;
+    find("#problem-command code").textContent = problem.command ?? "";
+  }
+
+  clear() {
+    find("#log").replaceChildren();
+    find("#welcome").hidden = false;
+    this.showFigures("");
+  }
+
+  addUserTurn(text) {
+    find("#welcome").hidden = true;
+    this.#add("turn user", text);
+  }
+
+  /** Add an empty answer and return what fills it. */
+  addAnswer() {
+    return new Answer(this.#add("turn assistant waiting", "Thinking"), () => this.#follow());
+  }
+
+  #add(className, text) {
+    const element = block(className, text);
+    find("#log").append(element);
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    return element;
+  }
+
+  /** Keep the end in sight, unless the person has scrolled up to read. */
+  #follow() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) this.#scroller.scrollTop = scrollHeight;
+  }
+}
+
+/** One answer on its way: first a line that says what goes on, then the text. */
+class Answer {
+  #element;
+  #follow;
+  #text = null;
+
+  constructor(element, follow) {
+    this.#element = element;
+    this.#follow = follow;
+    element.setAttribute("aria-busy", "true"); // a screen reader reads the answer once, when it is whole
+  }
+
+  /** Say what goes on while there is no text yet. */
+  wait(words) {
+    if (!this.#text) this.#element.textContent = words;
+  }
+
+  append(text) {
+    if (!this.#text) this.#begin();
+    this.#text.appendData(text);
+    this.#follow();
+  }
+
+  /** The answer is over, with a remark below it if there is one; without any text it goes away. */
+  end(remark) {
+    this.#element.setAttribute("aria-busy", "false");
+    if (remark) this.#element.after(block("note", remark));
+    if (!this.#text) this.#element.remove();
+    this.#follow();
+  }
+
+  #begin() {
+    this.#text = document.createTextNode("");
+    this.#element.classList.remove("waiting");
+    this.#element.replaceChildren(this.#text);
+  }
+}
+
+function block(className, text) {
+  const element = document.createElement("div");
+  element.className = className;
+  element.textContent = text;
+  return element;
+}
+
+/** The last part of a path; a model's name as it is. */
+export function shortName(name) {
+  return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
+}
