@@ -1,0 +1,172 @@
+"""The configuration: a TOML file, and environment variables that win over it; and where everything is on disk.
+
+Above it: the daemon and the command line. `Config()` is every default, with no file read. `load_config` reads the
+sources, of which the first wins: environment variables such as TABAGENT_DAEMON__IDLE_EXIT_S=60, the file, the defaults.
+"""
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from messages.validation import describe
+from native_host.config_sections import (
+    DaemonConfig,
+    DefaultsConfig,
+    LogConfig,
+    ModelsConfig,
+    OriginsConfig,
+    StatsConfig,
+    WorkerConfig,
+)
+
+APP_NAME = "tabagent-native-host"
+ENV_PREFIX = "TABAGENT_"
+_DELIMITER = "__"
+
+
+class Config(BaseModel):
+    """Everything that can be set, section by section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    daemon: DaemonConfig = DaemonConfig()
+    models: ModelsConfig = ModelsConfig()
+    worker: WorkerConfig = WorkerConfig()
+    log: LogConfig = LogConfig()
+    stats: StatsConfig = StatsConfig()
+    origins: OriginsConfig = OriginsConfig()
+    defaults: DefaultsConfig = DefaultsConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things are on disk. Nothing is created here."""
+
+    data_dir: Path
+    config_dir: Path
+    log_dir: Path
+
+    @classmethod
+    def from_environment(cls) -> "Paths":
+        """Each system's own places; TABAGENT_DATA_DIR, TABAGENT_CONFIG_DIR and TABAGENT_LOG_DIR win over them."""
+        return cls(
+            data_dir=_folder("TABAGENT_DATA_DIR", platformdirs.user_data_path(APP_NAME, appauthor=False)),
+            config_dir=_folder("TABAGENT_CONFIG_DIR", platformdirs.user_config_path(APP_NAME, appauthor=False)),
+            log_dir=_folder("TABAGENT_LOG_DIR", platformdirs.user_log_path(APP_NAME, appauthor=False)),
+        )
+
+    @property
+    def config_file(self) -> Path:
+        """The TOML file."""
+        return self.config_dir / "config.toml"
+
+    @property
+    def stats_file(self) -> Path:
+        """The statistics, in SQLite."""
+        return self.data_dir / "stats.sqlite3"
+
+    @property
+    def models_dir(self) -> Path:
+        """The folder of models that is always looked into."""
+        return self.data_dir / "models"
+
+    @property
+    def daemon_log(self) -> Path:
+        """The daemon's log file."""
+        return self.log_dir / "daemon.log"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names the file and line, or the variable, and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class _SourcedConfig(BaseSettings, Config):
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter=_DELIMITER)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Paths.from_environment().config_file
+        return env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+
+def load_config() -> Config:
+    """Read the configuration; a missing file is all defaults.
+
+    Raises ConfigError if the file cannot be read, is not TOML, or a value (or a variable's) is not valid.
+    """
+    file = Paths.from_environment().config_file
+    try:
+        return _SourcedConfig()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {_without_stop(error)}. Mend that line.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigError(f"Cannot read {file}: {error.strerror}. Make it readable, or remove it.") from error
+    except SettingsError as error:
+        names = ", ".join(sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and _DELIMITER in name))
+        raise ConfigError(f'One of {names} is not valid JSON. Write a list as ["a", "b"].') from error
+    except ValidationError as error:
+        raise ConfigError(_explain(file, describe(error))) from error
+
+
+def _explain(file: Path, problems: list[str]) -> str:
+    places = "; ".join(f"{_place(file, problem.partition(':')[0])}: {problem}" for problem in problems)
+    return f"{places}. Mend it; `tabagent-host config` shows every name and default."
+
+
+def _place(file: Path, field: str) -> str:
+    """The variable that a field's value came from, else the file and line."""
+    path = re.sub(r"\[\d+\]$", "", field).split(".")
+    variable = ENV_PREFIX + _DELIMITER.join(path).upper()
+    if variable in os.environ:
+        return f"Environment variable {variable}"
+    line = _line_of(file.read_text(encoding="utf-8"), path) if file.is_file() else None
+    return f"{file}, line {line}" if line else str(file)
+
+
+def _line_of(text: str, path: list[str]) -> int | None:
+    """The line of a field, 1-based, in a file written the plain way: a [section], and below it `name = value`."""
+    section = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[\s*([\w.]+)\s*\]", line):
+            section = header[1]
+            if path == [section]:
+                return number
+        elif name := re.match(r"\s*([\w.]+)\s*=", line):
+            full = f"{section}.{name[1]}" if section else name[1]
+            if full.split(".") == path:
+                return number
+    return None
+
+
+def _without_stop(error: Exception) -> str:
+    return str(error).rstrip(".")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    value = os.environ.get(variable)
+    return Path(value).absolute() if value else default
