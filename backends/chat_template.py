@@ -1,0 +1,179 @@
+"""Chat templates: conversations into the prompt that a model was trained on, by its own Jinja source.
+
+Above it: the backends whose models bring a template. A template is foreign code, so it runs in Jinja's immutable
+sandbox, without a loader, and with a limit on its time. Behaviour is that of Transformers 4.5x `chat_template_utils`:
+trim_blocks, lstrip_blocks, loop controls, `raise_exception`, `strftime_now`, a `tojson` that does not escape HTML,
+and `generation` blocks that only mark text.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from messages.content import Message
+from messages.errors import ErrorCode, HostError
+
+DEFAULT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""ChatML, for models that bring no template of their own."""
+
+TIME_LIMIT_S = 5.0
+"""Longest time that one rendering may take, in seconds; 10,000 messages take well under one."""
+
+_LARGEST_REPEAT = 1_000_000
+_NEEDLE = "needle-4711"
+
+_FOREIGN_ERRORS = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What the evaluation of a template can raise: Jinja's own errors, and those of the operations it contains."""
+
+
+class _Refusal(Exception):
+    """The template called `raise_exception`."""
+
+
+class _OutOfTime(Exception):
+    """The template ran for longer than the limit."""
+
+
+class ChatTemplate:
+    """One compiled chat template.
+
+    Raises HostError `model_invalid` if the source is not a Jinja template, or one that does not end.
+    """
+
+    def __init__(self, source: str, *, bos_token: str, eos_token: str) -> None:
+        self._deadline = 0.0
+        self._variables = {"bos_token": bos_token, "eos_token": eos_token, "tools": None, "documents": None}
+        environment = _Environment(self._check_time)
+        try:
+            self._template = environment.from_string(source)
+        except _FOREIGN_ERRORS as error:
+            raise _broken(error) from error
+        self._wants_parts = self._prints_parts_only()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the prompt of a conversation, up to where the assistant begins to speak.
+
+        Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`),
+        `model_invalid` if the template fails, imports, or takes longer than `TIME_LIMIT_S`.
+        """
+        return self._render([_plain(message, self._wants_parts) for message in messages])
+
+    def _render(self, messages: list[dict[str, Any]]) -> str:
+        self._deadline = time.monotonic() + TIME_LIMIT_S
+        try:
+            return self._template.render(self._variables, messages=messages, add_generation_prompt=True)
+        except _Refusal as refusal:
+            text = f"The model's chat template refuses this conversation: {refusal}"
+            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"]) from refusal
+        except _OutOfTime as error:
+            raise _broken(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds") from error
+        except _FOREIGN_ERRORS as error:
+            raise _broken(error) from error
+
+    def _check_time(self) -> str:
+        if time.monotonic() > self._deadline:
+            raise _OutOfTime
+        return ""
+
+    def _prints_parts_only(self) -> bool:
+        """True if the template prints a message's content only where it is a list of parts."""
+        return not self._prints(_NEEDLE) and self._prints([{"type": "text", "text": _NEEDLE}])
+
+    def _prints(self, content: str | list[dict[str, str]]) -> bool:
+        try:
+            return _NEEDLE in self._render([{"role": "user", "content": content}])
+        except HostError as error:
+            if isinstance(error.__cause__, _OutOfTime):
+                raise
+            return False
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with Transformers' extras, and a call of `tick` at each turn of a loop or macro."""
+
+    intercepted_binops = frozenset(["*", "**"])
+
+    def __init__(self, tick: Callable[[], str]) -> None:
+        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock])
+        self.filters["tojson"] = _to_json
+        self.globals["raise_exception"] = _raise_exception
+        self.globals["strftime_now"] = _strftime_now
+        self._tick = tick
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        template = super()._parse(source, name, filename)
+        bodies = [loop.body for loop in template.find_all(nodes.For)]
+        bodies += [macro.body for macro in template.find_all(nodes.Macro)]
+        for body in bodies:
+            body.insert(0, _call_of("tick"))
+        return template
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Evaluate `*` and `**` where the result is of a sensible size; OverflowError otherwise."""
+        sizes = [len(side) if hasattr(side, "__len__") else abs(side) for side in (left, right)]
+        texts = any(hasattr(side, "__len__") for side in (left, right))
+        if (operator == "**" and max(sizes) > 1000) or (texts and sizes[0] * sizes[1] > _LARGEST_REPEAT):
+            raise OverflowError(f"the result of {operator} is too large")
+        return super().call_binop(context, operator, left, right)
+
+    @property
+    def tick(self) -> Callable[[], str]:
+        """What the inserted calls run."""
+        return self._tick
+
+
+class _GenerationBlock(Extension):
+    """`{% generation %}` marks what the assistant said, for training; here its body is simply printed."""
+
+    tags = {"generation"}  # noqa: RUF012 - Jinja declares it so
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        """Return the block's body."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _call_of(attribute: str) -> nodes.Node:
+    return nodes.ExprStmt(nodes.Call(nodes.EnvironmentAttribute(attribute), [], [], None, None), lineno=1)
+
+
+def _plain(message: Message, as_parts: bool) -> dict[str, Any]:
+    content = [{"type": "text", "text": message.text}] if as_parts else message.text
+    return {"role": message.role, "content": content}
+
+
+def _raise_exception(message: object) -> None:
+    raise _Refusal(str(message))
+
+
+def _strftime_now(pattern: str) -> str:
+    return datetime.now().astimezone().strftime(pattern)
+
+
+def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _broken(reason: object) -> HostError:
+    return HostError(ErrorCode.MODEL_INVALID, f"The model's chat template does not work: {str(reason).rstrip('.')}.")

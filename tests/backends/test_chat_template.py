@@ -1,0 +1,122 @@
+"""Chat templates: what they see, what they may not do, and what happens when they fail."""
+
+import json
+import time
+
+import pytest
+
+from backends import chat_template
+from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from messages.content import Message, TextPart
+from messages.errors import ErrorCode, HostError
+
+HELLO = [Message(role="user", content='Is 1 < 2 & "so"?')]
+LOOP = "{% for m in messages %}"
+END = "{% endfor %}"
+
+
+def _render(source: str, messages: list[Message] | None = None) -> str:
+    return ChatTemplate(source, bos_token="<s>", eos_token="</s>").render(messages or HELLO)
+
+
+def _error(source: str) -> HostError:
+    with pytest.raises(HostError) as caught:
+        _render(source)
+    return caught.value
+
+
+def test_the_default_template_is_chatml_up_to_the_assistants_turn() -> None:
+    messages = [Message(role="system", content="Be brief."), Message(role="user", content="Hi")]
+    assert _render(DEFAULT_TEMPLATE, messages) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_a_template_sees_the_special_tokens_and_the_generation_prompt() -> None:
+    assert _render("{{ bos_token }}|{{ eos_token }}|{{ add_generation_prompt }}|{{ tools is none }}") == (
+        "<s>|</s>|True|True"
+    )
+
+
+def test_text_parts_reach_a_template_for_strings_as_one_string() -> None:
+    parts = Message(role="user", content=[TextPart(type="text", text="a"), TextPart(type="text", text="b")])
+    assert _render(LOOP + "{{ m.content }}" + END, [parts]) == "ab"
+
+
+def test_a_template_that_prints_parts_gets_parts() -> None:
+    source = LOOP + "{% for part in m['content'] %}{{ part['text'] }}{% endfor %}" + END
+    assert _render(source) == HELLO[0].content
+
+
+def test_a_template_that_takes_both_gets_a_string() -> None:
+    source = LOOP + "{% if m.content is string %}S{{ m.content }}{% else %}P{{ m.content[0].text }}{% endif %}" + END
+    assert _render(source) == f"S{HELLO[0].content}"
+
+
+def test_blocks_leave_no_lines_behind_as_in_transformers() -> None:
+    assert _render("{% if true %}\n  a\n  {% endif %}\nb") == "  a\nb"
+
+
+def test_loop_controls_and_generation_blocks_work() -> None:
+    source = (
+        "{% for x in [1, 2, 3] %}{% if x == 2 %}{% continue %}{% endif %}{% generation %}{{ x }}{% endgeneration %}"
+    )
+    assert _render(source + END) == "13"
+
+
+def test_tojson_does_not_escape_html() -> None:
+    assert json.loads(_render("{{ messages[0].content | tojson }}")) == HELLO[0].content
+    assert "<" in _render("{{ messages | tojson(indent=2) }}")
+
+
+def test_strftime_now_gives_the_date() -> None:
+    assert _render("{{ strftime_now('%Y') }}").startswith("20")
+
+
+def test_a_template_may_refuse_a_conversation_with_its_own_words() -> None:
+    error = _error("{{ raise_exception('No system role here') }}")
+    assert error.code is ErrorCode.INVALID_REQUEST
+    assert "No system role here" in error.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if %}",
+        "{{ nothing.at.all }}",
+        "{% import 'os' as os %}",
+        "{% include 'secrets' %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ messages.append(1) }}",
+        "{{ 'a' * 10000000000 }}",
+        "{{ [0] * 10000000000 }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ 1 / 0 }}",
+        "{{ range(10 ** 9) }}",
+        "{{ messages * messages }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    ],
+)
+def test_a_template_that_fails_is_an_invalid_model(source: str) -> None:
+    assert _error(source).code is ErrorCode.MODEL_INVALID
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for x in range(99999) %}{% for y in range(99999) %}{% set z = y %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    ],
+)
+def test_a_template_that_does_not_end_is_an_invalid_model(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_template, "TIME_LIMIT_S", 0.2)
+    started = time.monotonic()
+    assert _error(source).code is ErrorCode.MODEL_INVALID
+    assert time.monotonic() - started < 3
+
+
+def test_ten_thousand_messages_take_well_under_the_limit() -> None:
+    started = time.monotonic()
+    prompt = _render(DEFAULT_TEMPLATE, [Message(role="user", content="word " * 5)] * 10_000)
+    assert prompt.count("<|im_start|>") == 10_001
+    assert time.monotonic() - started < chat_template.TIME_LIMIT_S / 2
