@@ -1,0 +1,198 @@
+"""How fast generations are: the figures of one, and of all that a model has done.
+
+Above it: jobs and models. `GenerationMetrics` belongs to one generation, `PerformanceTracker` to one loaded model.
+Both live in one thread and cost a few microseconds a call. Times are those of a monotonic clock, in seconds;
+figures are in ms.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from messages.facts import Aggregate, Figures, Percentiles, Performance
+
+Outcome = Literal["success", "error", "cancelled"]
+
+WINDOW = 1000
+"""Generations that a tracker's percentiles are taken over: the newest ones."""
+
+
+@dataclass(slots=True)
+class GenerationMetrics:
+    """One generation. started_at is the request's arrival at the daemon; None is "not known", or "not yet"."""
+
+    started_at: float
+    input_tokens: int | None = None
+    output_tokens: int = 0
+    cached_tokens: int | None = None
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    completed_at: float | None = None
+    outcome: Outcome | None = None
+    finish_reason: str | None = None
+    timed_tokens: int = 0
+    first_batch_tokens: int = 0
+
+    @property
+    def time_to_first_token(self) -> float | None:
+        """Milliseconds from the request's arrival to the first token."""
+        return None if self.first_token_at is None else (self.first_token_at - self.started_at) * 1000
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The rate of decoding: (n - 1) tokens over the time from the first of n to the last.
+
+        The first token ends the prefill and took no time of the decode, so it is not counted: n over the same time
+        would be too high by 1 / (n - 1). Where tokens came in batches, the first batch is what is left out. None with
+        fewer than 2 tokens, or if all came at once.
+        """
+        if self.first_token_at is None or self.last_token_at is None or self.last_token_at <= self.first_token_at:
+            return None
+        return (self.timed_tokens - self.first_batch_tokens) / (self.last_token_at - self.first_token_at)
+
+    @property
+    def total_time(self) -> float | None:
+        """Milliseconds from the request's arrival to its end; None until it has ended."""
+        return None if self.completed_at is None else (self.completed_at - self.started_at) * 1000
+
+    def figures(self) -> Figures:
+        """The figures as the wire has them."""
+        return Figures(
+            time_to_first_token=self.time_to_first_token,
+            tokens_per_second=self.tokens_per_second,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            total_time=self.total_time,
+            cached_tokens=self.cached_tokens,
+            finish_reason=self.finish_reason,
+        )
+
+
+class PerformanceTracker:
+    """Follows the generations of one model.
+
+    Methods that take a `generation` act on the current one without it: the newest that runs, else the last that ended.
+    `on_complete` is called once for each generation, when it has ended, whatever its outcome.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        on_complete: Callable[[GenerationMetrics], None] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._on_complete = on_complete
+        self._running: list[GenerationMetrics] = []
+        self._last: GenerationMetrics | None = None
+        self._totals = Aggregate()
+        self._window: deque[tuple[float | None, float | None]] = deque(maxlen=WINDOW)
+
+    def start_generation(
+        self, input_tokens: int | None = None, *, arrived_at: float | None = None
+    ) -> GenerationMetrics:
+        """Begin one; `arrived_at` is the clock's time at which the request came, now if left out."""
+        started_at = self._clock() if arrived_at is None else arrived_at
+        generation = GenerationMetrics(started_at=started_at, input_tokens=input_tokens)
+        self._running.append(generation)
+        return generation
+
+    def mark_first_token(self, generation: GenerationMetrics | None = None) -> None:
+        """The first token is here; later calls change nothing."""
+        current = generation or self._current()
+        if current is not None and current.first_token_at is None:
+            current.first_token_at = self._clock()
+
+    def increment_output_tokens(self, count: int = 1, generation: GenerationMetrics | None = None) -> None:
+        """`count` tokens have just come; the first call marks the first token too. 0 changes nothing."""
+        current = generation or self._current()
+        if current is None or current.completed_at is not None or count <= 0:
+            return
+        now = self._clock()
+        if current.first_token_at is None:
+            current.first_token_at = now
+        if not current.timed_tokens:
+            current.first_batch_tokens = count
+        current.last_token_at = now
+        current.timed_tokens += count
+        current.output_tokens += count
+
+    def complete_generation(
+        self,
+        generation: GenerationMetrics | None = None,
+        *,
+        outcome: Outcome = "success",
+        finish_reason: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cached_tokens: int | None = None,
+    ) -> None:
+        """End one; the second time changes nothing. Token counts given here are the engine's own and win."""
+        current = generation or self._current()
+        if current is None or current.completed_at is not None:
+            return
+        current.completed_at = self._clock()
+        current.outcome = outcome
+        current.finish_reason = finish_reason
+        current.input_tokens = current.input_tokens if input_tokens is None else input_tokens
+        current.output_tokens = current.output_tokens if output_tokens is None else output_tokens
+        current.cached_tokens = current.cached_tokens if cached_tokens is None else cached_tokens
+        self._retire(current)
+
+    def get_current_stats(self) -> Figures:
+        """The figures of the generation that runs, else of the last; all unknown before the first."""
+        current = self._current()
+        return Figures() if current is None else current.figures()
+
+    def get_aggregate_stats(self) -> Aggregate:
+        """Counts and sums over all that ended; percentiles over the newest `WINDOW` of them."""
+        return self._totals.model_copy(
+            update={
+                "time_to_first_token": percentiles([ttft for ttft, _ in self._window if ttft is not None]),
+                "tokens_per_second": percentiles([rate for _, rate in self._window if rate is not None]),
+            }
+        )
+
+    def performance(self) -> Performance:
+        """Both, as a model's state has them."""
+        return Performance(current=self.get_current_stats(), aggregate=self.get_aggregate_stats())
+
+    def _current(self) -> GenerationMetrics | None:
+        return self._running[-1] if self._running else self._last
+
+    def _retire(self, generation: GenerationMetrics) -> None:
+        self._running = [running for running in self._running if running is not generation]
+        self._last = generation
+        self._window.append((generation.time_to_first_token, generation.tokens_per_second))
+        self._totals = _added(self._totals, generation)
+        if self._on_complete is not None:
+            self._on_complete(generation)
+
+
+def percentiles(values: Sequence[float]) -> Percentiles:
+    """p50, p95 and p99 with linear interpolation between neighbours; all None without values."""
+    if not values:
+        return Percentiles()
+    ordered = sorted(values)
+    return Percentiles(p50=_quantile(ordered, 0.50), p95=_quantile(ordered, 0.95), p99=_quantile(ordered, 0.99))
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def _added(totals: Aggregate, generation: GenerationMetrics) -> Aggregate:
+    return Aggregate(
+        count=totals.count + 1,
+        succeeded=totals.succeeded + (generation.outcome == "success"),
+        failed=totals.failed + (generation.outcome == "error"),
+        cancelled=totals.cancelled + (generation.outcome == "cancelled"),
+        input_tokens=totals.input_tokens + (generation.input_tokens or 0),
+        output_tokens=totals.output_tokens + generation.output_tokens,
+        cached_tokens=totals.cached_tokens + (generation.cached_tokens or 0),
+        total_time=totals.total_time + (generation.total_time or 0.0),
+    )
