@@ -127,8 +127,9 @@ def test_the_engines_own_counts_win(tracker: PerformanceTracker) -> None:
 
 
 def test_success_error_and_cancel_are_all_recorded(tracker: PerformanceTracker, clock: HandClock) -> None:
-    for outcome in ("success", "success", "error", "cancelled"):
-        run_one(tracker, clock, tokens=2, outcome=outcome)  # type: ignore[arg-type]
+    outcomes: tuple[Outcome, ...] = ("success", "success", "error", "cancelled")
+    for outcome in outcomes:
+        run_one(tracker, clock, tokens=2, outcome=outcome)
     aggregate = tracker.get_aggregate_stats()
     assert (aggregate.count, aggregate.succeeded, aggregate.failed, aggregate.cancelled) == (4, 2, 1, 1)
     assert (aggregate.input_tokens, aggregate.output_tokens) == (28, 8)
