@@ -27,6 +27,7 @@ class CdpPipe:
         self._write_fd = write_fd
         self._buffer = bytearray()
         self._next_id = 0
+        self._closed = False
         self.events: deque[Json] = deque(maxlen=1000)
 
     def command(
@@ -59,7 +60,10 @@ class CdpPipe:
             self._read_message(method, end)
 
     def close(self) -> None:
-        """Close both pipe ends."""
+        """Close both pipe ends, once."""
+        if self._closed:
+            return
+        self._closed = True
         os.close(self._read_fd)
         os.close(self._write_fd)
 

@@ -1,0 +1,149 @@
+"""The extension's page, used as a person would: type, read, stop."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.browsers.lab import ChromiumLab, Lab
+from support.browsers.page import Page
+from support.browsers.registration import CHROMIUM_ID, HOST_NAME
+
+READY_S = 60.0
+
+
+@pytest.fixture
+def chat(lab: Lab) -> Iterator[Page]:
+    """The chat page with the demo model loaded."""
+    page = lab.open_chat()
+    wait_until_ready(page)
+    yield page
+    page.evaluate("localStorage.clear()")
+    page.close()
+
+
+def wait_until_ready(page: Page) -> None:
+    """Wait until a question may be sent, or fail with the problem that the page shows."""
+    page.wait_for("!document.querySelector('#send').disabled || !document.querySelector('#problem').hidden", READY_S)
+    assert shown(page, "#problem") == ""
+
+
+def shown(page: Page, selector: str) -> str:
+    """The text of the last element that matches, as far as a person sees it."""
+    last = f"[...document.querySelectorAll({json.dumps(selector)})].at(-1)"
+    text: Any = page.evaluate(f"{last}?.innerText ?? ''")
+    return str(text)
+
+
+def ask(page: Page, text: str) -> None:
+    """Type a question and send it with Enter."""
+    page.click("#input")
+    page.type_text(text)
+    page.press("Enter")
+
+
+def wait_for_end(page: Page) -> None:
+    """Wait until no answer is on its way."""
+    page.wait_for("document.querySelector('#stop').hidden", READY_S)
+
+
+def test_the_demo_model_is_loaded_and_named(chat: Page) -> None:
+    assert re.search(r"demo \([A-Z_]+\)", shown(chat, "#model-name"))
+    assert chat.evaluate("document.querySelector('#model').value") == "demo"
+
+
+def test_a_question_is_answered_with_its_speed_beside_it(chat: Page) -> None:
+    ask(chat, "What are you?")
+    assert shown(chat, ".turn.user") == "What are you?"
+    wait_for_end(chat)
+    assert len(shown(chat, ".turn.assistant").split()) >= 3
+    assert re.search(r"\d+ tokens, [\d.]+ tokens/s", shown(chat, "#figures"))
+    assert shown(chat, "#problem") == ""
+
+
+def test_text_streams_and_escape_stops_it(chat: Page) -> None:
+    choose_slow_echo(chat)
+    ask(chat, " ".join(f"word{number}" for number in range(500)))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')?.textContent.length > 20")
+    assert "tokens" in shown(chat, "#figures")
+    chat.press("Escape")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == "Stopped."
+    assert "word499" not in shown(chat, ".turn.assistant")
+
+
+def test_the_stop_button_stops(chat: Page) -> None:
+    choose_slow_echo(chat)
+    ask(chat, " ".join(f"word{number}" for number in range(500)))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    chat.click("#stop")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == "Stopped."
+
+
+def choose_slow_echo(page: Page) -> None:
+    """Load the ECHO model at a reading pace, and choose it in the page."""
+    load = {"action": "load", "model": "echo", "backend": "echo", "options": {"tokens_per_second": 20}}
+    page.evaluate(f"(globalThis.browser ?? chrome).runtime.sendNativeMessage({HOST_NAME!r}, {json.dumps(load)})")
+    choose = "document.querySelector('#model')"
+    page.evaluate(f"{choose}.add(new Option('echo', 'echo')), {choose}.value = 'echo'")
+    page.evaluate(f"{choose}.dispatchEvent(new Event('change')), null")
+    page.wait_for("document.querySelector('#model-name').textContent.startsWith('echo')")
+
+
+def test_shift_enter_makes_a_new_line(chat: Page) -> None:
+    chat.click("#input")
+    chat.type_text("one")
+    chat.press("Enter", shift=True)
+    chat.type_text("two")
+    assert chat.evaluate("document.querySelector('#input').value") == "one\ntwo"
+    assert shown(chat, ".turn.user") == ""
+
+
+def test_new_chat_forgets_what_was_said(chat: Page) -> None:
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    chat.click("#new-chat")
+    assert shown(chat, ".turn") == ""
+    assert "Ask the model" in shown(chat, "#welcome")
+
+
+def test_html_in_a_text_is_shown_as_text(chat: Page) -> None:
+    choose_slow_echo(chat)
+    ask(chat, "<img src=x onerror=document.title='broken'>")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "<img src=x onerror=document.title='broken'>"
+    assert chat.evaluate("document.querySelectorAll('#log img').length") == 0
+
+
+def test_without_a_host_the_page_says_how_to_install_it(lab: Lab) -> None:
+    manifests = list(lab.sandbox.root.rglob(f"{HOST_NAME}.json"))
+    for manifest in manifests:
+        manifest.rename(manifest.with_suffix(".away"))
+    page = lab.open_chat()
+    try:
+        page.wait_for("!document.querySelector('#problem').hidden")
+        assert "not installed" in shown(page, "#problem-title")
+        assert shown(page, "#problem-command code") == "python3 install.py"
+    finally:
+        for manifest in manifests:
+            manifest.with_suffix(".away").rename(manifest)
+    page.click("#retry")
+    wait_until_ready(page)
+    page.close()
+
+
+def test_a_host_that_does_not_know_the_extension_gets_the_command_with_its_id(chromium: ChromiumLab) -> None:
+    manifest = chromium.browser.profile / "NativeMessagingHosts" / f"{HOST_NAME}.json"
+    text = manifest.read_text()
+    manifest.write_text(text.replace(CHROMIUM_ID, "a" * 32))
+    page = chromium.open_chat()
+    try:
+        page.wait_for("!document.querySelector('#problem').hidden")
+        assert shown(page, "#problem-command code") == f"python3 install.py --extension-id {CHROMIUM_ID}"
+    finally:
+        manifest.write_text(text)
+        page.close()
