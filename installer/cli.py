@@ -1,0 +1,169 @@
+"""The command line of install.py, and the one place that turns an InstallError into a message and a status."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from installer import commands, manifest, setup
+from installer.context import Context, Options
+from installer.environment import PipError
+from installer.errors import InstallError
+from installer.inspection import HOST_NAME, find_prefix
+from installer.platforms import Platform
+from installer.registry import open_registry
+from installer.sources import Checkout
+from installer.terminal import Terminal
+
+COMMANDS = ("install", "check", "status", "uninstall")
+INTERRUPTED = 130
+DESCRIPTION = "Install the TabAgent native host for yourself, register it with your browsers, and see it work."
+EPILOG = """\
+With no command it installs. Running it again changes nothing, or updates what has changed.
+
+exit status: 0 done; 1 something failed; 2 wrong arguments; 3 (check) the host works, but no browser knows it.
+
+examples:
+  python3 install.py                                  install, register with every browser found, prove it works
+  python3 install.py --dry-run                        show what would be written
+  python3 install.py --extension-id <id>              let your own extension in as well
+  python3 install.py --browser chromium --browser firefox
+  python3 install.py --engines llamacpp               add llama.cpp, for GGUF models
+  python3 install.py uninstall --purge                remove all of it
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="install.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("command", nargs="?", choices=COMMANDS, default="install", help="(default: install)")
+    _add_places(parser)
+    _add_install_options(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="(install, uninstall) show what would be done; do nothing"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace a manifest of this name that starts another program; remove a launcher that was changed",
+    )
+    parser.add_argument(
+        "--purge", action="store_true", help="(uninstall) remove statistics, settings, logs, models too"
+    )
+    parser.add_argument("--no-prove", action="store_true", help="do not start the host to see it work")
+    parser.add_argument("--prove-model", default="demo", help=argparse.SUPPRESS)
+    parser.add_argument("--prove-backend", default="auto", help=argparse.SUPPRESS)
+    return parser
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prefix", type=Path, metavar="FOLDER", help="where it is installed (default: your data folder)"
+    )
+    parser.add_argument(
+        "--system", action="store_true", help="for all users of this machine; needs an administrator's rights"
+    )
+    parser.add_argument("--host-name", default=HOST_NAME, metavar="NAME", help=f"(default: {HOST_NAME})")
+
+
+def _add_install_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--browser", action="append", default=[], metavar="NAME", help="register with this one only; repeatable"
+    )
+    parser.add_argument(
+        "--extension-id",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="let this extension in too; repeatable, and added to those that are let in already",
+    )
+    parser.add_argument(
+        "--user-data-dir",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="register with a Chromium that is started with this --user-data-dir; repeatable",
+    )
+    parser.add_argument(
+        "--engines",
+        action="append",
+        default=[],
+        metavar="LIST",
+        help="engines besides onnx, with commas between: llamacpp, mediapipe, mlx, all",
+    )
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    return Options(
+        command=arguments.command,
+        browsers=tuple(dict.fromkeys(arguments.browser)),
+        extension_ids=tuple(arguments.extension_id),
+        user_data_dirs=tuple(folder.absolute() for folder in arguments.user_data_dir),
+        engines=tuple(name for part in arguments.engines for name in part.split(",") if name),
+        dry_run=arguments.dry_run,
+        prove=not arguments.no_prove,
+        force=arguments.force,
+        purge=arguments.purge,
+        model=arguments.prove_model,
+        backend=arguments.prove_backend,
+    )
+
+
+def _context(arguments: argparse.Namespace, terminal: Terminal) -> Context:
+    platform = Platform.current()
+    prefix = Path(platform.system_prefix()) if arguments.system else find_prefix(platform)
+    return Context(
+        platform,
+        open_registry(),
+        terminal,
+        (arguments.prefix or prefix).absolute(),
+        manifest.check_host_name(arguments.host_name),
+        arguments.system,
+    )
+
+
+def _run(context: Context, options: Options) -> int:
+    if options.command == "check":
+        return commands.check(context, options)
+    if options.command == "status":
+        return commands.status(context)
+    if options.command == "uninstall":
+        return commands.uninstall(context, options)
+    return setup.install(context, options, Checkout(Path(__file__).resolve().parents[1]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The exit status; see `EPILOG`.
+    """
+    parsed = _parser().parse_args(arguments)
+    terminal = Terminal()
+    try:
+        return _run(_context(parsed, terminal), _options(parsed))
+    except PipError as error:
+        _complain(error, error.tail)
+    except InstallError as error:
+        _complain(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run it again to go on where it stopped.", file=sys.stderr)
+        return INTERRUPTED
+    return commands.FAILED
+
+
+def _complain(error: InstallError, tail: Sequence[str] = ()) -> None:
+    for line in tail:
+        print(f"    {line}", file=sys.stderr)
+    print(f"{error}", file=sys.stderr)
+    if error.remedy:
+        print(f"{error.remedy}", file=sys.stderr)

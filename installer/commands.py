@@ -1,0 +1,148 @@
+"""The commands that look at an installation or take it away: `check`, `status`, `uninstall`."""
+
+from pathlib import Path
+
+from installer import files, inspection, removal, report, sandboxes
+from installer.context import Context, Options
+from installer.errors import InstallError
+from installer.inspection import ProblemCode, Registration
+from installer.proving import show_proof
+from installer.receipt import Receipt
+
+OK, FAILED, NOT_REGISTERED = 0, 1, 3
+
+
+def check(context: Context, options: Options) -> int:
+    """Read everything again that was written, and start the host once.
+
+    Returns:
+        0: all is well. 1: something is wrong. 3: the host works, but no browser knows it.
+
+    Raises:
+        InstallError: the host does not work.
+    """
+    say, written = context.terminal.say, context.receipt()
+    if not written.environment:
+        raise _not_installed(context)
+    problems = [*_file_problems(written), *_environment_problems(context)]
+    registered = 0
+    for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
+        registered += one.manifest is not None and not one.problems
+        say(f"  {_state(one):<15} {one.title}: {one.path}")
+        problems += [f"{problem.text} {problem.remedy}" for problem in one.problems]
+    for problem in problems:
+        say(f"  Problem: {problem}")
+    if options.prove:
+        show_proof(context, options)
+    if problems:
+        say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.")
+        return FAILED
+    if not registered:
+        report.say_no_browser(context)
+        return NOT_REGISTERED
+    say("All is well.")
+    return OK
+
+
+def _not_installed(context: Context) -> InstallError:
+    return InstallError(f"Nothing is installed in {context.prefix}.", "To install: python3 install.py")
+
+
+def _file_problems(written: Receipt) -> list[str]:
+    problems = []
+    for path, entry in written.files.items():
+        if entry.kind != "launcher":
+            continue
+        content = files.read(Path(path))
+        if content is None:
+            problems.append(f"{path} is gone. {inspection.RUN_INSTALLER}")
+        elif files.sha256(content) != entry.digest:
+            problems.append(f"{path} was changed since it was written. {inspection.RUN_INSTALLER}")
+    return problems
+
+
+def _environment_problems(context: Context) -> list[str]:
+    if context.environment.ask("import native_host, messages, backends; print('ok')") == "ok":
+        return []
+    return [f"The environment {context.environment.folder} does not run. {inspection.RUN_INSTALLER}"]
+
+
+def _state(one: Registration) -> str:
+    if any(problem.code is ProblemCode.NOT_REGISTERED for problem in one.problems):
+        return "not registered"
+    return "problem" if one.problems else "registered"
+
+
+def status(context: Context) -> int:
+    """Say what is installed where; nothing is started.
+
+    Returns:
+        0, or 1 where nothing is installed.
+    """
+    say, written = context.terminal.say, context.receipt()
+    if written.environment:
+        say(f"TabAgent native host {written.version} in {context.prefix}")
+        say(f"  engines      {', '.join(written.engines)}")
+        say(f"  launcher     {context.launcher}")
+        say(f"  environment  {written.environment}")
+    else:
+        say(f"Nothing is installed in {context.prefix}. To install: python3 install.py")
+    for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
+        say(f"  {_state(one):<15} {one.title} ({one.scope}): {one.path}")
+        if one.manifest:
+            say(f"                  starts {one.manifest.path}")
+            say(f"                  for {', '.join(one.manifest.allowed)}")
+        for problem in one.problems:
+            say(f"                  {problem.text} {problem.remedy}")
+    for boxed in sandboxes.detect(context.platform):
+        say("  " + boxed.truth.replace("\n", "\n    "))
+    return OK if written.environment else FAILED
+
+
+def uninstall(context: Context, options: Options) -> int:
+    """Remove what the receipt lists, and with --purge the daemon's own files.
+
+    Returns:
+        0, or 1 where something that was written is left since it was changed.
+
+    Raises:
+        InstallError: the system refused.
+    """
+    say, written = context.terminal.say, context.receipt()
+    if options.dry_run:
+        _show_removal(context, written, options)
+        return OK
+    if not written.files and not written.environment:
+        say(f"Nothing is installed in {context.prefix}.")
+    else:
+        removal.stop_daemon(context.environment)
+        outcome = removal.remove_all(context, written, force=options.force)
+        for title, names in (
+            ("Removed", outcome.removed),
+            ("Left alone", outcome.not_ours),
+            ("Kept", outcome.kept),
+        ):
+            for name in names:
+                say(f"  {title}: {name}")
+        if outcome.kept:
+            return FAILED
+    if options.purge:
+        for name in removal.purge(context.platform):
+            say(f"  Removed: {name}")
+    elif left := removal.daemon_files(context.platform):
+        say(f"  Left: {', '.join(map(str, left))}")
+        say("  These are statistics, settings, logs and models of the host; uninstall --purge removes them.")
+    say("Done.")
+    return OK
+
+
+def _show_removal(context: Context, written: Receipt, options: Options) -> None:
+    say = context.terminal.say
+    say("Dry run: nothing is removed.")
+    names = [*written.files, *(f"{entry.hive}\\{entry.key}" for entry in written.keys)]
+    if written.environment:
+        names.append(written.environment)
+    if options.purge:
+        names += map(str, removal.daemon_files(context.platform))
+    for name in names:
+        say(f"  would remove: {name}")

@@ -1,0 +1,89 @@
+"""What the installer tells the user, beyond single lines: plans, failures, browsers that cannot work, next steps."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from installer import browsers, sandboxes
+from installer.context import Context, Options
+from installer.environment import PipError
+from installer.errors import InstallError
+from installer.receipt import Receipt
+from installer.registration import PlannedManifest, Verdict
+from installer.sources import Checkout
+
+
+def show_plan(context: Context, planned: Sequence[PlannedManifest], wanted: Sequence[str]) -> None:
+    """What a run would write; nothing is written."""
+    say = context.terminal.say
+    say("Dry run: nothing is written.")
+    say(f"  environment  {context.environment.folder} (engines: {', '.join(wanted)})")
+    say(f"  launcher     {context.launcher}")
+    for one in planned:
+        say(
+            f"  {one.verdict:<12} {one.target.manifest}  [{one.target.title}]"
+            + (f": {one.reason}" if one.reason else "")
+        )
+        for key in one.target.registry_keys:
+            say(f"  registry     {one.target.hive}\\{key}")
+        if one.verdict is not Verdict.FOREIGN:
+            say("      " + one.content.decode().rstrip().replace("\n", "\n      "))
+    say_sandboxes(context)
+    if not planned:
+        say_no_browser(context)
+
+
+def say_failure(context: Context, what: str, error: InstallError) -> None:
+    """A failure that the rest does not depend on."""
+    context.terminal.say(f"  {what} {error}")
+    if isinstance(error, PipError):
+        context.terminal.say("    " + "\n    ".join(error.tail))
+    if error.remedy:
+        context.terminal.say(f"    {error.remedy}")
+
+
+def say_browsers(context: Context, planned: Sequence[PlannedManifest], options: Options) -> None:
+    """What there is to say about browsers that were not registered."""
+    if not options.browsers and not options.user_data_dirs:
+        say_sandboxes(context)
+    if not planned:
+        say_no_browser(context)
+
+
+def say_sandboxes(context: Context) -> None:
+    """The truth about Flatpak and Snap, for each such browser that is here."""
+    for boxed in sandboxes.detect(context.platform):
+        context.terminal.say("  " + boxed.truth.replace("\n", "\n    "))
+
+
+def say_no_browser(context: Context) -> None:
+    """There is no browser to register with."""
+    names = ", ".join(browser.name for browser in browsers.known(context.platform))
+    context.terminal.say("  No browser was found, so the host is registered with none.")
+    context.terminal.say(f"  To register for one all the same: python3 install.py --browser NAME, one of {names}.")
+
+
+def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedManifest], written: Receipt) -> None:
+    """What was done and what to do next."""
+    say = context.terminal.say
+    command = command_name(context, written)
+    titles = [one.target.title for one in planned if one.verdict is not Verdict.FOREIGN]
+    say()
+    say(f"Installed in {context.prefix}" + (f", registered with {', '.join(titles)}." if titles else "."))
+    say("Next:")
+    if titles:
+        say(f"  chat in the browser   load {checkout.root / 'extension'} as an unpacked extension:")
+        say("                        Chromium: chrome://extensions, Developer mode, Load unpacked;")
+        say("                        then click its icon. Firefox: see extension/README.md.")
+    say(f"  chat in the terminal  {command} chat")
+    say("  is all well?          python3 install.py check")
+    say("  take it away          python3 install.py uninstall")
+
+
+def command_name(context: Context, written: Receipt) -> str:
+    """How the user calls `tabagent-host`: by its name where the link's folder is on PATH, else by its path."""
+    links = [Path(path) for path, entry in written.files.items() if entry.kind == "link"]
+    on_path = context.platform.env.get("PATH", "").split(os.pathsep)
+    if any(str(link.parent) in on_path for link in links):
+        return "tabagent-host"
+    return str(links[0] if links else context.environment.program("tabagent-host"))

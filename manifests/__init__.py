@@ -1,0 +1,1 @@
+"""Host-manifest templates and the table of browsers: data, read through importlib.resources."""
