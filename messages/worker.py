@@ -54,17 +54,7 @@ class CountCommand(_Frame):
     prompt: PromptInput
 
 
-class SettingsCommand(_Frame):
-    """Ask whether settings can be honoured; answered by a settled or a failed event."""
-
-    op: Literal["settings"] = "settings"
-    ref: int
-    settings: InferenceSettings
-
-
-Command = Annotated[
-    LoadCommand | GenerateCommand | CancelCommand | CountCommand | SettingsCommand, Field(discriminator="op")
-]
+Command = Annotated[LoadCommand | GenerateCommand | CancelCommand | CountCommand, Field(discriminator="op")]
 
 
 class LoadProgressEvent(_Frame):
@@ -78,7 +68,7 @@ class LoadProgressEvent(_Frame):
 
 
 class LoadedEvent(_Frame):
-    """The model is ready."""
+    """The model is ready; `unsupported_settings` and `response_formats` are its backend's."""
 
     event: Literal["loaded"] = "loaded"
     ref: int
@@ -87,6 +77,8 @@ class LoadedEvent(_Frame):
     size_bytes: int | None
     device: str | None
     capabilities: Capabilities
+    unsupported_settings: tuple[str, ...]
+    response_formats: tuple[str, ...]
 
 
 class PrefillEvent(_Frame):
@@ -128,13 +120,6 @@ class CountedEvent(_Frame):
     context_length: int | None
 
 
-class SettledEvent(_Frame):
-    """The settings can be honoured."""
-
-    event: Literal["settled"] = "settled"
-    ref: int
-
-
 class FailedEvent(_Frame):
     """A command failed."""
 
@@ -150,14 +135,7 @@ class FailedEvent(_Frame):
 
 
 Event = Annotated[
-    LoadProgressEvent
-    | LoadedEvent
-    | PrefillEvent
-    | TokensEvent
-    | EndedEvent
-    | CountedEvent
-    | SettledEvent
-    | FailedEvent,
+    LoadProgressEvent | LoadedEvent | PrefillEvent | TokensEvent | EndedEvent | CountedEvent | FailedEvent,
     Field(discriminator="event"),
 ]
 

@@ -1,0 +1,36 @@
+"""Gathers tokens into few events: the browser gives no back-pressure, and each event costs every hop.
+
+The first token goes out at once, later ones when 8 ms have passed since the last event or 64 tokens have gathered.
+There is no timer: an engine slower than 8 ms a token has every token sent at once, and a faster one brings the next
+token, which sends those before it, in less time than a timer would wait.
+"""
+
+import time
+from collections.abc import Callable
+
+INTERVAL_S = 0.008
+MAX_TOKENS = 64
+
+
+class TokenCoalescer:
+    """Holds the tokens of one generation that have not been sent."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._texts: list[str] = []
+        self._count = 0
+        self._sent_at = float("-inf")
+
+    def add(self, text: str, tokens: int) -> bool:
+        """Add a token's text; True if what is held is to be sent now."""
+        self._texts.append(text)
+        self._count += tokens
+        return self._count >= MAX_TOKENS or self._clock() - self._sent_at >= INTERVAL_S
+
+    def take(self) -> tuple[str, int]:
+        """Take what is held, text and number of tokens, to send it now."""
+        taken = "".join(self._texts), self._count
+        self._texts.clear()
+        self._count = 0
+        self._sent_at = self._clock()
+        return taken

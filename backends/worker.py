@@ -1,0 +1,266 @@
+"""The worker: `python -m backends.worker FD` runs one backend with one model and speaks frames on a socket.
+
+Two threads: this module's control thread reads commands, so that a cancel is seen at once; the engine thread runs the
+engine. Above it: `native_host.worker_process` at the other end of the socket. Below it: a `Backend`.
+The socket's end is the worker's end, whatever the engine does at that moment.
+"""
+
+import faulthandler
+import logging
+import os
+import queue
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from backends.base import (
+    Backend,
+    CancelToken,
+    GenerationEnd,
+    GenerationEvent,
+    GenerationRequest,
+    LoadSpec,
+    ModelInfo,
+    Prefill,
+    TokenChunk,
+)
+from backends.coalescer import TokenCoalescer
+from backends.registry import BackendRow, row
+from messages.errors import ErrorCode, HostError
+from messages.frames import FrameDecoder, FrameError, frame
+from messages.options import ResponseFormat
+from messages.worker import (
+    COMMANDS,
+    CancelCommand,
+    CountCommand,
+    CountedEvent,
+    EndedEvent,
+    FailedEvent,
+    GenerateCommand,
+    LoadCommand,
+    LoadedEvent,
+    LoadProgressEvent,
+    PrefillEvent,
+    TokensEvent,
+)
+
+logger = logging.getLogger("tabagent.worker")
+
+READ_BYTES = 1 << 16
+CLOSE_TIMEOUT_S = 1.0
+"""How long an engine may take to stop and free what outlives a process, in seconds."""
+
+
+class EventWriter:
+    """Writes events to the socket, whole frames only, from either thread."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def write(self, event: BaseModel) -> None:
+        """Send one event; blocks while the daemon does not read."""
+        data = frame(event.model_dump_json().encode("utf-8", "replace"))
+        with self._lock:
+            self._connection.sendall(data)
+
+
+class Engine:
+    """The engine thread's side: carries out one command after another on one backend."""
+
+    def __init__(self, writer: EventWriter) -> None:
+        self._writer = writer
+        self._backend: Backend | None = None
+        self._name = ""
+        self._context_length: int | None = None
+
+    def load(self, command: LoadCommand) -> None:
+        """Make the backend and load its model."""
+        chosen = row(command.backend)
+        backend = chosen.create()
+        _refuse_unknown_options(chosen, backend, command)
+
+        def report(phase: str, progress: float | None, message: str) -> None:
+            self._writer.write(LoadProgressEvent(ref=command.ref, phase=phase, progress=progress, message=message))
+
+        info = backend.load(LoadSpec(Path(command.path), command.options), report)
+        self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
+        self._writer.write(_loaded(command.ref, info, backend))
+
+    def generate(self, command: GenerateCommand, cancel: CancelToken) -> None:
+        """Run one generation, its tokens gathered into few events."""
+        backend = self._require_backend()
+        _refuse_unknown_format(backend, self._name, command)
+        request = GenerationRequest(command.prompt, command.settings, _constraint(command))
+        tokens = TokenCoalescer()
+        end: GenerationEnd | None = None
+        for event in backend.generate(request, cancel):
+            end = self._forward(command.ref, event, tokens)
+        self._flush(command.ref, tokens)
+        if end is None:
+            raise RuntimeError(f"{self._name} ended a generation without saying so")
+        self._writer.write(
+            EndedEvent(
+                ref=command.ref,
+                finish_reason=end.finish_reason,
+                input_tokens=end.input_tokens,
+                output_tokens=end.output_tokens,
+                cached_tokens=end.cached_tokens,
+            )
+        )
+
+    def count(self, command: CountCommand) -> None:
+        """Count a prompt's tokens."""
+        tokens = self._require_backend().count_tokens(command.prompt)
+        self._writer.write(CountedEvent(ref=command.ref, tokens=tokens, context_length=self._context_length))
+
+    def close(self) -> None:
+        """Free the backend."""
+        if self._backend is not None:
+            self._backend.close()
+
+    def _forward(self, ref: int, event: GenerationEvent, tokens: TokenCoalescer) -> GenerationEnd | None:
+        match event:
+            case TokenChunk():
+                if tokens.add(event.text, event.tokens):
+                    self._flush(ref, tokens)
+            case Prefill():
+                self._writer.write(PrefillEvent(ref=ref, done=event.done, total=event.total, cached=event.cached))
+            case GenerationEnd():
+                return event
+        return None
+
+    def _flush(self, ref: int, tokens: TokenCoalescer) -> None:
+        text, count = tokens.take()
+        if text or count:
+            self._writer.write(TokensEvent(ref=ref, text=text, count=count))
+
+    def _require_backend(self) -> Backend:
+        if self._backend is None:
+            raise HostError(ErrorCode.MODEL_NOT_LOADED, "The worker has no model; load one first.")
+        return self._backend
+
+
+class Worker:
+    """The control thread's side: reads commands, hands work to the engine thread, cancels at once."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._writer = EventWriter(connection)
+        self._engine = Engine(self._writer)
+        self._work: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
+        self._cancels: dict[int, CancelToken] = {}
+
+    def run(self) -> None:
+        """Read commands until the socket ends; then leave, soon even if the engine hangs."""
+        engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
+        engine.start()
+        decoder = FrameDecoder()
+        while data := self._connection.recv(READ_BYTES):
+            decoder.feed(data)
+            for body in decoder.frames():
+                if isinstance(body, FrameError):
+                    raise RuntimeError(body.message)
+                self._take(body)
+        self._work.put(None)
+        for cancel in list(self._cancels.values()):
+            cancel.cancel()
+        engine.join(CLOSE_TIMEOUT_S)
+
+    def _take(self, body: bytes) -> None:
+        command = COMMANDS.validate_json(body)
+        match command:
+            case CancelCommand():
+                self._cancel(command.ref)
+            case LoadCommand():
+                self._work.put((command.ref, lambda: self._engine.load(command)))
+            case CountCommand():
+                self._work.put((command.ref, lambda: self._engine.count(command)))
+            case GenerateCommand():
+                cancel = self._cancels[command.ref] = CancelToken()
+                self._work.put((command.ref, lambda: self._engine.generate(command, cancel)))
+
+    def _cancel(self, ref: int) -> None:
+        cancel = self._cancels.get(ref)
+        if cancel is not None:
+            cancel.cancel()
+
+    def _run_engine(self) -> None:
+        while (item := self._work.get()) is not None:
+            ref, work = item
+            try:
+                work()
+            except HostError as error:
+                self._fail(ref, error)
+            except MemoryError:
+                self._fail(ref, HostError(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory."))
+            except Exception as error:
+                logger.exception("the engine failed")
+                text = f"The engine failed: {type(error).__name__}. The worker's log has the details."
+                self._fail(ref, HostError(ErrorCode.INTERNAL, text))
+            finally:
+                self._cancels.pop(ref, None)
+        self._engine.close()
+
+    def _fail(self, ref: int, error: HostError) -> None:
+        self._writer.write(FailedEvent(ref=ref, code=error.code, message=error.message, details=error.details))
+
+
+def _refuse_unknown_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> None:
+    unknown = sorted(command.options.named() - backend.load_options - {"keep_alive_s"})
+    if unknown:
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            f"The {chosen.name} backend cannot do {', '.join(unknown)}; leave it out.",
+            fields=[f"options.{name}" for name in unknown],
+        )
+
+
+def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand) -> None:
+    wanted = command.response_format
+    if wanted is not None and wanted.type != "text" and wanted.type not in backend.response_formats:
+        known = ", ".join(["text", *sorted(backend.response_formats)])
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            f"The {name} backend cannot do response_format {wanted.type}; it can do {known}.",
+            fields=["response_format.type"],
+        )
+
+
+def _constraint(command: GenerateCommand) -> ResponseFormat | None:
+    wanted = command.response_format
+    return None if wanted is None or wanted.type == "text" else wanted
+
+
+def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:
+    return LoadedEvent(
+        ref=ref,
+        backend_type=info.backend_type,
+        context_length=info.context_length,
+        size_bytes=info.size_bytes,
+        device=info.device,
+        capabilities=info.capabilities,
+        unsupported_settings=tuple(sorted(backend.unsupported_settings)),
+        response_formats=tuple(sorted(backend.response_formats)),
+    )
+
+
+def main() -> None:
+    """Run a worker on the inherited socket whose file descriptor is the only argument."""
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        Worker(connection).run()
+    except Exception:
+        logger.exception("the worker failed")
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
