@@ -80,8 +80,15 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 def is_writable(path: Path) -> bool:
-    """Whether a file could be put at that path, judging by the nearest folder that exists."""
+    """Whether a file could be put at that path: tries it with a nameless file in the nearest folder that exists.
+
+    Asking for permissions is not enough: root has them all, on read-only file systems too.
+    """
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True

@@ -5,6 +5,7 @@ for registration in inspect(Platform.current(), "com.tabagent.native_host", pref
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,19 +146,22 @@ def launcher_problems(path: Path) -> Iterator[Problem]:
         yield Problem(ProblemCode.LAUNCHER_MISSING, f"The launcher {path} is not there.", RUN_INSTALLER)
     elif not os.access(path, os.X_OK):
         yield Problem(ProblemCode.LAUNCHER_NOT_EXECUTABLE, f"The launcher {path} may not be run.", f"chmod +x '{path}'")
-    elif (interpreter := shebang(path)) and not os.access(interpreter, os.X_OK):
-        text = f"The launcher's interpreter {interpreter} is not there; was Python removed or upgraded?"
+    elif (program := interpreter(path)) and not os.access(program, os.X_OK):
+        text = f"The launcher's interpreter {program} is not there; was Python removed or upgraded?"
         yield Problem(ProblemCode.INTERPRETER_MISSING, text, RUN_INSTALLER)
 
 
-def shebang(path: Path) -> str | None:
-    """The interpreter a script's first line names; None where it names none."""
+def interpreter(path: Path) -> str | None:
+    """The program that runs a launcher: what its first line names, or what its shell script hands over to."""
     try:
         with path.open("rb") as file:
-            line = file.readline(512)
+            lines = [os.fsdecode(file.readline(4096)) for _ in range(2)]
     except OSError:
         return None
-    if not line.startswith(b"#!"):
+    if not lines[0].startswith("#!"):
         return None
-    words = os.fsdecode(line[2:]).split()
-    return words[0] if words else None
+    try:
+        words = shlex.split(lines[1] if lines[1].startswith("exec ") else lines[0][2:])
+    except ValueError:
+        return None
+    return next((word for word in words if word != "exec"), None)

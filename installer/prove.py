@@ -4,6 +4,7 @@ A browser starts the manifest's program with the extension's origin as argument,
 directory and its own environment, and exchanges frames over pipes: a length of four bytes in native order, then JSON.
 """
 
+import contextlib
 import json
 import queue
 import struct
@@ -21,6 +22,7 @@ from installer.errors import InstallError
 LENGTH = struct.Struct("=I")
 REPLY_TIMEOUT_S = 60.0
 EXIT_TIMEOUT_S = 5.0
+LAST_WORDS_S = 0.5
 QUESTION = "What are you?"
 
 
@@ -147,16 +149,18 @@ class HostProcess:
                 return
 
     def _failure(self, what: str) -> InstallError:
+        """What went wrong, with what the host wrote to its stderr; if it has ended, all of that."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_WORDS_S)
+            self._threads[1].join(LAST_WORDS_S)
         said = self._errors.decode("utf-8", "replace").strip()
         return InstallError(f"Starting the host failed: {what}." + (f"\nIt wrote:\n{said}" if said else ""))
 
     def close(self) -> None:
         """Close the pipe, as a browser does, and wait; kill it if it does not leave."""
         assert self._process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
-        except OSError:
-            pass
         try:
             self._process.wait(EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
