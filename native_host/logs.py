@@ -41,7 +41,7 @@ class QuietRotatingFileHandler(RotatingFileHandler):
                 _warn(f"Cannot write the log {self.baseFilename}: {error.strerror}.")
 
 
-def setup_logging(file: Path, config: LogConfig) -> bool:
+def configure_logging(file: Path, config: LogConfig) -> bool:
     """Send this process's log to a file, and to stderr too where that is a terminal: a daemon in the foreground.
 
     Returns False if the file cannot be opened; then there is one warning on stderr, and the log goes there.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from native_host.config_sections import LogConfig
-from native_host.logs import setup_logging, tail
+from native_host.logs import configure_logging, tail
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,7 +29,7 @@ def _leave_logging_as_it_was() -> Iterator[None]:
 
 def test_a_line_has_time_level_process_and_logger(tmp_path: Path) -> None:
     file = tmp_path / "logs" / "daemon.log"
-    assert setup_logging(file, LogConfig())
+    assert configure_logging(file, LogConfig())
     logging.getLogger("native_host.daemon").info("started")
     logging.getLogger("native_host.daemon").debug("not this")
     (line,) = tail(file, 10)
@@ -40,7 +40,7 @@ def test_a_line_has_time_level_process_and_logger(tmp_path: Path) -> None:
 
 def test_a_full_log_is_rotated_and_old_ones_go(tmp_path: Path) -> None:
     file = tmp_path / "daemon.log"
-    setup_logging(file, LogConfig(max_bytes=10_000, backups=2))
+    configure_logging(file, LogConfig(max_bytes=10_000, backups=2))
     for index in range(1000):
         logging.getLogger("a").info("line %d of many", index)
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -59,7 +59,7 @@ def test_the_tail_reaches_into_the_rotated_file(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert not setup_logging(tmp_path / "file" / "daemon.log", LogConfig(level="ERROR"))
+    assert not configure_logging(tmp_path / "file" / "daemon.log", LogConfig(level="ERROR"))
     logging.getLogger("a").info("lost")
     out, err = capfd.readouterr()
     assert out == ""
@@ -72,10 +72,10 @@ import logging, resource, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from native_host.config_sections import LogConfig
-from native_host.logs import setup_logging
+from native_host.logs import configure_logging
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-setup_logging(Path({file!r}), LogConfig())
+configure_logging(Path({file!r}), LogConfig())
 for index in range(500):
     logging.getLogger("a").info("line %d", index)
 logging.shutdown()
