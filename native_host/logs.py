@@ -9,7 +9,6 @@ import sys
 from collections import deque
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import TextIO
 
 from native_host.config_sections import LogConfig
 
@@ -41,14 +40,14 @@ class QuietRotatingFileHandler(RotatingFileHandler):
                 _warn(f"Cannot write the log {self.baseFilename}: {error.strerror}.")
 
 
-def configure_logging(file: Path, config: LogConfig) -> bool:
-    """Send this process's log to a file, and to stderr too where that is a terminal: a daemon in the foreground.
+def configure_logging(file: Path, config: LogConfig, *, to_stderr: bool = False) -> bool:
+    """Send this process's log to a file, and with `to_stderr` to the terminal too, for a daemon in the foreground.
 
     Returns False if the file cannot be opened; then there is one warning on stderr, and the log goes there.
     """
     handler = _open(file, config)
     handlers: list[logging.Handler] = [handler] if handler else []
-    if handler is None or _is_terminal(sys.stderr):
+    if to_stderr or handler is None:
         handlers.append(logging.StreamHandler(sys.stderr))
     logging.basicConfig(format=FORMAT, level=config.level, handlers=handlers, force=True)
     logging.captureWarnings(True)
@@ -70,10 +69,6 @@ def _open(file: Path, config: LogConfig) -> QuietRotatingFileHandler | None:
     except OSError as error:
         _warn(f"Cannot write the log {file}: {error.strerror}. Make its folder writable; the host goes on without.")
         return None
-
-
-def _is_terminal(stream: TextIO | None) -> bool:
-    return stream is not None and stream.isatty()
 
 
 def _last_lines(file: Path, lines: int) -> list[str]:
