@@ -111,7 +111,7 @@ class Environment:
         Raises:
             PipError: it failed or took longer than `timeout_s`.
         """
-        command = [str(self.python), "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+        command = [str(self.python), "-I", "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
         env = {**clean_env(os.environ), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         tail: list[str] = []
         with self.log.open("a", encoding="utf-8") as log, _start(command, env) as process:

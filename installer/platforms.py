@@ -6,6 +6,7 @@ which `native_host` uses, so that both agree without this package needing platfo
 
 import os
 import platform as stdlib_platform
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -15,19 +16,24 @@ APP_NAME = "tabagent-native-host"
 System = Literal["linux", "darwin", "windows"]
 
 
+def _uid() -> int:
+    return 0 if sys.platform == "win32" else os.getuid()
+
+
 @dataclass(frozen=True)
 class Platform:
-    """A system (every other POSIX system counts as "linux"), a home folder and an environment."""
+    """A system (every other POSIX system counts as "linux"), a home folder, an environment and a user's number."""
 
     system: System
     home: PurePath
     env: Mapping[str, str] = field(default_factory=dict)
+    uid: int = 0
 
     @classmethod
     def current(cls) -> "Platform":
         """The machine this runs on."""
         names: dict[str, System] = {"Windows": "windows", "Darwin": "darwin"}
-        return cls(names.get(stdlib_platform.system(), "linux"), Path.home(), dict(os.environ))
+        return cls(names.get(stdlib_platform.system(), "linux"), Path.home(), dict(os.environ), _uid())
 
     def path(self, text: str) -> PurePath:
         """A path in this system's own notation."""
@@ -78,6 +84,16 @@ class Platform:
         if self.system == "darwin":
             return self.path(str(self.home)) / "Library" / "Logs" / APP_NAME
         return self._xdg("XDG_STATE_HOME", ".local/state") / APP_NAME / "log"
+
+    def runtime_folder(self) -> PurePath:
+        """Where the daemon's socket is; the rule is that of `native_host.runtime`."""
+        if chosen := self.env.get("TABAGENT_RUNTIME_DIR"):
+            return self.path(chosen)
+        if self.system == "windows":
+            return self.expand("{local}") / APP_NAME / "run"
+        if session := self.env.get("XDG_RUNTIME_DIR"):
+            return self.path(session) / APP_NAME
+        return self.path(self.env.get("TMPDIR") or "/tmp") / f"{APP_NAME}-{self.uid}"
 
     def system_prefix(self) -> PurePath:
         """Where an installation for every user of the machine goes."""

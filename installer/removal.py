@@ -20,6 +20,7 @@ from installer.receipt import Receipt, WrittenFile
 DAEMON_DATA = ("stats.sqlite3", "stats.sqlite3-*", "models")
 DAEMON_CONFIG = ("config.toml",)
 DAEMON_LOGS = ("*.log", "*.log.*")
+DAEMON_RUNTIME = ("daemon.sock", "secret", "start.lock", "daemon.lock", "daemon.json", "start.log")
 
 
 @dataclass
@@ -141,6 +142,7 @@ def daemon_files(platform: Platform) -> list[Path]:
         (platform.data_folder(), DAEMON_DATA),
         (platform.config_folder(), DAEMON_CONFIG),
         (platform.log_folder(), DAEMON_LOGS),
+        (platform.runtime_folder(), DAEMON_RUNTIME),
     )
     return [path for folder, names in places for name in names for path in sorted(Path(folder).glob(name))]
 
@@ -160,7 +162,8 @@ def purge(platform: Platform) -> list[str]:
                 path.unlink()
     logs = platform.log_folder()
     above = [logs.parent] if logs.parent.name == APP_NAME else []
-    for folder in (logs, *above, platform.config_folder(), platform.data_folder()):
+    folders = (logs, *above, platform.runtime_folder(), platform.config_folder(), platform.data_folder())
+    for folder in folders:
         path = Path(folder)
         if path.is_dir() and not any(path.iterdir()):
             with files.explained("remove", path):
@@ -169,10 +172,14 @@ def purge(platform: Platform) -> list[str]:
 
 
 def stop_daemon(environment: Environment) -> None:
-    """Ask a running daemon to leave: it is of the files that are about to go. None running is as well."""
+    """Ask a running daemon to leave, since the files it runs from are about to change or go.
+
+    Raises:
+        InstallError: it does not leave.
+    """
     try:
         subprocess.run(
-            [str(environment.python), "-m", "native_host", "stop"],
+            [str(environment.python), "-I", "-m", "native_host", "stop"],
             check=False,
             capture_output=True,
             timeout=20,

@@ -1,6 +1,7 @@
 """What the installer tells the user, beyond single lines: plans, failures, browsers that cannot work, next steps."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,13 +72,29 @@ def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedMani
     say()
     say(f"Installed in {context.prefix}" + (f", registered with {', '.join(titles)}." if titles else "."))
     say("Next:")
-    if titles:
-        say(f"  chat in the browser   load {checkout.root / 'extension'} as an unpacked extension:")
-        say("                        Chromium: chrome://extensions, Developer mode, Load unpacked;")
-        say("                        then click its icon. Firefox: see extension/README.md.")
-    say(f"  chat in the terminal  {command} chat")
-    say("  is all well?          python3 install.py check")
-    say("  take it away          python3 install.py uninstall")
+    families = {one.target.family for one in planned if one.verdict is not Verdict.FOREIGN}
+    extension = checkout.root / "extension"
+    if "chromium" in families:
+        say("  Chat in Chromium or another of its family: open chrome://extensions, switch on Developer mode,")
+        say(f"    Load unpacked, choose {extension}, click its icon.")
+    if "firefox" in families:
+        build = f"python3 {shlex.quote(str(extension / 'build.py'))} firefox OUT"
+        say(f"  Chat in Firefox: {build}, then open about:debugging,")
+        say("    This Firefox, Load Temporary Add-on, choose OUT/manifest.json, click its icon.")
+    say(f"  Chat in the terminal:  {command} chat")
+    say(f"  Let in an extension of your own:  {again(context, '--extension-id ID')}")
+    say(f"  See whether all is well:  {again(context, 'check')}")
+    say(f"  Take it away:  {again(context, 'uninstall')}")
+
+
+def again(context: Context, command: str) -> str:
+    """The command line that means this installation."""
+    words = ["python3", "install.py", command]
+    if context.system:
+        words.append("--system")
+    elif context.prefix != Path(context.platform.data_folder()):
+        words += ["--prefix", shlex.quote(str(context.prefix))]
+    return " ".join(words)
 
 
 def command_name(context: Context, written: Receipt) -> str:

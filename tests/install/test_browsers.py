@@ -8,6 +8,7 @@ from support.install_machine import DictRegistry, Machine
 from installer import browsers
 from installer.errors import InstallError
 from installer.platforms import Platform
+from native_host import runtime
 
 HOST = "com.tabagent.native_host"
 FILE = f"{HOST}.json"
@@ -189,6 +190,7 @@ def test_the_hosts_folders_are_those_that_platformdirs_gives_the_daemon() -> Non
     assert Path(here.data_folder()) == platformdirs.user_data_path("tabagent-native-host", appauthor=False)
     assert Path(here.config_folder()) == platformdirs.user_config_path("tabagent-native-host", appauthor=False)
     assert Path(here.log_folder()) == platformdirs.user_log_path("tabagent-native-host", appauthor=False)
+    assert runtime.runtime_dir() == str(here.runtime_folder())
 
 
 def test_a_profile_of_its_own_is_read_from_its_user_data_dir() -> None:

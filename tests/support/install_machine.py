@@ -74,7 +74,7 @@ class Machine:
         self.home.mkdir(parents=True)
         self.programs = self.root / "bin"
         self.programs.mkdir()
-        self.platform = Platform("linux", self.home, {"PATH": str(self.programs)})
+        self.platform = Platform("linux", self.home, {"PATH": str(self.programs), "TMPDIR": str(self.root)})
         self.checkout = Checkout(make_checkout(self.root / "checkout"))
 
     @property
