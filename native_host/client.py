@@ -32,8 +32,16 @@ _READ_BYTES = 1 << 16
 _CLOSE_TIMEOUT_S = 3.0
 
 
+class Interrupted(Exception):
+    """`interrupt` was called; the conversation with the host can go on."""
+
+
 class HostGone(Exception):
     """The relay has ended; the message says what it last wrote to stderr, if anything."""
+
+
+_Inbox = queue.SimpleQueue[JsonObject | HostGone | Interrupted | None]
+"""Messages, then why there are no more: None for the relay's end. Simple, because a signal handler puts into it."""
 
 
 def relay_command(origin: str = CLI_ORIGIN) -> list[str]:
@@ -58,7 +66,7 @@ class HostClient:
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._ids = itertools.count(1)
-        self._inbox: queue.Queue[JsonObject | HostGone | None] = queue.Queue()
+        self._inbox: _Inbox = queue.SimpleQueue()
         self._reader = threading.Thread(target=_read_messages, args=(self._stdout.fileno(), self._inbox), daemon=True)
         self._reader.start()
 
@@ -81,15 +89,21 @@ class HostClient:
         return request_id
 
     def receive(self, timeout: float) -> JsonObject:
-        """The next message. TimeoutError after `timeout` seconds, HostGone if the relay has ended."""
+        """The next message. TimeoutError after `timeout` seconds, HostGone if the relay has ended, Interrupted."""
         try:
             message = self._inbox.get(timeout=max(timeout, 0.0))
         except queue.Empty:
             raise TimeoutError(f"The host did not answer within {timeout:.0f} s") from None
+        if isinstance(message, Interrupted):
+            raise message
         if isinstance(message, HostGone) or message is None:
             self._inbox.put(message)
             raise message or HostGone(self._last_words())
         return message
+
+    def interrupt(self) -> None:
+        """Make a `receive` raise Interrupted; may be called from a signal handler."""
+        self._inbox.put(Interrupted())
 
     def messages(self, request_id: str, timeout: float) -> Iterator[JsonObject]:
         """Yield what answers a request, its result last; `timeout` is the longest silence, in seconds.
@@ -143,8 +157,9 @@ class HostClient:
         self._stderr.seek(0)
         lines = self._stderr.read()[-4096:].decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        code = self._process.returncode
-        return f"The host went away ({said[-1] if said else f'exit code {code}'}). Run `tabagent-host doctor`."
+        if said:
+            return f"The host went away ({said[-1].rstrip('.')}). Run `tabagent-host doctor`."
+        return "The host went away; it was stopped or killed."
 
 
 def read_fields(result: JsonObject, fields_type: type[_FieldsT]) -> _FieldsT:
@@ -160,7 +175,7 @@ def error_of(result: JsonObject) -> HostError:
     return HostError(known, str(result.get("message", "The host gave no reason.")), **error.get("details", {}))
 
 
-def _read_messages(descriptor: int, inbox: "queue.Queue[JsonObject | HostGone | None]") -> None:
+def _read_messages(descriptor: int, inbox: "_Inbox") -> None:
     """Put every message of the relay on the queue, chunks joined, then why there are no more: None for its end."""
     decoder, reassembler = FrameDecoder(), Reassembler()
     while data := os.read(descriptor, _READ_BYTES):

@@ -1,0 +1,118 @@
+"""`serve`, `status` and `stop`: the daemon's life."""
+
+import time
+
+import psutil
+
+from messages.actions import ActionType
+from messages.errors import HostError
+from messages.facts import ModelState
+from messages.replies import JobList, State
+from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
+from native_host.cli.terminal import CliError, duration, size
+from native_host.client import HostClient, HostGone
+from native_host.runtime import VERSION
+
+NOT_RUNNING = 3
+_STOP_TIMEOUT_S = 15.0
+_POLL_S = 0.05
+
+
+def serve() -> int:
+    """Run the daemon in the foreground."""
+    from native_host.daemon import main
+
+    if is_listening():
+        facts = read_facts()
+        raise CliError(f"A daemon runs already{_pid_of(facts)}. Stop it first: tabagent-host stop")
+    return main(to_stderr=True)
+
+
+def status() -> int:
+    """Print how the daemon stands; starts none."""
+    if not is_listening():
+        print("The daemon is not running. It starts by itself when an extension or `tabagent-host chat` needs it.")
+        return NOT_RUNNING
+    facts = read_facts()
+    try:
+        with HostClient() as client:
+            state = client.call(ActionType.GET_STATE, State, timeout=10)
+            jobs = client.call(ActionType.LIST_JOBS, JobList, timeout=10)
+    except (HostGone, HostError, TimeoutError) as error:
+        raise CliError(f"The daemon{_pid_of(facts)} does not answer as it should: {error}") from error
+    _print_daemon(facts)
+    for model in state.models:
+        _print_row("model", _describe_model(model))
+    if not state.models:
+        _print_row("model", "none loaded")
+    for job in jobs.jobs:
+        _print_row("job", f"{job.job_id} {job.state}, {job.tokens} tokens, {job.model} (from this terminal)")
+    return 0
+
+
+def stop(*, force: bool) -> int:
+    """Ask the daemon to leave and wait until it has."""
+    facts = read_facts()
+    process = daemon_process(facts)
+    if process is None:
+        if is_listening():
+            raise CliError("A daemon answers, but its process is not known. Run `tabagent-host doctor`.")
+        print("The daemon is not running; nothing to stop.")
+        return 0
+    _end(process, force=force)
+    return 0
+
+
+def _end(process: psutil.Process, *, force: bool) -> None:
+    try:
+        process.terminate()
+        if _gone_within(process, _STOP_TIMEOUT_S):
+            print(f"Stopped the daemon (pid {process.pid}). An extension that is open may start it again.")
+            return
+        if not force:
+            raise CliError(f"The daemon (pid {process.pid}) does not leave. Kill it with: tabagent-host stop --force")
+        process.kill()
+        if not _gone_within(process, _STOP_TIMEOUT_S):
+            raise CliError(f"The daemon (pid {process.pid}) cannot be killed; the system may be waiting for a disk.")
+        print(f"Killed the daemon (pid {process.pid}), which did not leave by itself.")
+    except psutil.AccessDenied as error:
+        raise CliError(f"The daemon (pid {process.pid}) is another user's; stop it as that user.") from error
+    except psutil.NoSuchProcess:
+        print("The daemon has just left by itself.")
+
+
+def _gone_within(process: psutil.Process, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while is_alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _pid_of(facts: DaemonFacts | None) -> str:
+    return f" (pid {facts.pid})" if facts else ""
+
+
+def _print_daemon(facts: DaemonFacts | None) -> None:
+    if facts is None:
+        _print_row("daemon", "running")
+        return
+    up = "" if facts.started is None else f", up {duration(time.time() - facts.started)}"
+    other = "" if facts.version == VERSION else f" (installed is {VERSION}: restart it with `tabagent-host stop`)"
+    _print_row("daemon", f"running, pid {facts.pid}, version {facts.version}{other}{up}")
+
+
+def _print_row(name: str, text: str) -> None:
+    print(f"{name:<8}{text}")
+
+
+def _describe_model(model: ModelState) -> str:
+    parts = [f"{model.model}: {model.state}", str(model.backend_type or model.backend)]
+    if model.resident_bytes is not None:
+        parts.append(f"{size(model.resident_bytes)} of memory")
+    if (rate := model.performance.current.tokens_per_second) is not None:
+        parts.append(f"{rate:.1f} tokens/s")
+    if model.expires_at is not None:
+        parts.append(f"unloaded in {duration(model.expires_at - time.time())} if unused")
+    return ", ".join(parts)

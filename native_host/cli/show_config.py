@@ -1,0 +1,31 @@
+"""`config`: the configuration file with every default."""
+
+from pathlib import Path
+
+from native_host.cli.terminal import CliError
+from native_host.config import Paths
+from native_host.config_toml import render_default_toml
+
+
+def config(*, path_only: bool, write: bool) -> int:
+    """Print the file, write it, or say where it belongs."""
+    file = Paths.from_environment().config_file
+    if path_only:
+        print(file)
+    elif write:
+        _write(file)
+    else:
+        print(render_default_toml(), end="")
+    return 0
+
+
+def _write(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(render_default_toml())
+    except FileExistsError as error:
+        raise CliError(f"{file} is there already and was left as it is; remove it first for a new one.") from error
+    except OSError as error:
+        raise CliError(f"Cannot write {file}: {error.strerror}. Make its folder writable.") from error
+    print(f"Wrote {file}. The daemon reads it when it starts: tabagent-host stop")
