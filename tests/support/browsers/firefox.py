@@ -65,6 +65,7 @@ class Firefox:
         self._connection = Marionette(self._wait_for_port())
         self.command("WebDriver:NewSession", {"capabilities": {}})
         self.command("WebDriver:SetTimeouts", {"script": SCRIPT_MS})
+        self._first_tab = self.command("WebDriver:GetWindowHandle")["value"]
 
     def _write_preferences(self, addon_id: str) -> None:
         preferences = {**PREFERENCES, "extensions.webextensions.uuids": json.dumps({addon_id: UUID})}
@@ -98,6 +99,7 @@ class Firefox:
 
     def open(self, url: str, ready: str = "true") -> FirefoxPage:
         """Open ``url`` in a new tab and wait until it is loaded and the expression ``ready`` holds in it."""
+        self.command("WebDriver:SwitchToWindow", {"handle": self._first_tab, "focus": False})
         handle = self.command("WebDriver:NewWindow", {"type": "tab", "focus": True})["handle"]
         page = FirefoxPage(self, handle)
         page.command("WebDriver:Navigate", {"url": url})
