@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from support.browsers.lab import ChromiumLab, Lab
@@ -34,8 +33,7 @@ def wait_until_ready(page: Page) -> None:
 def shown(page: Page, selector: str) -> str:
     """The text of the last element that matches, as far as a person sees it."""
     last = f"[...document.querySelectorAll({json.dumps(selector)})].at(-1)"
-    text: Any = page.evaluate(f"{last}?.innerText ?? ''")
-    return str(text)
+    return str(page.evaluate(f"{last}?.checkVisibility() ? {last}.innerText : ''"))
 
 
 def ask(page: Page, text: str) -> None:
@@ -86,12 +84,18 @@ def test_the_stop_button_stops(chat: Page) -> None:
 
 def choose_slow_echo(page: Page) -> None:
     """Load the ECHO model at a reading pace, and choose it in the page."""
-    load = {"action": "load", "model": "echo", "backend": "echo", "options": {"tokens_per_second": 20}}
-    page.evaluate(f"(globalThis.browser ?? chrome).runtime.sendNativeMessage({HOST_NAME!r}, {json.dumps(load)})")
+    tell_host(page, action="unload", model="echo")
+    tell_host(page, action="load", model="echo", backend="echo", options={"tokens_per_second": 20})
     choose = "document.querySelector('#model')"
     page.evaluate(f"{choose}.add(new Option('echo', 'echo')), {choose}.value = 'echo'")
     page.evaluate(f"{choose}.dispatchEvent(new Event('change')), null")
     page.wait_for("document.querySelector('#model-name').textContent.startsWith('echo')")
+
+
+def tell_host(page: Page, **message: object) -> None:
+    """Send one message past the page's own connection."""
+    runtime = "(globalThis.browser ?? chrome).runtime"
+    page.evaluate(f"{runtime}.sendNativeMessage({HOST_NAME!r}, {json.dumps(message)})")
 
 
 def test_shift_enter_makes_a_new_line(chat: Page) -> None:
