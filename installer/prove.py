@@ -143,7 +143,7 @@ class HostProcess:
                 continue
             if reply.get("status") == "error":
                 code = reply.get("error", {}).get("code", "internal")
-                raise InstallError(f"The host answered {message['action']} with {code}: {reply.get('message')}")
+                raise InstallError(f"It answered {message['action']} with {code}: {reply.get('message')}")
             yield reply
             if reply.get("type") == "result":
                 return
@@ -154,7 +154,7 @@ class HostProcess:
             self._process.wait(LAST_WORDS_S)
             self._threads[1].join(LAST_WORDS_S)
         said = self._errors.decode("utf-8", "replace").strip()
-        return InstallError(f"Starting the host failed: {what}." + (f"\nIt wrote:\n{said}" if said else ""))
+        return InstallError(f"While it was being started or asked, {what}." + (f"\nIt wrote:\n{said}" if said else ""))
 
     def close(self) -> None:
         """Close the pipe, as a browser does, and wait; kill it if it does not leave."""

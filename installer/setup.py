@@ -39,10 +39,20 @@ def install(context: Context, options: Options, checkout: Checkout) -> int:
     write_launcher(context, written)
     refused = register(context, planned, written)
     report.say_browsers(context, planned, options)
-    if options.prove:
+    proven = not options.prove or prove_it(context, options)
+    if proven:
+        report.say_next(context, checkout, planned, written)
+    return 1 if missing or refused or not proven else 0
+
+
+def prove_it(context: Context, options: Options) -> bool:
+    """Show the host at work; False, with the reason said, where it does not."""
+    try:
         show_proof(context, options)
-    report.say_next(context, checkout, planned, written)
-    return 1 if missing or refused else 0
+    except InstallError as error:
+        report.say_failure(context, "Everything is written, but the host does not work.", error)
+        return False
+    return True
 
 
 def entries_by_family(extension_ids: Sequence[str]) -> dict[str, list[str]]:

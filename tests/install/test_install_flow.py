@@ -270,6 +270,16 @@ def test_a_command_of_that_name_that_is_not_ours_stays(browsing: Machine) -> Non
     assert link.read_text() == "mine"
 
 
+def test_a_host_that_does_not_work_is_reported_in_the_end(browsing: Machine) -> None:
+    relay = browsing.context.environment.site_packages() / "native_host" / "relay.py"
+    relay.write_text("raise SystemExit('the relay is broken')")
+    assert browsing.install() == 1
+    said = browsing.output.getvalue()
+    assert "the host does not work" in said
+    assert "the relay is broken" in said
+    assert browsing.manifest(CHROMIUM).exists()
+
+
 def test_a_damaged_receipt_is_named_with_the_way_out(browsing: Machine) -> None:
     browsing.install()
     path = browsing.context.prefix / receipt.FILE_NAME

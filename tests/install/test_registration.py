@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.install_machine import DictRegistry
+from support.install_machine import DictRegistry, Machine
 
-from installer import manifest, registration
+from installer import manifest, registration, removal
 from installer.browsers import Target
 from installer.errors import InstallError
-from installer.receipt import Receipt, WrittenFile
+from installer.receipt import Receipt, WrittenFile, WrittenKey
 from installer.registration import PlannedManifest, Verdict
 
 HOST = "com.tabagent.native_host"
@@ -172,3 +172,14 @@ def test_a_registry_key_that_names_another_manifest_is_not_touched(target: Targe
     (forced,) = registration.plan_all([on_windows], launcher, entries, Receipt(), registry, force=True)
     registration.apply(forced, launcher.parent, receipt := Receipt(), registry)
     assert receipt.keys[0].previous == "C:\\other.json"
+
+
+def test_uninstall_sets_registry_keys_back_and_leaves_those_that_were_changed(target: Target, tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine")
+    kept = [WrittenKey("HKCU", "mine", "m.json"), WrittenKey("HKCU", "forced", "m.json", "before.json")]
+    taken = WrittenKey("HKCU", "taken", "m.json")
+    machine.registry.values = {("HKCU", "mine"): "m.json", ("HKCU", "forced"): "m.json", ("HKCU", "taken"): "x.json"}
+    machine.context.prefix.mkdir(parents=True)
+    outcome = removal.remove_all(machine.context, Receipt(keys=[*kept, taken]), force=False)
+    assert machine.registry.values == {("HKCU", "forced"): "before.json", ("HKCU", "taken"): "x.json"}
+    assert "taken" in outcome.not_ours[0]
