@@ -112,28 +112,25 @@ def uninstall(context: Context, options: Options) -> int:
     if options.dry_run:
         _show_removal(context, written, options)
         return OK
-    if not written.files and not written.environment:
-        say(f"Nothing is installed in {context.prefix}.")
-    else:
+    installed = bool(written.files or written.environment)
+    if installed:
         removal.stop_daemon(context.environment)
-        outcome = removal.remove_all(context, written, force=options.force)
-        for title, names in (
-            ("Removed", outcome.removed),
-            ("Left alone", outcome.not_ours),
-            ("Kept", outcome.kept),
-        ):
-            for name in names:
-                say(f"  {title}: {name}")
-        if outcome.kept:
-            return FAILED
-    if options.purge:
-        for name in removal.purge(context.platform):
-            say(f"  Removed: {name}")
-    elif left := removal.daemon_files(context.platform):
-        say(f"  Left: {', '.join(map(str, left))}")
-        say("  These are statistics, settings, logs and models of the host; uninstall --purge removes them.")
-    say("Done.")
-    return OK
+    purged = removal.purge(context.platform) if options.purge else []
+    for name in purged:
+        say(f"  Removed: {name}")
+    if not installed:
+        say(f"Nothing is installed in {context.prefix}.")
+        return OK
+    outcome = removal.remove_all(context, written, force=options.force)
+    for title, names in (("Removed", outcome.removed), ("Left alone", outcome.not_ours), ("Kept", outcome.kept)):
+        for name in names:
+            say(f"  {title}: {name}")
+    if left := removal.daemon_files(context.platform):
+        folders = dict.fromkeys(str(path.parent) for path in left)
+        say(f"  The host's statistics, settings, logs and models are still in {', '.join(folders)}.")
+        say("  To remove them too: python3 install.py uninstall --purge")
+    say("Something that was changed is left." if outcome.kept else "Done.")
+    return FAILED if outcome.kept else OK
 
 
 def _show_removal(context: Context, written: Receipt, options: Options) -> None:

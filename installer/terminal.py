@@ -1,6 +1,8 @@
 """What the user sees: numbered steps with the time they take, and never more than a few seconds of silence."""
 
 import contextlib
+import io
+import os
 import shutil
 import sys
 import threading
@@ -12,12 +14,31 @@ TTY_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 3.0
 
 
+class Output:
+    """A stream whose reader may leave (as `| head` does) and whose encoding may lack characters; the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+        self.is_terminal = stream.isatty()
+
+    def write(self, text: str) -> None:
+        """Write it out at once."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
 class Step:
     """A piece of work under way; `update` says what it is busy with right now."""
 
-    def __init__(self, out: TextIO, title: str) -> None:
+    def __init__(self, out: Output, title: str) -> None:
         self._out, self._title = out, title
-        self._tty = out.isatty()
+        self._tty = out.is_terminal
         self._detail = ""
         self._said = ""
         self._started = time.monotonic()
@@ -49,13 +70,11 @@ class Step:
             again = "still " if self._detail == self._said and self._said else ""
             self._out.write(f"    {again}{self._detail or 'working'} ({self.elapsed_s:.0f} s)\n")
             self._said = self._detail
-        self._out.flush()
 
     def start(self) -> None:
         """Show the title and begin to count."""
         if not self._tty:
             self._out.write(f"  {self._title} ...\n")
-            self._out.flush()
         self._thread.start()
 
     def finish(self, outcome: str) -> None:
@@ -64,24 +83,21 @@ class Step:
         self._thread.join()
         clear = "\r\x1b[K" if self._tty else ""
         self._out.write(f"{clear}  {outcome} ({self.elapsed_s:.1f} s)\n")
-        self._out.flush()
 
 
 class Terminal:
     """Lines on a stream, by default standard output."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._out = Output(stream or sys.stdout)
 
     def say(self, text: str = "") -> None:
         """One line, or several."""
         self._out.write(text + "\n")
-        self._out.flush()
 
     def stream(self, text: str) -> None:
         """Text as it arrives, with no line break added."""
         self._out.write(text)
-        self._out.flush()
 
     @contextlib.contextmanager
     def step(self, title: str, done: str = "") -> Iterator[Step]:

@@ -85,6 +85,23 @@ def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path, arguments:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_reader_that_leaves_and_a_poor_encoding_do_not_stop_the_work(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "install.py", "--dry-run", "--prefix", str(tmp_path / "Zoë")],
+        cwd=ROOT,
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"},
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_status_of_an_empty_home_says_how_to_install(tmp_path: Path) -> None:
     done = run(tmp_path, "status")
     assert done.returncode == 1

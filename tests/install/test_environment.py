@@ -9,7 +9,7 @@ from support.install_machine import make_environment
 from installer import engines
 from installer.environment import Environment, PipError, clean_env, describe
 from installer.errors import InstallError
-from installer.terminal import Step, Terminal
+from installer.terminal import Output, Step, Terminal
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_pips_lines_become_what_a_user_wants_to_know(line: str, told: str | None
 def test_a_pip_that_fails_is_reported_with_its_last_lines_and_the_log(environment: Environment) -> None:
     write_pip(environment, "print('ERROR: No matching distribution found for x'); raise SystemExit(1)")
     with pytest.raises(PipError) as raised:
-        environment.pip_install(["x"], Step(io.StringIO(), "x"))
+        environment.pip_install(["x"], Step(Output(io.StringIO()), "x"))
     assert raised.value.tail == ("ERROR: No matching distribution found for x",)
     assert "Python 3." in raised.value.remedy
     assert "No matching distribution" in environment.log.read_text()
@@ -51,12 +51,12 @@ def test_a_pip_that_fails_is_reported_with_its_last_lines_and_the_log(environmen
 def test_a_pip_that_hangs_is_stopped_in_time(environment: Environment) -> None:
     write_pip(environment, "import time; time.sleep(60)")
     with pytest.raises(PipError, match="took longer than 0 s"):
-        environment.pip_install(["x"], Step(io.StringIO(), "x"), timeout_s=0.3)
+        environment.pip_install(["x"], Step(Output(io.StringIO()), "x"), timeout_s=0.3)
 
 
 def test_a_user_installation_and_other_pythons_are_not_passed_on(environment: Environment) -> None:
     write_pip(environment, "import os; print('PIP_USER', os.environ['PIP_USER'])")
-    environment.pip_install(["x"], Step(io.StringIO(), "x"))
+    environment.pip_install(["x"], Step(Output(io.StringIO()), "x"))
     assert "PIP_USER 0" in environment.log.read_text()
     assert clean_env({"PYTHONPATH": "/x", "PIP_TARGET": "/y", "HTTPS_PROXY": "p"}) == {"HTTPS_PROXY": "p"}
 

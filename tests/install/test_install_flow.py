@@ -140,7 +140,7 @@ def test_uninstall_keeps_the_daemons_files_until_it_is_told_to_purge(browsing: M
         path.write_text("x")
     commands.uninstall(browsing.context, Options("uninstall"))
     assert data.exists()
-    assert str(data) in browsing.output.getvalue()
+    assert f"are still in {data.parent}, {config.parent}" in browsing.output.getvalue()
     commands.uninstall(browsing.context, Options("uninstall", purge=True))
     assert not data.exists()
     assert not config.exists()
