@@ -1,0 +1,204 @@
+"""The llama.cpp backend: GGUF models, with the decode loop of `generation` on llama-cpp-python's low-level API.
+
+Above it: the worker. Imported late, since it imports the engine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import psutil
+
+from backends.base import (
+    BackendState,
+    CancelToken,
+    GenerationEvent,
+    GenerationRequest,
+    LoadSpec,
+    ModelInfo,
+    ProgressCallback,
+)
+from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from backends.llamacpp.constraint import FORMATS, grammar_of, grammar_sampler
+from backends.llamacpp.decoder import AbortFlag
+from backends.llamacpp.devices import Placement, list_gpus, place
+from backends.llamacpp.engine import Engine, EngineOptions, default_threads
+from backends.llamacpp.engine_log import EngineLog
+from backends.llamacpp.generation import Generation, Limits
+from backends.llamacpp.header import Header, read_header
+from backends.llamacpp.memory import (
+    ModelShape,
+    choose_context,
+    needed_bytes,
+    read_shape,
+    require_memory,
+    require_trained_context,
+)
+from backends.llamacpp.sampler import Sample, sampling
+from backends.llamacpp.transcript import Transcript
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import BackendType, Capabilities
+from messages.options import LoadOptions
+from messages.settings import InferenceSettings
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """A model that is ready, and what was said to it last."""
+
+    engine: Engine
+    context_length: int
+    template: ChatTemplate
+    transcript: Transcript
+    settings: InferenceSettings = field(default_factory=InferenceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A prompt as the model gets it. text is the rendered conversation, None for a bare prompt."""
+
+    tokens: list[int]
+    text: str | None
+
+
+class LlamaCppBackend:
+    """One GGUF model in llama.cpp."""
+
+    load_options: ClassVar[frozenset[str]] = frozenset(
+        {"context_length", "gpu_layers", "threads", "device", "parallel", "keep_alive_s"}
+    )
+    unsupported_settings: ClassVar[frozenset[str]] = frozenset()
+    response_formats: ClassVar[frozenset[str]] = FORMATS
+
+    def __init__(self) -> None:
+        self._log = EngineLog()
+        self._loaded: _Loaded | None = None
+
+    def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
+        """Load a model; its header is checked, and its memory counted, before the engine sees it."""
+        _require_single(spec.options)
+        header = read_header(spec.path)
+        shape = read_shape(header)
+        context = choose_context(shape, spec.options)
+        placement = place(spec.options, list_gpus())
+        _require_fit(header, shape, context, placement)
+        self._log.open()
+        options = EngineOptions(context, spec.options.threads or default_threads(), placement)
+        self._loaded = _prepare(Engine(spec.path, options, self._log, progress), context, header)
+        return ModelInfo(
+            backend_type=placement.backend_type,
+            context_length=context,
+            size_bytes=header.file_bytes,
+            device=placement.device,
+            capabilities=Capabilities(json_schema=True),
+        )
+
+    def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
+        """Yield Prefill, TokenChunk and one GenerationEnd; the KV cache is kept for the next turn."""
+        loaded = self._require_loaded()
+        loaded.settings = request.settings
+        grammar = grammar_of(request.response_format)
+        prompt = _read_prompt(loaded, request.prompt)
+        _require_room(len(prompt.tokens), loaded.context_length)
+        vocabulary = loaded.engine.vocabulary
+        constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
+        with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
+            yield from _run(loaded, prompt, sample, AbortFlag(cancel))
+
+    def count_tokens(self, prompt: PromptInput) -> int:
+        """Count the tokens of a prompt after its chat template."""
+        return len(_read_prompt(self._require_loaded(), prompt).tokens)
+
+    def get_state(self) -> BackendState:
+        """Tell how many tokens the KV cache holds, and the last settings."""
+        if self._loaded is None:
+            return BackendState()
+        return BackendState(len(self._loaded.engine.decoder.cache.tokens), self._loaded.settings)
+
+    def update_settings(self, settings: InferenceSettings) -> InferenceSettings:
+        """Return the settings: llama.cpp's samplers honour all of them."""
+        return settings
+
+    def close(self) -> None:
+        """Free the model."""
+        if self._loaded is not None:
+            self._loaded.engine.close()
+            self._loaded = None
+        self._log.close()
+
+    def _require_loaded(self) -> _Loaded:
+        if self._loaded is None:
+            raise HostError(ErrorCode.MODEL_NOT_LOADED, "No model is loaded; load one first.")
+        return self._loaded
+
+
+def _require_single(options: LoadOptions) -> None:
+    if options.parallel not in (None, 1):
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            "The llamacpp backend runs one generation at a time; leave parallel out or set it to 1.",
+            fields=["options.parallel: must be 1"],
+        )
+
+
+def _require_fit(header: Header, shape: ModelShape, context: int, placement: Placement) -> None:
+    """Raise `out_of_memory` or `invalid_request` for a context that does not fit the machine or the model."""
+    needed = needed_bytes(header, shape, context)
+    on_gpus = sum(gpu.free_bytes for gpu in placement.gpus if placement.backend_type is not BackendType.LLAMA_CPP_METAL)
+    require_memory(header, needed, psutil.virtual_memory().available + on_gpus)
+    require_trained_context(shape, context)
+
+
+def _prepare(engine: Engine, context: int, header: Header) -> _Loaded:
+    source = header.text("tokenizer.chat_template") or DEFAULT_TEMPLATE
+    vocabulary = engine.vocabulary
+    try:
+        template = ChatTemplate(source, bos_token=vocabulary.bos_text, eos_token=vocabulary.eos_text)
+    except HostError:
+        engine.close()
+        raise
+    return _Loaded(engine, context, template, Transcript(vocabulary))
+
+
+def _read_prompt(loaded: _Loaded, prompt: PromptInput) -> _Prompt:
+    kinds: tuple[Literal["image", "audio"], ...] = ("image", "audio")
+    for kind in kinds:
+        if prompt.has_part(kind):
+            text = f"This model takes no {kind}; send text only, or load a model that does."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
+    vocabulary = loaded.engine.vocabulary
+    if prompt.messages is not None:
+        rendered = loaded.template.render(vocabulary.shield(prompt.messages))
+        return _Prompt(loaded.transcript.tokenize(rendered), rendered)
+    tokens = vocabulary.tokenize_prompt(prompt.prompt or "")
+    if not tokens:
+        raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
+    return _Prompt(tokens, None)
+
+
+def _require_room(prompt_tokens: int, context_length: int) -> None:
+    if prompt_tokens >= context_length:
+        raise HostError(
+            ErrorCode.CONTEXT_OVERFLOW,
+            f"The prompt has {prompt_tokens} tokens and the context {context_length}, so no answer fits."
+            " Send less, or load the model with a larger context_length.",
+            prompt_tokens=prompt_tokens,
+            context_length=context_length,
+        )
+
+
+def _run(loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag) -> Iterator[GenerationEvent]:
+    """Run one generation; what it said is remembered only if it came to its end."""
+    engine, settings = loaded.engine, loaded.settings
+    limits = Limits(settings.max_tokens, loaded.context_length, settings.stop)
+    generation = Generation(engine.decoder, engine.vocabulary.pieces, prompt.tokens, limits, flag)
+    loaded.transcript.forget()
+    engine.decoder.watch(flag)
+    try:
+        yield from generation.run(sample)
+    finally:
+        engine.decoder.watch(None)
+    if prompt.text is not None and generation.text_is_whole:
+        loaded.transcript.remember(prompt.text + "".join(generation.texts), prompt.tokens + generation.tokens)
+    yield generation.end

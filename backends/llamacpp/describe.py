@@ -1,0 +1,23 @@
+"""What a GGUF file says of itself, without the engine."""
+
+from pathlib import Path
+
+from backends.base import ModelDescription
+from backends.llamacpp.header import read_header
+from backends.llamacpp.memory import choose_context, needed_bytes, read_shape
+from messages.options import LoadOptions
+
+
+def describe(path: Path, options: LoadOptions) -> ModelDescription:
+    """Describe the model at `path`; needed_bytes holds for `options`, context_length is the trained one, in tokens.
+
+    Raises HostError `model_not_found` or `model_invalid`.
+    """
+    header = read_header(path)
+    shape = read_shape(header)
+    return ModelDescription(
+        format="GGUF",
+        size_bytes=header.file_bytes,
+        needed_bytes=needed_bytes(header, shape, choose_context(shape, options)),
+        context_length=shape.trained_context,
+    )

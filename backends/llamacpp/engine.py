@@ -1,0 +1,124 @@
+"""A loaded model and its context: made, warmed up, and freed."""
+
+import ctypes
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+import psutil
+
+from backends.base import ProgressCallback
+from backends.llamacpp.decoder import Decoder
+from backends.llamacpp.devices import Placement
+from backends.llamacpp.engine_log import EngineLog
+from backends.llamacpp.header import invalid_model
+from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.vocabulary import Vocabulary
+from messages.errors import ErrorCode, HostError
+
+MAX_THREADS = 16
+_PROGRESS_INTERVAL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to run a model: context in tokens, threads, and where."""
+
+    context: int
+    threads: int
+    placement: Placement
+
+
+def default_threads() -> int:
+    """One thread less than there are physical cores, at most 16.
+
+    The engine's threads wait for each other after every operation, spinning: where one of them has to share its core
+    with the browser, all of them wait, and a model runs at a tenth of its speed (seen with 2 threads on 2 cores).
+    """
+    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    return max(1, min(cores, usable, MAX_THREADS + 1) - 1)
+
+
+class Engine:
+    """A model in llama.cpp with one context of one sequence; `close` frees both."""
+
+    def __init__(self, path: Path, options: EngineOptions, log: EngineLog, progress: ProgressCallback) -> None:
+        """Load the model at `path`.
+
+        Raises HostError `model_invalid` if the engine refuses it, `out_of_memory` if the context cannot be allocated.
+        """
+        self.context: Any = None
+        self.model: Any = _load_model(path, options.placement, log, progress)
+        try:
+            self.vocabulary = Vocabulary(self.model)
+            self.context = _make_context(self.model, options, log)
+        except HostError:
+            self.close()
+            raise
+        self.decoder = Decoder(self.context)
+        self._warm_up()
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self.context:
+            llama_cpp.llama_free(self.context)
+        if self.model:
+            llama_cpp.llama_model_free(self.model)
+        self.context = self.model = None
+
+    def _warm_up(self) -> None:
+        """Decode one token, so that the weights are read and buffers made before the first prompt comes."""
+        self.decoder.step(max(0, self.vocabulary.bos))
+        self.decoder.cache.clear()
+
+
+def _load_model(path: Path, placement: Placement, log: EngineLog, progress: ProgressCallback) -> Any:
+    llama_cpp.llama_backend_init()
+    parameters = llama_cpp.llama_model_default_params()
+    handles = [gpu.handle for gpu in placement.gpus]
+    devices = (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
+    parameters.devices = ctypes.addressof(devices)
+    parameters.n_gpu_layers = placement.gpu_layers
+    callback = llama_cpp.llama_progress_callback(_rate_limited(progress))
+    parameters.progress_callback = callback
+    log.errors.clear()
+    model = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
+    if not model:
+        raise invalid_model(path, f"cannot be loaded by llama.cpp: {log.last_error or 'it gives no reason'}")
+    if llama_cpp.llama_model_has_encoder(model) or not llama_cpp.llama_model_has_decoder(model):
+        llama_cpp.llama_model_free(model)
+        raise invalid_model(path, "is not a model that continues a text")
+    return model
+
+
+def _rate_limited(progress: ProgressCallback) -> Any:
+    """The engine's progress callback: passes on at most ten values a second, and always the last."""
+    last = float("-inf")
+
+    def report(value: float, _: Any) -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if value >= 1 or now - last >= _PROGRESS_INTERVAL_S:
+            last = now
+            progress("loading", min(1.0, value), "Loading the model's weights.")
+        return True
+
+    return report
+
+
+def _make_context(model: Any, options: EngineOptions, log: EngineLog) -> Any:
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = options.context
+    parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+    parameters.n_outputs_max = 1
+    parameters.n_threads = parameters.n_threads_batch = options.threads
+    log.errors.clear()
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    if not context:
+        text = f"llama.cpp cannot make a context of {options.context} tokens: {log.last_error or 'no reason given'}."
+        raise HostError(ErrorCode.OUT_OF_MEMORY, text)
+    return context

@@ -1,0 +1,133 @@
+"""What a GGUF model will take in memory, from its header alone, and whether that is there.
+
+Above it: `describe` and `backend`. The figures are those that llama.cpp allocates: the weights, a KV cache of 16-bit
+values for the whole context, and the compute buffer of one batch (llama-kv-cache.cpp, llama-context.cpp).
+"""
+
+from dataclasses import dataclass
+
+import psutil
+
+from backends.llamacpp.header import Array, Header, Number, invalid_model
+from messages.errors import ErrorCode, HostError
+from messages.options import LoadOptions
+
+DEFAULT_CONTEXT = 4096
+"""Context of a model that was trained on more, in tokens, when the caller names none: a larger one costs memory."""
+
+BATCH_TOKENS = 256
+"""Prompt tokens that are decoded at once: larger batches are no faster on a CPU and report their progress later."""
+
+MARGIN_BYTES = 256 * 1024 * 1024
+"""Memory that is left to everything else."""
+
+_CONTEXT_STEP = 256
+_KV_VALUE_BYTES = 2
+_FIXED_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The sizes that memory depends on. kv_values is the number of cached values a token, over all layers."""
+
+    trained_context: int
+    width: int
+    feed_forward: int
+    vocabulary: int
+    kv_values: int
+
+
+def read_shape(header: Header) -> ModelShape:
+    """Read a model's sizes; HostError `model_invalid` if they are missing, or if the file is no language model."""
+    _require_language_model(header)
+    layers = _size(header, "block_count")
+    width = _size(header, "embedding_length")
+    heads = _sizes(header, "attention.head_count", layers, default=0)
+    kv_heads = _sizes(header, "attention.head_count_kv", layers, default=max(heads))
+    head_width = width // max(1, *heads)
+    key_width = _size(header, "attention.key_length", head_width)
+    value_width = _size(header, "attention.value_length", head_width)
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    return ModelShape(
+        trained_context=_size(header, "context_length"),
+        width=width,
+        feed_forward=max(_sizes(header, "feed_forward_length", layers, default=4 * width)),
+        vocabulary=tokens.length if isinstance(tokens, Array) else 0,
+        kv_values=_total(kv_heads, layers) * (key_width + value_width),
+    )
+
+
+def choose_context(shape: ModelShape, options: LoadOptions) -> int:
+    """The context to load with, in tokens: the one asked for, else the trained one up to `DEFAULT_CONTEXT`."""
+    return options.context_length or min(shape.trained_context, DEFAULT_CONTEXT)
+
+
+def needed_bytes(header: Header, shape: ModelShape, context: int) -> int:
+    """The memory that a model takes with a context of so many tokens."""
+    cells = -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
+    kv_cache = cells * shape.kv_values * _KV_VALUE_BYTES
+    activations = 4 * (4 * shape.width + 2 * shape.feed_forward)
+    compute = BATCH_TOKENS * (activations + 2 * cells) + 4 * shape.vocabulary
+    return header.tensor_bytes + kv_cache + compute + _FIXED_BYTES
+
+
+def require_memory(header: Header, needed: int, free: int | None = None) -> None:
+    """Raise HostError `out_of_memory` if `needed` bytes and a margin are more than is free (None: ask)."""
+    available = psutil.virtual_memory().available if free is None else free
+    if needed + MARGIN_BYTES <= available:
+        return
+    raise HostError(
+        ErrorCode.OUT_OF_MEMORY,
+        f"{header.path.name} needs {_gigabytes(needed)} of memory with this context, and {_gigabytes(available)} are"
+        " free. Choose a smaller context_length or a smaller model, or close other programs.",
+        needed_bytes=needed,
+        free_bytes=available,
+        model_path=str(header.path),
+    )
+
+
+def require_trained_context(shape: ModelShape, context: int) -> None:
+    """Raise HostError `invalid_request` for a context beyond the trained one: the model writes nonsense there."""
+    if context > shape.trained_context:
+        raise HostError(
+            ErrorCode.INVALID_REQUEST,
+            f"The model was trained on contexts of up to {shape.trained_context} tokens;"
+            f" {context} is more than it can use.",
+            fields=[f"options.context_length: must be <= {shape.trained_context}"],
+            trained_context=shape.trained_context,
+        )
+
+
+def _require_language_model(header: Header) -> None:
+    kind = header.text("general.type") or "model"
+    if kind != "model" or header.text("general.architecture") == "clip":
+        kind = "projector for pictures" if kind == "model" else kind
+        raise invalid_model(header.path, f"is not a language model but a {kind}")
+    if not header.text("general.architecture"):
+        raise invalid_model(header.path, "does not say which architecture it has")
+
+
+def _size(header: Header, name: str, default: int | None = None) -> int:
+    value = header.metadata.get(f"{header.text('general.architecture')}.{name}", default)
+    if not isinstance(value, int) or value < 0 or (default is None and value == 0):
+        raise invalid_model(header.path, f"has no usable {name} in its header")
+    return value
+
+
+def _sizes(header: Header, name: str, layers: int, default: int) -> tuple[int, ...]:
+    """One size for all layers, or one for each."""
+    value = header.metadata.get(f"{header.text('general.architecture')}.{name}", default)
+    values: tuple[Number, ...] = value.values if isinstance(value, Array) else ()
+    if isinstance(value, int):
+        values = (value,)
+    if len(values) not in (1, layers) or not all(isinstance(size, int) and size >= 0 for size in values):
+        raise invalid_model(header.path, f"has no usable {name} in its header")
+    return tuple(int(size) for size in values)
+
+
+def _total(sizes: tuple[int, ...], layers: int) -> int:
+    return sum(sizes) if len(sizes) == layers else sizes[0] * layers
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

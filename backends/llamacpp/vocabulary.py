@@ -1,0 +1,107 @@
+"""A model's vocabulary: text into tokens, tokens into bytes, and which of them end a turn."""
+
+import ctypes
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import llama_cpp
+
+from messages.content import Message
+
+_PIECE_BYTES = 256
+
+SHIELD = "\ufdd0"
+"""A noncharacter of Unicode, which no text contains; it keeps a special token's spelling from being read as one."""
+
+
+class Vocabulary:
+    """The vocabulary of a loaded model, which must outlive it."""
+
+    def __init__(self, model: Any) -> None:
+        self.handle = llama_cpp.llama_model_get_vocab(model)
+        self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
+        self.bos: int = llama_cpp.llama_vocab_bos(self.handle)
+        self.pieces = Pieces(self.handle)
+        self._adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.handle)) and self.bos >= 0
+
+    @cached_property
+    def control(self) -> re.Pattern[str]:
+        """Matches the spelling of any control token; nothing if there are none."""
+        tokens = filter(lambda token: llama_cpp.llama_vocab_is_control(self.handle, token), range(self.size))
+        spellings = sorted(filter(None, map(self.spelling, tokens)), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
+
+    def spelling(self, token: int) -> str:
+        """A token as it stands in the vocabulary ("<|im_end|>"); empty for -1."""
+        if token < 0:
+            return ""
+        text: bytes = llama_cpp.llama_vocab_get_text(self.handle, token)
+        return text.decode("utf-8", "replace")
+
+    @property
+    def bos_text(self) -> str:
+        """The beginning token's spelling."""
+        return self.spelling(self.bos)
+
+    @property
+    def eos_text(self) -> str:
+        """The end token's spelling."""
+        return self.spelling(llama_cpp.llama_vocab_eos(self.handle))
+
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """Tokens of a whole prompt: special tokens in it are read as such, and it begins with BOS exactly once.
+
+        A `SHIELD` is where two parts of the text must not be read as one token; it is not part of the text itself.
+        """
+        tokens = [token for part in text.split(SHIELD) for token in self._tokenize(part)]
+        if self._adds_bos and tokens[:1] != [self.bos]:
+            return [self.bos, *tokens]
+        return tokens
+
+    def tokenize_rest(self, text: str) -> list[int]:
+        """Tokens of a text that goes on from another."""
+        return [token for part in text.split(SHIELD) for token in self._tokenize(part)]
+
+    def shield(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages in which what spells a control token is no control token: content must not end its own turn."""
+        return [self._shield(message) for message in messages]
+
+    def _shield(self, message: Message) -> Message:
+        text = message.text.replace(SHIELD, "")
+        shielded = self.control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
+        return Message.model_construct(role=message.role, content=shielded)
+
+    def _tokenize(self, text: str) -> list[int]:
+        data = text.encode("utf-8", "replace")
+        room = len(data) + 8
+        tokens = (llama_cpp.llama_token * room)()
+        count = llama_cpp.llama_tokenize(self.handle, data, len(data), tokens, room, False, True)
+        if count < 0:
+            raise RuntimeError(f"llama_tokenize wants room for {-count} tokens of {len(data)} bytes")
+        return tokens[:count]
+
+
+class Pieces(dict[int, bytes | None]):
+    """The bytes of each token, looked up once; None for a token that ends the turn, nothing for control tokens."""
+
+    def __init__(self, vocabulary: Any) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+        self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+
+    def __missing__(self, token: int) -> bytes | None:
+        """Ask the engine, and keep the answer."""
+        ends = llama_cpp.llama_vocab_is_eog(self._vocabulary, token)
+        piece = None if ends else self._bytes(token)
+        self[token] = piece
+        return piece
+
+    def _bytes(self, token: int) -> bytes:
+        to_piece = llama_cpp.llama_token_to_piece
+        length = to_piece(self._vocabulary, token, self._buffer, len(self._buffer), 0, False)
+        if length < 0:
+            self._buffer = ctypes.create_string_buffer(-length)
+            length = to_piece(self._vocabulary, token, self._buffer, len(self._buffer), 0, False)
+        return self._buffer.raw[:length]
