@@ -1,13 +1,17 @@
 // The page's elements. Text of a model or of the host is only ever set as text, never as HTML.
 
 const find = (selector) => document.querySelector(selector);
-const NEAR_END_PX = 60;
+const NEAR_END_PX = 100;
 
 /** What the page shows; `chat.js` decides when. */
 export class View {
   input = find("#input");
   model = find("#model");
   #scroller = find("#scroller");
+
+  constructor() {
+    new ResizeObserver(() => this.#follow()).observe(this.#scroller);
+  }
 
   /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model). */
   bind({ send, stop, newChat, choose }) {

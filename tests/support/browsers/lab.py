@@ -9,13 +9,14 @@ import sys
 from pathlib import Path
 
 from support.browsers import firefox, registration
-from support.browsers.chromium import Chromium
+from support.browsers.chromium import Chromium, ChromiumPage
 from support.browsers.page import Browser, Page
 from support.browsers.sandbox import Sandbox
 from support.browsers.waiting import wait_until
 
 BUILD = registration.REPOSITORY / "extension" / "build.py"
 HARNESS = registration.REPOSITORY / "tests" / "e2e" / "harness"
+CHAT_IS_THERE = "document.querySelector('#send') !== null"
 LAUNCHER_WORD = "tabagent-launcher"
 
 
@@ -48,7 +49,7 @@ class Lab:
 
     def open_chat(self) -> Page:
         """Open the extension's chat page."""
-        return self.browser.open(f"{self.origin}chat.html", "document.querySelector('#send') !== null")
+        return self.browser.open(f"{self.origin}chat.html", CHAT_IS_THERE)
 
     def daemon_pid(self) -> int:
         """The daemon's process id, by its own word."""
@@ -89,6 +90,10 @@ class ChromiumLab(Lab):
 
     browser: Chromium
     origin = f"chrome-extension://{registration.CHROMIUM_ID}/"
+
+    def open_chat(self) -> ChromiumPage:
+        """See ``Lab``."""
+        return self.browser.open(f"{self.origin}chat.html", CHAT_IS_THERE)
 
     def start_browser(self) -> None:
         """See ``Lab``."""
