@@ -58,11 +58,9 @@ class BackendRow:
 
     @property
     def version(self) -> str | None:
-        """The installed engine's version, or None."""
-        if self.distribution is None:
-            return importlib.metadata.version(DISTRIBUTION)
+        """The installed engine's version (ours, for a backend without an engine), or None."""
         try:
-            return importlib.metadata.version(self.distribution)
+            return importlib.metadata.version(self.distribution or DISTRIBUTION)
         except importlib.metadata.PackageNotFoundError:
             return None
 
@@ -163,6 +161,12 @@ def row(name: str) -> BackendRow:
 def detect(path: Path) -> BackendRow:
     """The backend that takes a path, by its content; HostError `unknown_format` if none does."""
     rows = [candidate for candidate in BACKENDS if sys.platform in candidate.platforms and candidate.detects(path)]
+    if not rows and path.suffix.lower() == ".gguf" and path.is_file():
+        raise HostError(
+            ErrorCode.MODEL_INVALID,
+            f"{path} does not begin as a GGUF file does; it is damaged or something else. Get it again.",
+            model_path=str(path),
+        )
     if not rows:
         kind = "folder" if path.is_dir() else "file"
         raise HostError(

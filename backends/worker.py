@@ -84,8 +84,12 @@ class Engine:
         backend = chosen.create()
         _refuse_unknown_options(chosen, backend, command)
 
+        size = _size(Path(command.path))
+
         def report(phase: str, progress: float | None, message: str) -> None:
-            self._writer.write(LoadProgressEvent(ref=command.ref, phase=phase, progress=progress, message=message))
+            self._writer.write(
+                LoadProgressEvent(ref=command.ref, phase=phase, progress=progress, message=message, total_bytes=size)
+            )
 
         info = backend.load(LoadSpec(Path(command.path), command.options), report)
         self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
@@ -234,6 +238,13 @@ def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand
 def _constraint(command: GenerateCommand) -> ResponseFormat | None:
     wanted = command.response_format
     return None if wanted is None or wanted.type == "text" else wanted
+
+
+def _size(path: Path) -> int | None:
+    """The bytes of a model's file, or of all files in its folder; None for a model without any."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else None
 
 
 def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:

@@ -58,13 +58,14 @@ Command = Annotated[LoadCommand | GenerateCommand | CancelCommand | CountCommand
 
 
 class LoadProgressEvent(_Frame):
-    """Loading moves on; `progress` is 0..1 or null."""
+    """Loading moves on; `progress` is 0..1 or null, total_bytes the size of what is read."""
 
     event: Literal["load_progress"] = "load_progress"
     ref: int
     phase: str
     progress: float | None
     message: str
+    total_bytes: int | None = None
 
 
 class LoadedEvent(_Frame):

@@ -1,0 +1,178 @@
+"""What can be loaded: finds models on disk, and turns a name or path from the wire into a file and its backend.
+
+Above it: `native_host.handlers.models` and `native_host.models`. Below it: `backends.registry`. No engine is imported.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from backends import registry
+from backends.registry import BackendRow
+from messages.errors import ErrorCode, HostError
+from messages.options import LoadOptions
+from messages.replies import ModelListing
+from native_host import runtime
+
+logger = logging.getLogger("tabagent.catalog")
+
+DEMO = "demo"
+ECHO = "echo"
+SEARCH_DEPTH = 4
+
+_DEMO_FILES = (("llamacpp", "demo-q8_0.gguf"), ("onnx", "onnx"))
+
+
+class Catalog:
+    """The models in the model folders, and those that are always there."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = tuple(folders)
+
+    def resolve(self, name: str, backend: str) -> tuple[str, Path, BackendRow]:
+        """The name, absolute path and backend of a model.
+
+        Raises HostError `model_not_found`, `unknown_format`, `model_invalid`, `engine_missing`, `invalid_request`.
+        """
+        wanted = None if backend == "auto" else registry.row(backend)
+        if name == DEMO:
+            return (DEMO, *_resolve_demo(wanted))
+        if (wanted and wanted.name == ECHO) or (wanted is None and name == ECHO):
+            return name, Path(name), registry.row(ECHO)
+        path = self._find(name)
+        row = _row_for(path, wanted)
+        row.require_installed()
+        return self._name_of(path), path, row
+
+    def listings(self, loaded: set[str]) -> list[ModelListing]:
+        """All models that can be loaded, `loaded` being the names of those that are."""
+        found = [_demo_listing(loaded)]
+        for folder in self._folders:
+            for path, row in _search(folder, SEARCH_DEPTH):
+                name = self._name_of(path)
+                found.append(_listing(name, path, row, name in loaded))
+        return found
+
+    def _find(self, name: str) -> Path:
+        given = Path(name).expanduser()
+        candidates = [given] if given.is_absolute() else [folder / given for folder in self._folders]
+        for candidate in candidates:
+            try:
+                os.stat(candidate)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise _unreadable(candidate, error) from error
+            return candidate.absolute()
+        where = "" if given.is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
+        raise HostError(
+            ErrorCode.MODEL_NOT_FOUND,
+            f"No model file at {name}{where}. list_models tells what there is; paths must be absolute.",
+            model_path=name,
+        )
+
+    def _name_of(self, path: Path) -> str:
+        for folder in self._folders:
+            if path.is_relative_to(folder):
+                return path.relative_to(folder).as_posix()
+        return str(path)
+
+
+def _resolve_demo(wanted: BackendRow | None) -> tuple[Path, BackendRow]:
+    rows = [(registry.row(name), _demo_path(file)) for name, file in _DEMO_FILES]
+    for row, path in rows:
+        if (wanted is None and row.installed) or wanted is row:
+            row.require_installed()
+            return path, row
+    if wanted is not None:
+        raise HostError(
+            ErrorCode.INVALID_REQUEST,
+            f"The demo model has no form that the {wanted.name} backend reads; use auto.",
+            fields=["backend: must be auto, llamacpp or onnx"],
+        )
+    rows[-1][0].require_installed()
+    raise AssertionError("unreachable: require_installed raises for a backend that is not installed")
+
+
+def _demo_path(file: str) -> Path:
+    return Path(runtime.source_root()) / "backends" / "demo" / file
+
+
+def _row_for(path: Path, wanted: BackendRow | None) -> BackendRow:
+    try:
+        row = registry.detect(path) if wanted is None else wanted
+        reads = row.detects(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not reads:
+        raise HostError(
+            ErrorCode.MODEL_INVALID,
+            f"{path} is not in a format that the {row.name} backend reads ({', '.join(row.formats)}).",
+            model_path=str(path),
+        )
+    return row
+
+
+def _unreadable(path: Path, error: Exception) -> HostError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return HostError(ErrorCode.MODEL_INVALID, f"{path} cannot be read: {reason}.", model_path=str(path))
+
+
+def _demo_listing(loaded: set[str]) -> ModelListing:
+    for name, file in _DEMO_FILES:
+        row = registry.row(name)
+        if row.installed or name == _DEMO_FILES[-1][0]:
+            return _listing(DEMO, _demo_path(file), row, DEMO in loaded)
+    raise AssertionError("unreachable: the last row is always taken")
+
+
+def _listing(name: str, path: Path, row: BackendRow, loaded: bool) -> ModelListing:
+    format_name, size, needed, problem = row.formats[0], 0, None, None
+    try:
+        description = row.read_description(path, LoadOptions())
+        format_name, size, needed = description.format, description.size_bytes, description.needed_bytes
+    except HostError as error:
+        problem = error.message
+    if problem is None and not row.installed:
+        problem = f"The {row.name} engine is not installed. Install it with: {row.install_command}"
+    return ModelListing(
+        model=name,
+        model_path=str(path),
+        format=format_name,
+        size_bytes=size,
+        backend=row.name,
+        needed_bytes=needed,
+        fits_in_memory=None if needed is None else needed <= psutil.virtual_memory().available,
+        loaded=loaded,
+        problem=problem,
+    )
+
+
+def _search(folder: Path, depth: int) -> Iterator[tuple[Path, BackendRow]]:
+    """Yield the models below a folder, in order of name; one that is itself a model is not looked into."""
+    try:
+        entries = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        logger.warning("cannot look for models in %s: %s", folder, error)
+        return
+    for entry in entries:
+        row = _detected(entry)
+        if row is not None:
+            yield entry, row
+        elif depth > 1 and entry.is_dir() and not entry.is_symlink():
+            yield from _search(entry, depth - 1)
+
+
+def _detected(path: Path) -> BackendRow | None:
+    try:
+        return registry.detect(path)
+    except HostError:
+        return None
+    except OSError as error:
+        logger.warning("cannot read %s: %s", path, error)
+        return None

@@ -1,0 +1,188 @@
+"""One client: frames in, one task a request, frames out. `stop_generation` is read while a generation runs.
+
+Above it: the daemon's listener, or the stdio loop. Below it: `native_host.dispatcher`. It knows frames and hello, and
+nothing of what requests mean.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from messages.errors import ErrorCode, HostError
+from messages.frames import FrameDecoder, FrameError, encode, encode_outbound, parse_object
+from messages.replies import Event, Failure, Reply
+from native_host.dispatcher import dispatch
+from native_host.hello import Hello, HelloAnswer
+from native_host.host import Host
+
+logger = logging.getLogger("tabagent.connection")
+
+HELLO_TIMEOUT_S = 5.0
+LAST_ANSWERS_S = 0.5
+"""How long answers that are nearly ready may still be written after the client closed its end, in seconds."""
+
+PAUSE_AT = 512
+RESUME_AT = 256
+"""Requests of one client that run at once before no more are read, and at which reading goes on."""
+
+
+class Connection(asyncio.Protocol):
+    """A client from its first byte to its last. `receive_hello` decides who it is; without it, it is `origin`."""
+
+    def __init__(
+        self,
+        host: Host,
+        on_closed: "Callable[[Connection], None]",
+        receive_hello: Callable[[Hello], HelloAnswer] | None = None,
+        origin: str = "",
+    ) -> None:
+        self.origin = origin
+        self._host = host
+        self._on_closed = on_closed
+        self._receive_hello = receive_hello
+        self._decoder = FrameDecoder(host.config.daemon.max_frame_bytes)
+        self._transport: asyncio.WriteTransport | None = None
+        self._reader: asyncio.ReadTransport | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._requests = 0
+        self._answered = False
+        self._reading = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio; on a socket the same transport reads and writes."""
+        if isinstance(transport, asyncio.ReadTransport):
+            self._reader = transport
+        if isinstance(transport, asyncio.WriteTransport):
+            self.attach_writer(transport)
+        if self._receive_hello is not None:
+            self._timer = asyncio.get_running_loop().call_later(HELLO_TIMEOUT_S, self.close)
+
+    def attach_writer(self, transport: asyncio.WriteTransport) -> None:
+        """Where to write."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._decoder.feed(data)
+        for item in self._decoder.frames():
+            if isinstance(item, FrameError):
+                self._refuse(item)
+                return
+            self._take(item)
+
+    def eof_received(self) -> bool:
+        """The client sends no more: quick answers may still be written, streams are left to `attach`."""
+        self.note_truncation()
+        if not self._tasks:
+            return False
+        self._timer = asyncio.get_running_loop().call_later(LAST_ANSWERS_S, self.close)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio: end the tasks; their jobs go on, each for its grace."""
+        if exc is not None:
+            logger.info("%s: %s", self.origin or "a client", exc)
+        self._stop_timer()
+        self._writable.set()
+        for task in self._tasks:
+            task.cancel()
+        self._on_closed(self)
+
+    def pause_writing(self) -> None:
+        """Called by asyncio while the client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self._writable.set()
+
+    async def send(self, reply: Reply) -> None:
+        """Write a reply, in chunks if it is large, waiting while the client does not read."""
+        self._answered = True
+        for data in encode_outbound(reply.to_wire()):
+            self._write(data)
+            if not self._writable.is_set():
+                await self._writable.wait()
+
+    def tell(self, event: Event) -> None:
+        """Write an event; only to a client that was answered before, as a one-shot takes its first message for all."""
+        if self._answered:
+            for data in encode_outbound(event.to_wire()):
+                self._write(data)
+
+    def note_truncation(self) -> None:
+        """Log if the client closed in the middle of a message."""
+        if self._decoder.truncated:
+            logger.warning("%s closed in the middle of a message", self.origin or "a client")
+
+    async def finish_answers(self) -> None:
+        """Wait a moment for the answers that are nearly ready."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_ANSWERS_S)
+
+    def close(self) -> None:
+        """Close once what was written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def _take(self, body: bytes) -> None:
+        arrived_at = time.monotonic()
+        message = parse_object(body)
+        if isinstance(message, FrameError):
+            self._refuse(message)
+        elif self._receive_hello is not None:
+            self._greet(message)
+        else:
+            self._start(message, arrived_at)
+
+    def _start(self, message: dict[str, Any], arrived_at: float) -> None:
+        self._requests += 1
+        work = dispatch(self._host, self, message, arrived_at, is_first=self._requests == 1)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        if self._reading and len(self._tasks) >= PAUSE_AT and self._reader is not None:
+            self._reader.pause_reading()
+            self._reading = False
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("answering %s failed", self.origin, exc_info=error)
+        if not self._reading and len(self._tasks) <= RESUME_AT and self._reader is not None:
+            self._reader.resume_reading()
+            self._reading = True
+        if self._timer is not None and not self._tasks and self._receive_hello is None:
+            self.close()
+
+    def _refuse(self, error: FrameError) -> None:
+        failure = Failure(None, None, HostError(ErrorCode(error.code), error.message))
+        self._write(encode(failure.to_wire()))
+        if error.fatal or self._receive_hello is not None:
+            self.close()
+
+    def _greet(self, message: dict[str, Any]) -> None:
+        assert self._receive_hello is not None
+        hello = Hello.read(message)
+        answer = self._receive_hello(hello)
+        self._write(encode(answer.to_wire()))
+        if answer.status != "ok":
+            self.close()
+            return
+        self._stop_timer()
+        self._receive_hello = None
+        self.origin = hello.origin
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

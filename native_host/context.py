@@ -1,0 +1,48 @@
+"""What a handler is given: the host, the client it answers, and the request's envelope."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from messages.errors import HostError
+from messages.facts import Fact
+from messages.replies import Reply
+from native_host.host import Host
+
+
+class Client(Protocol):
+    """Whoever asked: a port of a browser, or a terminal program."""
+
+    origin: str
+
+    async def send(self, reply: Reply) -> None:
+        """Write a reply, waiting while the client does not read."""
+
+
+class JobFailed(Exception):
+    """A generation failed: the error, and what it left."""
+
+    def __init__(self, error: HostError, fields: Fact) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request's surroundings. `arrived_at` is monotonic time; `is_first` of its connection."""
+
+    host: Host
+    client: Client
+    request_id: str | int | None
+    action: str
+    arrived_at: float
+    is_first: bool
+
+    @property
+    def origin(self) -> str:
+        """Who asked."""
+        return self.client.origin
+
+    async def send(self, reply: Reply) -> None:
+        """Write a reply that is not the last."""
+        await self.client.send(reply)

@@ -1,0 +1,49 @@
+"""From a JSON object to its one result: parses the request, calls its handler, turns every exception into an error.
+
+Above it: `native_host.connection`. Below it: `native_host.handlers`. This is the one place that catches everything.
+"""
+
+import logging
+from typing import Any
+
+from messages.errors import ErrorCode, HostError
+from messages.replies import Failure, Reply, Success
+from messages.requests import action_of, parse, request_id
+from native_host.context import Client, JobFailed, RequestContext
+from native_host.handlers import HANDLERS
+from native_host.host import Host
+
+logger = logging.getLogger("tabagent.dispatcher")
+
+
+async def dispatch(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> None:
+    """Carry out one request and send its result; `arrived_at` is the monotonic time of its arrival."""
+    reply = await _result(host, client, message, arrived_at, is_first)
+    await client.send(reply)
+
+
+async def _result(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> Reply:
+    identity, action = request_id(message), action_of(message)
+    try:
+        _check_origin(host, client.origin)
+        request = parse(message)
+        context = RequestContext(host, client, identity, str(request.action), arrived_at, is_first)
+        fields = await HANDLERS[request.action](context, request)
+        return Success(identity, str(request.action), fields)
+    except JobFailed as failed:
+        return Failure(identity, action, failed.error, failed.fields)
+    except HostError as error:
+        return Failure(identity, action, error)
+    except Exception as error:
+        logger.exception("the request %r failed", action)
+        text = f"The host failed ({type(error).__name__}). This is a bug; its log has the details."
+        return Failure(identity, action, HostError(ErrorCode.INTERNAL, text))
+
+
+def _check_origin(host: Host, origin: str) -> None:
+    if not host.config.origins.permits(origin):
+        raise HostError(
+            ErrorCode.ORIGIN_FORBIDDEN,
+            f"{origin} may not use this host: the configuration's [origins] section leaves it out.",
+            origin=origin,
+        )

@@ -1,0 +1,188 @@
+"""Runs one job on one model: waits its turn, feeds the job what the worker says, keeps figures, tells signs of life.
+
+Above it: `native_host.handlers.generation`. Below it: `native_host.managed_model` and `native_host.jobs`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import FinishReason, JobState
+from messages.options import ResponseFormat
+from messages.settings import InferenceSettings
+from messages.worker import CancelCommand, EndedEvent, Event, GenerateCommand, PrefillEvent, TokensEvent
+from native_host.jobs import Job, Thinking
+from native_host.managed_model import ManagedModel
+from native_host.performance import GenerationMetrics, Outcome
+
+logger = logging.getLogger("tabagent.generation")
+
+
+class Generation:
+    """One job's run. `start` makes its task; everything else happens by itself.
+
+    arrived_at is the monotonic time of the request's arrival, from which the figures count; `on_over` is called once.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: ManagedModel,
+        prompt: PromptInput,
+        settings: InferenceSettings,
+        response_format: ResponseFormat | None,
+        arrived_at: float,
+        on_over: Callable[[Job, ManagedModel, GenerationMetrics], None],
+    ) -> None:
+        self._job = job
+        self._model = model
+        self._prompt = prompt
+        self._settings = settings
+        self._response_format = response_format
+        self._arrived_at = arrived_at
+        self._on_over = on_over
+        self._metrics: GenerationMetrics = model.tracker.start_generation(arrived_at=arrived_at)
+        self._ref: int | None = None
+        self._cancelled = False
+        self._because: HostError | None = None
+        self._stop_timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._job.on_cancel(self._cancel)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        ticker = asyncio.get_running_loop().create_task(self._tick())
+        try:
+            async with self._model.turn():
+                end = await self._generate()
+            self._finish(end)
+        except asyncio.CancelledError:
+            self._finish_cancelled()
+        except HostError as error:
+            self._finish_error(error)
+        except Exception as error:
+            logger.exception("a generation failed")
+            self._finish_error(HostError(ErrorCode.INTERNAL, f"The host failed: {type(error).__name__}. See its log."))
+        finally:
+            ticker.cancel()
+            self._stop_stop_timer()
+            self._on_over(self._job, self._model, self._metrics)
+
+    async def _generate(self) -> EndedEvent:
+        await self._model.wait_ready()
+        worker = self._model.worker
+        self._job.state = JobState.PREFILL
+        self._ref = worker.next_ref()
+        command = GenerateCommand(
+            ref=self._ref, prompt=self._prompt, settings=self._settings, response_format=self._response_format
+        )
+        event = await worker.call(command, self._ref, self._take)
+        assert isinstance(event, EndedEvent)
+        return event
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case TokensEvent():
+                self._model.tracker.increment_output_tokens(event.count, self._metrics)
+                self._job.add_text(event.text, event.count)
+            case PrefillEvent():
+                self._job.prefill_done, self._job.prefill_total = event.done, event.total
+                self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached
+
+    def _cancel(self, because: HostError | None) -> None:
+        """Cancel, once the task made by `start` has had its first step: a task cancelled before that never runs."""
+        self._cancelled, self._because = True, because
+        asyncio.get_running_loop().call_soon(self._cancel_now)
+
+    def _cancel_now(self) -> None:
+        """A job that waits leaves the queue, one that runs is stopped by its worker, at worst by a kill."""
+        if self._job.is_over:
+            return
+        if self._ref is None:
+            if self._task is not None:
+                self._task.cancel()
+            return
+        self._model.worker.send(CancelCommand(ref=self._ref))
+        loop = asyncio.get_running_loop()
+        self._stop_timer = loop.call_later(self._model.limits.stop_timeout_s, self._model.abandon_worker)
+
+    def _finish(self, end: EndedEvent) -> None:
+        self._model.note_success()
+        if self._because is not None:
+            self._finish_error(self._because)
+            return
+        outcome: Outcome = "cancelled" if end.finish_reason is FinishReason.CANCELLED else "success"
+        self._complete(outcome, end.finish_reason, end)
+        self._job.finish(end.finish_reason, self._metrics.figures())
+
+    def _finish_cancelled(self) -> None:
+        if self._because is not None:
+            self._finish_error(self._because)
+            return
+        self._complete("cancelled", FinishReason.CANCELLED, None)
+        self._job.finish(FinishReason.CANCELLED, self._metrics.figures())
+
+    def _finish_error(self, error: HostError) -> None:
+        if self._cancelled and error is not self._because and error.code is ErrorCode.BACKEND_CRASHED:
+            self._finish_cancelled()
+            return
+        cancelled = error.code is ErrorCode.CANCELLED
+        self._complete("cancelled" if cancelled else "error", None, None)
+        self._job.fail(error, self._metrics.figures())
+
+    def _complete(self, outcome: Outcome, reason: FinishReason | None, end: EndedEvent | None) -> None:
+        self._model.tracker.complete_generation(
+            self._metrics,
+            outcome=outcome,
+            finish_reason=None if reason is None else str(reason),
+            input_tokens=end.input_tokens if end else None,
+            output_tokens=end.output_tokens if end else None,
+            cached_tokens=end.cached_tokens if end else None,
+        )
+
+    def _stop_stop_timer(self) -> None:
+        if self._stop_timer is not None:
+            self._stop_timer.cancel()
+
+    async def _tick(self) -> None:
+        """Tell a sign of life every interval, counted from the request's arrival so that it does not drift."""
+        interval = self._settings.thinking_update_interval
+        if interval <= 0:
+            return
+        due = self._arrived_at
+        while True:
+            due = max(due + interval, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+            self._job.add_thinking(self._thinking())
+
+    def _thinking(self) -> Thinking:
+        job = self._job
+        rate = self._metrics.tokens_per_second or 0.0
+        in_prefill = job.state is JobState.PREFILL
+        if job.state is JobState.QUEUED:
+            text = "Waiting for the model..."
+        elif in_prefill:
+            text = f"Reading prompt... ({job.prefill_done} of {job.prefill_total} tokens)"
+        else:
+            text = f"Generating analysis... ({job.tokens} tokens, {rate:.1f} tps)"
+        elapsed = time.monotonic() - self._arrived_at
+        return Thinking(
+            thinking=text,
+            phase=job.state,
+            tokens=job.tokens,
+            tokens_per_second=round(rate, 1),
+            elapsed_ms=round(elapsed * 1000),
+            eta_ms=_eta_ms(job.prefill_done, job.prefill_total, elapsed) if in_prefill else None,
+            memory_bytes=self._model.resident_bytes(),
+        )
+
+
+def _eta_ms(done: int, total: int, elapsed_s: float) -> int | None:
+    """Milliseconds until the prefill is done, if it goes on as it went."""
+    return round(elapsed_s * 1000 * (total - done) / done) if 0 < done <= total else None

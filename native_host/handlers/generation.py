@@ -1,0 +1,141 @@
+"""Handlers that use a model: generate, count_tokens, update_settings; and following a job, which `attach` shares."""
+
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import Capabilities, FinishReason
+from messages.replies import Accepted, FailedGeneration, Generated, Partial, SettingsUpdated, ThinkingUpdate, TokenCount
+from messages.requests import CountTokens, Generate, UpdateSettings
+from messages.settings import InferenceSettings, SettingsPatch
+from messages.worker import CountCommand, CountedEvent
+from native_host.context import JobFailed, RequestContext
+from native_host.generation import Generation
+from native_host.jobs import Job, JobNews, TextPiece
+from native_host.managed_model import ManagedModel
+
+
+async def generate(context: RequestContext, request: Generate) -> Generated:
+    """Make a job of the request and follow it to its end."""
+    host = context.host
+    model = host.models.find(request.model)
+    settings = _settings(context, request, model)
+    _refuse_what_it_cannot(model, request, settings)
+    model.refuse_if_full()
+    job = host.jobs.create(context.origin, model.source.name, background=request.background)
+    with job.listener():
+        Generation(
+            job=job,
+            model=model,
+            prompt=request.prompt_input,
+            settings=settings,
+            response_format=request.response_format,
+            arrived_at=context.arrived_at,
+            on_over=host.generation_over,
+        ).start()
+        host.models.use(model)
+        if request.stream or request.background:
+            await context.send(Accepted(context.request_id, context.action, job.job_id))
+        return await follow(context, job, cursor=0, stream=request.stream)
+
+
+async def follow(context: RequestContext, job: Job, cursor: int, stream: bool) -> Generated:
+    """Send a job's news from `cursor` on, if it is to be streamed, and return its result; JobFailed if it failed."""
+    if stream:
+        async for news in job.follow(cursor):
+            await context.send(_reply(context, job, news))
+    else:
+        await job.over.wait()
+    return result_of(job)
+
+
+def result_of(job: Job) -> Generated:
+    """The result of a job that is over; JobFailed if it failed."""
+    if job.error is not None:
+        left = FailedGeneration(job_id=job.job_id, model=job.model, text=job.text, stats=job.figures)
+        raise JobFailed(job.error, left)
+    reason = job.finish_reason or FinishReason.STOP
+    return Generated(job_id=job.job_id, model=job.model, text=job.text, finish_reason=str(reason), stats=job.figures)
+
+
+async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCount:
+    """Count a prompt's tokens with the model's own tokenizer and template."""
+    model = context.host.models.find(request.model)
+    _refuse_media(model, request.prompt_input)
+    await model.wait_ready()
+    worker = model.worker
+    command = CountCommand(ref=worker.next_ref(), prompt=request.prompt_input)
+    event = await worker.call(command, command.ref)
+    assert isinstance(event, CountedEvent)
+    context.host.models.use(model)
+    return TokenCount(tokens=event.tokens, context_length=event.context_length)
+
+
+async def update_settings(context: RequestContext, request: UpdateSettings) -> SettingsUpdated:
+    """Set what this origin's next generations start from, for one model or for all."""
+    host = context.host
+    model = host.models.find(request.model)
+    name = model.source.name if request.model is not None else None
+    settings = host.settings.in_force(context.origin, model.source.name).patched(request.settings)
+    _refuse_settings(model, settings)
+    host.settings.update(context.origin, name, request.settings)
+    changed = [model] if name is not None else host.models.all()
+    return SettingsUpdated(
+        message=f"Settings hold from the next generation on, for {name or 'all models'}.",
+        updated_backends=list(dict.fromkeys(kind for one in changed if (kind := one.backend_type) is not None)),
+        settings=settings.model_dump(mode="json"),
+    )
+
+
+def _settings(context: RequestContext, request: Generate, model: ManagedModel) -> InferenceSettings:
+    settings = context.host.settings.in_force(context.origin, model.source.name).patched(request.settings)
+    interval = request.thinking_update_interval
+    return settings if interval is None else settings.patched(SettingsPatch(thinking_update_interval=interval))
+
+
+def _refuse_what_it_cannot(model: ManagedModel, request: Generate, settings: InferenceSettings) -> None:
+    if request.tools is not None and not _capabilities(model).tools:
+        raise _unsupported(model, "tools", "tools")
+    _refuse_media(model, request.prompt_input)
+    _refuse_settings(model, settings)
+
+
+def _refuse_media(model: ManagedModel, prompt: PromptInput) -> None:
+    capabilities = _capabilities(model)
+    if prompt.has_part("image") and not capabilities.image:
+        raise _unsupported(model, "pictures", "messages")
+    if prompt.has_part("audio") and not capabilities.audio:
+        raise _unsupported(model, "sound", "messages")
+
+
+def _refuse_settings(model: ManagedModel, settings: InferenceSettings) -> None:
+    off = InferenceSettings()
+    for name in model.info.unsupported_settings if model.info else ():
+        if getattr(settings, name) != getattr(off, name):
+            raise _unsupported(model, name, f"settings.{name}")
+
+
+def _capabilities(model: ManagedModel) -> Capabilities:
+    return model.info.capabilities if model.info else model.source.row.capabilities
+
+
+def _unsupported(model: ManagedModel, what: str, field: str) -> HostError:
+    return HostError(
+        ErrorCode.UNSUPPORTED_OPTION,
+        f"{model.source.name} ({model.source.row.name}) cannot do {what}; leave it out or load another model.",
+        fields=[field],
+    )
+
+
+def _reply(context: RequestContext, job: Job, news: JobNews) -> Partial | ThinkingUpdate:
+    if isinstance(news, TextPiece):
+        return Partial(context.request_id, job.job_id, news.seq, news.text, news.tokens)
+    return ThinkingUpdate(
+        id=context.request_id,
+        job_id=job.job_id,
+        thinking=news.thinking,
+        phase=str(news.phase),
+        tokens=news.tokens,
+        tokens_per_second=news.tokens_per_second,
+        elapsed_ms=news.elapsed_ms,
+        eta_ms=news.eta_ms,
+        memory_bytes=news.memory_bytes,
+    )

@@ -1,0 +1,48 @@
+"""Handlers that tell: ping, get_stats, list_backends, get_system_info."""
+
+import asyncio
+import os
+
+from messages.facts import Figures
+from messages.replies import BackendList, Pong, Stats
+from messages.requests import GetStats, GetSystemInfo, ListBackends, Ping
+from messages.system import SystemInfo
+from native_host import runtime
+from native_host.context import RequestContext
+from native_host.managed_model import ManagedModel
+from native_host.system_info import read_system_info
+
+FEATURES = ["streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"]
+
+
+async def ping(context: RequestContext, request: Ping) -> Pong:
+    """Answer."""
+    return Pong(version=runtime.VERSION, protocol=runtime.PROTOCOL, pid=os.getpid(), features=FEATURES)
+
+
+async def get_stats(context: RequestContext, request: GetStats) -> Stats:
+    """The figures of the running or last generation, with aggregates over all that were kept."""
+    host = context.host
+    model = host.models.find(request.model) if request.model is not None else host.models.active
+    name = model.source.name if model else None
+    figures = _figures(context, model) if request.scope == "last" else Figures()
+    aggregate = await asyncio.to_thread(host.stats.aggregate, model=name)
+    by_backend = await asyncio.to_thread(host.stats.by_backend, model=name if request.model else None)
+    return Stats(**figures.model_dump(), model=name, aggregate=aggregate, by_backend=by_backend)
+
+
+async def list_backends(context: RequestContext, request: ListBackends) -> BackendList:
+    """Every engine of the registry, asked in a process of its own."""
+    return BackendList(backends=await context.host.engines.listings())
+
+
+async def get_system_info(context: RequestContext, request: GetSystemInfo) -> SystemInfo:
+    """What machine this is."""
+    return await asyncio.to_thread(read_system_info, context.host.paths.data_dir)
+
+
+def _figures(context: RequestContext, model: ManagedModel | None) -> Figures:
+    if model is None:
+        return context.host.last_figures
+    current = model.tracker.get_current_stats()
+    return context.host.last_figures if current == Figures() else current

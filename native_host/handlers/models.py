@@ -1,0 +1,102 @@
+"""Handlers about models: load, unload, get_state, list_models."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from messages.errors import ErrorCode, HostError
+from messages.replies import Loaded, ModelList, Progress, State, Unloaded
+from messages.requests import GetState, ListModels, Load, Unload
+from messages.worker import LoadProgressEvent
+from native_host.context import RequestContext
+from native_host.managed_model import ManagedModel
+
+ONE_SHOT_GRACE_S = 1.0
+"""How long a connection's first `load` stays without progress messages, in seconds: the first message that
+`sendNativeMessage` gets is all that it gets, and it should be the result."""
+
+
+async def load(context: RequestContext, request: Load) -> Loaded:
+    """Load a model and wait until it is ready, telling its progress."""
+    model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
+    async with _progress(context, model):
+        await model.wait_ready()
+    name = model.source.name
+    message = f"{name} is loaded." if is_new else f"{name} was loaded already."
+    return Loaded(model=model.get_state(), message=message)
+
+
+async def unload(context: RequestContext, request: Unload) -> Unloaded:
+    """Stop what a model generates and end its worker."""
+    table = context.host.models
+    if request.all:
+        chosen = table.all()
+    elif request.model is None and table.active is None:
+        raise HostError(ErrorCode.NO_ACTIVE_BACKEND, "No model is loaded; there is nothing to unload.")
+    else:
+        chosen = [table.find(request.model)]
+    for model in chosen:
+        await _stop_jobs(context, model)
+        await table.unload(model)
+    names = [model.source.name for model in chosen]
+    return Unloaded(unloaded=names, message=f"Unloaded {', '.join(names)}." if names else "No model was loaded.")
+
+
+async def get_state(context: RequestContext, request: GetState) -> State:
+    """The loaded models, or one of them."""
+    table = context.host.models
+    models = table.all() if request.model is None else [table.find(request.model)]
+    return State(
+        models=[model.get_state() for model in models], active=table.active.source.name if table.active else None
+    )
+
+
+async def list_models(context: RequestContext, request: ListModels) -> ModelList:
+    """What can be loaded."""
+    table = context.host.models
+    loaded = {model.source.name for model in table.all()}
+    return ModelList(models=await asyncio.to_thread(table.catalog.listings, loaded))
+
+
+async def _stop_jobs(context: RequestContext, model: ManagedModel) -> None:
+    name = model.source.name
+    because = HostError(ErrorCode.CANCELLED, f"{name} was unloaded while it generated; load it and ask again.")
+    jobs = [job for job in context.host.jobs.running() if job.model == name]
+    for job in jobs:
+        job.cancel(because)
+    for job in jobs:
+        await job.over.wait()
+
+
+@contextlib.asynccontextmanager
+async def _progress(context: RequestContext, model: ManagedModel) -> AsyncIterator[None]:
+    """While this is entered the client hears of the load's progress; a request without an id does not."""
+    if context.request_id is None:
+        yield
+        return
+    queue: asyncio.Queue[LoadProgressEvent] = asyncio.Queue()
+    sender = asyncio.get_running_loop().create_task(_send_progress(context, queue))
+    with model.hear_progress(queue.put_nowait):
+        try:
+            yield
+        finally:
+            sender.cancel()
+
+
+async def _send_progress(context: RequestContext, queue: "asyncio.Queue[LoadProgressEvent]") -> None:
+    if context.is_first:
+        await asyncio.sleep(ONE_SHOT_GRACE_S)
+    while True:
+        event = await queue.get()
+        total = event.total_bytes
+        await context.send(
+            Progress(
+                id=context.request_id,
+                action=context.action,
+                phase=event.phase,
+                message=event.message,
+                progress=event.progress,
+                loaded_bytes=None if total is None or event.progress is None else int(total * event.progress),
+                total_bytes=total,
+            )
+        )

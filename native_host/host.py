@@ -1,0 +1,79 @@
+"""Everything that one host process has, made in one place at start-up and handed to the handlers.
+
+Above it: the daemon and the stdio loop. Below it: models, jobs, statistics.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from messages.facts import Figures
+from messages.replies import Event
+from native_host.catalog import Catalog
+from native_host.config import Config, Paths
+from native_host.engines import EngineProbes
+from native_host.jobs import Job, JobTable
+from native_host.managed_model import ManagedModel, ModelLimits
+from native_host.models import ModelTable
+from native_host.origins import OriginSettings
+from native_host.performance import GenerationMetrics
+from native_host.stats_database import GenerationRecord
+from native_host.stats_store import StatsStore
+
+logger = logging.getLogger("tabagent.host")
+
+
+class Host:
+    """The services. `broadcast` is set by whoever has the connections; `on_idle` by whoever may leave."""
+
+    def __init__(self, config: Config, paths: Paths) -> None:
+        self.config = config
+        self.paths = paths
+        self.started_at = time.time()
+        self.broadcast: Callable[[Event], None] = lambda _event: None
+        self.on_idle: Callable[[], None] = lambda: None
+        self.engines = EngineProbes()
+        self.settings = OriginSettings(config.defaults.settings())
+        self.stats = StatsStore(paths.stats_file if config.stats.enabled else None, config.stats.retention_days)
+        self.last_figures = Figures()
+        self.jobs = JobTable(
+            orphan_grace_s=config.daemon.orphan_grace_s,
+            finished_ttl_s=config.daemon.finished_job_ttl_s,
+            on_idle=self._became_idle,
+        )
+        self.models = ModelTable(
+            catalog=Catalog([paths.models_dir, *config.models.folders]),
+            limits=ModelLimits(
+                load_timeout_s=config.worker.load_timeout_s,
+                stop_timeout_s=config.worker.stop_timeout_s,
+                queue_limit=config.daemon.queue_limit,
+            ),
+            keep_alive_s=config.models.keep_alive_s,
+            max_loaded=config.models.max_loaded,
+            on_event=lambda name, fields: self.broadcast(Event(name, fields)),
+            on_idle=self._became_idle,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """True without a model and without a running job."""
+        return not self.models.all() and not self.jobs.running()
+
+    def _became_idle(self) -> None:
+        self.on_idle()
+
+    async def close(self) -> None:
+        """End all generations and workers, and write the statistics."""
+        for job in self.jobs.running():
+            job.cancel()
+        await self.models.close()
+        self.stats.close()
+
+    def generation_over(self, job: Job, model: ManagedModel, metrics: GenerationMetrics) -> None:
+        """A generation has ended, well or not: keep its figures, let the model's keep-alive begin."""
+        self.last_figures = metrics.figures()
+        backend = model.backend_type
+        name = str(backend) if backend else model.source.row.name
+        self.stats.record(GenerationRecord.of(metrics, origin=job.origin, backend=name, model=model.source.name))
+        self.models.release(model)
+        self.jobs.retire(job)

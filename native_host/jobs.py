@@ -1,0 +1,247 @@
+"""Jobs: a generation's buffer, its followers, its cancel. A job outlives the port it was started from.
+
+Above it: handlers, which follow jobs. Below it: `native_host.generation`, which runs them on a model.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from messages.errors import ErrorCode, HostError
+from messages.facts import Figures, FinishReason, JobState
+from messages.replies import JobListing
+
+OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """New text of a job: partial number `seq`, and the output tokens so far."""
+
+    seq: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """A sign of life: the fields of a `thinking_update`."""
+
+    thinking: str
+    phase: JobState
+    tokens: int
+    tokens_per_second: float
+    elapsed_ms: int
+    eta_ms: int | None
+    memory_bytes: int | None
+
+
+JobNews = TextPiece | Thinking
+
+
+class Job:
+    """One generation of one origin. Lives in the event loop; nothing here waits for an engine."""
+
+    def __init__(self, origin: str, model: str, *, background: bool, grace_s: float) -> None:
+        self.job_id = f"j{secrets.token_hex(6)}"
+        self.origin = origin
+        self.model = model
+        self.background = background
+        self.created = time.time()
+        self.state = JobState.QUEUED
+        self.tokens = 0
+        self.prefill_done = 0
+        self.prefill_total = 0
+        self.finish_reason: FinishReason | None = None
+        self.error: HostError | None = None
+        self.figures: Figures = Figures()
+        self.over = asyncio.Event()
+        self._grace_s = grace_s
+        self._pieces: list[TextPiece] = []
+        self._thinking: Thinking | None = None
+        self._wakers: set[asyncio.Event] = set()
+        self._listeners = 0
+        self._cancel: Callable[[HostError | None], None] | None = None
+        self._cancelled = False
+        self._orphan_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def text(self) -> str:
+        """All text so far."""
+        return "".join(piece.text for piece in self._pieces)
+
+    @property
+    def is_over(self) -> bool:
+        """True once nothing more will come."""
+        return self.state in OVER
+
+    @property
+    def next_seq(self) -> int:
+        """The `seq` of the next piece."""
+        return len(self._pieces)
+
+    def listing(self) -> JobListing:
+        """The job as `list_jobs` tells it."""
+        return JobListing(
+            job_id=self.job_id, state=self.state, model=self.model, tokens=self.tokens, created=self.created
+        )
+
+    def add_text(self, text: str, tokens: int) -> None:
+        """New text has come."""
+        self.state = JobState.DECODE
+        self.tokens += tokens
+        self._pieces.append(TextPiece(len(self._pieces), text, self.tokens))
+        self._wake()
+
+    def add_thinking(self, thinking: Thinking) -> None:
+        """A sign of life for those who follow now; it is not kept for later."""
+        self._thinking = thinking
+        self._wake()
+
+    def finish(self, reason: FinishReason, figures: Figures) -> None:
+        """The generation is over."""
+        self.state = JobState.CANCELLED if reason is FinishReason.CANCELLED else JobState.FINISHED
+        self.finish_reason = reason
+        self._end(figures)
+
+    def fail(self, error: HostError, figures: Figures) -> None:
+        """The generation failed."""
+        self.state = JobState.FAILED
+        self.error = error
+        self._end(figures)
+
+    def on_cancel(self, cancel: Callable[[HostError | None], None]) -> None:
+        """Say how this job is cancelled."""
+        self._cancel = cancel
+
+    def cancel(self, because: HostError | None = None) -> None:
+        """Cancel; with `because` the job fails with it, else it ends as cancelled. The end comes later."""
+        if not self.is_over and not self._cancelled and self._cancel is not None:
+            self._cancelled = True
+            self._cancel(because)
+
+    @contextmanager
+    def listener(self) -> Iterator[None]:
+        """While this is entered somebody listens, and the job is not cancelled as an orphan."""
+        self._listeners += 1
+        self._stop_orphan_timer()
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            self.start_orphan_timer()
+
+    def start_orphan_timer(self) -> None:
+        """Nobody may be listening: if so, cancel when the grace is over."""
+        self._stop_orphan_timer()
+        if self._listeners == 0 and not self.is_over:
+            self._orphan_timer = asyncio.get_running_loop().call_later(self._grace_s, self.cancel)
+
+    async def follow(self, cursor: int) -> AsyncIterator[JobNews]:
+        """Yield the pieces from `cursor` on, then what comes, signs of life among it, until the job is over."""
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        seen = self._thinking
+        try:
+            while True:
+                while cursor < len(self._pieces):
+                    yield self._pieces[cursor]
+                    cursor += 1
+                if self._thinking is not seen and not self.is_over:
+                    seen = self._thinking
+                    if seen is not None:
+                        yield seen
+                    continue
+                if self.is_over:
+                    return
+                await waker.wait()
+                waker.clear()
+        finally:
+            self._wakers.discard(waker)
+
+    async def wait_for_news(self, cursor: int, seconds: float) -> None:
+        """Wait until there is a piece from `cursor` on, or the job is over, or `seconds` have passed."""
+        if cursor < len(self._pieces) or self.is_over:
+            return
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        try:
+            async with asyncio.timeout(seconds):
+                while cursor >= len(self._pieces) and not self.is_over:
+                    await waker.wait()
+                    waker.clear()
+        except TimeoutError:
+            return
+        finally:
+            self._wakers.discard(waker)
+
+    def text_since(self, cursor: int) -> tuple[str, int]:
+        """The text from `cursor` on, and the cursor behind it."""
+        return "".join(piece.text for piece in self._pieces[cursor:]), max(cursor, len(self._pieces))
+
+    def _end(self, figures: Figures) -> None:
+        self.figures = figures
+        self._cancel = None
+        self._stop_orphan_timer()
+        self.over.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        for waker in self._wakers:
+            waker.set()
+
+    def _stop_orphan_timer(self) -> None:
+        if self._orphan_timer is not None:
+            self._orphan_timer.cancel()
+            self._orphan_timer = None
+
+
+class JobTable:
+    """All jobs that run or can still be read."""
+
+    def __init__(self, orphan_grace_s: float, finished_ttl_s: float, on_idle: Callable[[], None]) -> None:
+        self._orphan_grace_s = orphan_grace_s
+        self._finished_ttl_s = finished_ttl_s
+        self._on_idle = on_idle
+        self._jobs: dict[str, Job] = {}
+
+    def create(self, origin: str, model: str, *, background: bool) -> Job:
+        """Make a job; it is forgotten some time after it is over."""
+        grace_s = self._finished_ttl_s if background else self._orphan_grace_s
+        job = Job(origin, model, background=background, grace_s=grace_s)
+        self._jobs[job.job_id] = job
+        return job
+
+    def retire(self, job: Job) -> None:
+        """The job is over: keep it to be read, for a while."""
+        asyncio.get_running_loop().call_later(self._finished_ttl_s, self._forget, job)
+        self._on_idle()
+
+    def discard(self, job: Job) -> None:
+        """The job never began."""
+        self._jobs.pop(job.job_id, None)
+
+    def get(self, job_id: str, origin: str) -> Job:
+        """An origin's job; HostError `job_not_found`, also for a job of another origin."""
+        job = self._jobs.get(job_id)
+        if job is None or job.origin != origin:
+            raise HostError(
+                ErrorCode.JOB_NOT_FOUND,
+                f"There is no job {job_id[:100]!r}; finished jobs can be read for {self._finished_ttl_s:.0f} s.",
+                job_id=job_id[:100],
+            )
+        return job
+
+    def of_origin(self, origin: str) -> list[Job]:
+        """An origin's jobs, oldest first."""
+        return [job for job in self._jobs.values() if job.origin == origin]
+
+    def running(self) -> list[Job]:
+        """All jobs that are not over."""
+        return [job for job in self._jobs.values() if not job.is_over]
+
+    def _forget(self, job: Job) -> None:
+        self._jobs.pop(job.job_id, None)

@@ -1,0 +1,213 @@
+"""The table of loaded models: load, find, unload, keep-alive, and the limit on how many there are.
+
+Above it: handlers. Below it: `native_host.managed_model` and `native_host.catalog`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from messages.errors import ErrorCode, HostError
+from messages.facts import LoadState
+from messages.options import LoadOptions
+from native_host.catalog import Catalog
+from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
+from native_host.performance import PerformanceTracker
+
+logger = logging.getLogger("tabagent.models")
+
+FOREVER_S = 10 * 365 * 86_400.0
+
+EventListener = Callable[[str, dict[str, str | int | float | bool | None]], None]
+
+
+class ModelTable:
+    """Models by name. Lives in the event loop.
+
+    `on_event` hears of crashes and unloads, `on_idle` is called when the table has become empty.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        limits: ModelLimits,
+        keep_alive_s: float,
+        max_loaded: int,
+        on_event: EventListener,
+        on_idle: Callable[[], None],
+    ) -> None:
+        self.catalog = catalog
+        self._limits = limits
+        self._keep_alive_s = keep_alive_s
+        self._max_loaded = max_loaded
+        self._on_event = on_event
+        self._on_idle = on_idle
+        self._models: dict[str, ManagedModel] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._active: str | None = None
+
+    @property
+    def active(self) -> ManagedModel | None:
+        """The model that a request means which names none: the last one loaded or used."""
+        return self._models.get(self._active) if self._active else None
+
+    def all(self) -> list[ManagedModel]:
+        """All models, in the order of loading."""
+        return list(self._models.values())
+
+    async def load(self, name: str, backend: str, options: LoadOptions) -> tuple[ManagedModel, bool]:
+        """Begin to load a model, or find it loaded (then False), without waiting until it is ready."""
+        found = self._lookup(name)
+        if found is None:
+            source = ModelSource(*self.catalog.resolve(name, backend), options)
+            found = self._models.get(source.name)
+        else:
+            source = found.source
+        if found is not None and found.state is not LoadState.CRASHED:
+            _refuse_other_options(found, backend, options)
+            self._use(found)
+            return found, False
+        if found is not None:
+            source = ModelSource(source.name, source.path, source.row, options if options.named() else source.options)
+            await self._remove(found)
+        self._make_room()
+        return self._add(source), True
+
+    def find(self, name: str | None) -> ManagedModel:
+        """The model a request means; HostError `model_not_loaded`, or `no_active_backend` if it names none."""
+        if name is None:
+            if self.active is None:
+                raise HostError(ErrorCode.NO_ACTIVE_BACKEND, "No model is loaded; send load first.")
+            return self.active
+        found = self._lookup(name)
+        if found is None:
+            raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{name} is not loaded; send load first.", model=name)
+        return found
+
+    def use(self, model: ManagedModel) -> None:
+        """A generation begins: the model is the active one, and does not expire meanwhile."""
+        self._use(model)
+
+    def release(self, model: ManagedModel) -> None:
+        """A generation is over: the model's keep-alive begins."""
+        if self._models.get(model.source.name) is model:
+            self._use(model)
+
+    async def unload(self, model: ManagedModel, reason: str = "asked for") -> None:
+        """End a model's worker and tell everybody."""
+        name = model.source.name
+        await self._remove(model)
+        logger.info("unloaded %s: %s", name, reason)
+        self._on_event("model_unloaded", {"model": name, "reason": reason})
+
+    async def close(self) -> None:
+        """End all workers."""
+        for model in self.all():
+            await self._remove(model)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _lookup(self, name: str) -> ManagedModel | None:
+        found = self._models.get(name)
+        if found is not None:
+            return found
+        return next((model for model in self._models.values() if str(model.source.path) == name), None)
+
+    def _add(self, source: ModelSource) -> ManagedModel:
+        model = ManagedModel(source, self._limits, PerformanceTracker())
+        model.on_crash = self._crashed
+        model.on_load_failed = self._load_failed
+        self._models[source.name] = model
+        model.start_loading()
+        self._use(model)
+        return model
+
+    def _use(self, model: ManagedModel) -> None:
+        name = model.source.name
+        self._active = name
+        keep_alive_s = model.source.options.keep_alive_s
+        seconds = min(self._keep_alive_s if keep_alive_s is None else keep_alive_s, FOREVER_S)
+        model.last_used = time.monotonic()
+        model.expires_at = time.time() + seconds
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(seconds, self._expire, model)
+
+    def _expire(self, model: ManagedModel) -> None:
+        if self._models.get(model.source.name) is not model or model.in_use:
+            return
+        if model.state is LoadState.LOADING:
+            self._use(model)
+            return
+        self._close_later(model, "not used")
+
+    def _close_later(self, model: ManagedModel, reason: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.unload(model, reason))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _make_room(self) -> None:
+        """Unload the model that was not used for longest, if there are too many; HostError `busy` if all are in use."""
+        if len(self._models) < self._max_loaded:
+            return
+        idle = [model for model in self._models.values() if not model.in_use and model.state is not LoadState.LOADING]
+        if not idle:
+            raise HostError(
+                ErrorCode.BUSY,
+                f"{self._max_loaded} models are loaded and in use; unload one, or raise models.max_loaded.",
+                retry_after_ms=5000,
+            )
+        oldest = min(idle, key=lambda model: model.last_used)
+        self._forget(oldest)
+        self._close_later(oldest, "room for another")
+
+    def _crashed(self, model: ManagedModel, error: HostError) -> None:
+        signal = error.details.get("signal")
+        self._on_event(
+            "model_crashed",
+            {
+                "model": model.source.name,
+                "message": error.message,
+                "signal": signal if isinstance(signal, str) else None,
+                "restarted": model.state is LoadState.LOADING,
+            },
+        )
+
+    def _load_failed(self, model: ManagedModel) -> None:
+        if self._models.get(model.source.name) is model:
+            self._forget(model)
+
+    def _forget(self, model: ManagedModel) -> None:
+        name = model.source.name
+        if self._models.get(name) is model:
+            del self._models[name]
+            timer = self._timers.pop(name, None)
+            if timer is not None:
+                timer.cancel()
+        if self._active == name:
+            latest = max(self._models.values(), key=lambda other: other.last_used, default=None)
+            self._active = latest.source.name if latest else None
+        if not self._models:
+            self._on_idle()
+
+    async def _remove(self, model: ManagedModel) -> None:
+        self._forget(model)
+        await model.close()
+
+
+def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions) -> None:
+    """Loading what is loaded already is success, but never with options that are not those in force."""
+    ours = model.source.options.model_dump(exclude_none=True)
+    others = sorted(name for name, value in options.model_dump(exclude_none=True).items() if ours.get(name) != value)
+    fields = [f"options.{name}: is {ours.get(name)} in the loaded model" for name in others]
+    if backend not in ("auto", model.source.row.name):
+        fields.append(f"backend: is {model.source.row.name} in the loaded model")
+    if fields:
+        raise HostError(
+            ErrorCode.INVALID_REQUEST,
+            f"{model.source.name} is loaded with other options ({fields[0]}); unload it first.",
+            fields=fields,
+        )

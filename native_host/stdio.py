@@ -1,0 +1,85 @@
+"""`python -m native_host stdio`: the same host on this process's own stdin and stdout, with no daemon.
+
+For tests, and for places where nothing may stay behind: models and jobs end with the process.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+
+from native_host.config import Config, ConfigError, Paths, load_config
+from native_host.connection import Connection
+from native_host.host import Host
+from native_host.logs import configure_logging
+from native_host.origins import CLI_ORIGIN
+
+logger = logging.getLogger("tabagent.stdio")
+
+
+async def serve(config: Config, paths: Paths, from_client: int, to_client: int, origin: str) -> None:
+    """Serve one client on two file descriptors until it closes its end."""
+    loop = asyncio.get_running_loop()
+    host = Host(config, paths)
+    connection = _StdioConnection(host, origin)
+    host.broadcast = connection.tell
+    await loop.connect_write_pipe(lambda: _Writer(connection), os.fdopen(to_client, "wb", buffering=0))
+    await loop.connect_read_pipe(lambda: connection, os.fdopen(from_client, "rb", buffering=0))
+    await connection.wait_closed()
+    await host.close()
+
+
+class _StdioConnection(Connection):
+    """A client whose reading end closes by itself: its last answers still get a moment."""
+
+    def __init__(self, host: Host, origin: str) -> None:
+        self._read_all = asyncio.Event()
+        super().__init__(host, lambda _connection: None, origin=origin)
+
+    def eof_received(self) -> bool:
+        self.note_truncation()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._read_all.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until the client has closed its end and what it asked for last is answered, or a moment has passed."""
+        await self._read_all.wait()
+        await self.finish_answers()
+        super().connection_lost(None)
+        self.close()
+
+
+class _Writer(asyncio.BaseProtocol):
+    """The writing half of a client on two pipes."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._connection.attach_writer(transport)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the loop; fd 1 is taken away from everything else before an engine could print to it."""
+    to_client = os.dup(1)
+    os.dup2(2, 1)
+    from_client = os.dup(0)
+    try:
+        config = load_config()
+    except ConfigError as error:
+        print(error.message, file=sys.stderr)  # noqa: T201
+        return 2
+    paths = Paths.from_environment()
+    configure_logging(paths.daemon_log, config.log)
+    origin = arguments[0] if arguments else CLI_ORIGIN
+    asyncio.run(serve(config, paths, from_client, to_client, origin))
+    return 0

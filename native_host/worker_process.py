@@ -1,0 +1,214 @@
+"""One worker process as the daemon sees it: started, spoken to in frames, its output caught, its death explained.
+
+Above it: `native_host.managed_model`. Below it: `backends.worker` at the other end of a socket pair.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel
+
+from messages.errors import ErrorCode, HostError
+from messages.frames import FrameDecoder, FrameError, frame
+from messages.worker import EVENTS, Event, FailedEvent
+from native_host import runtime
+
+logger = logging.getLogger("tabagent.worker_process")
+
+OUTPUT_LINES = 20
+OUTPUT_LINE_CHARACTERS = 500
+EXIT_TIMEOUT_S = 3.0
+LAST_OUTPUT_S = 0.5
+"""How long to read a dead worker's output, which a process that it started may still hold open, in seconds."""
+
+EventCallback = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class _Call:
+    """A command that is being carried out: who wants its events, and the future of its last one."""
+
+    on_event: EventCallback | None
+    last: asyncio.Future[Event]
+
+
+@dataclass(slots=True)
+class _Exit:
+    """How a worker ended."""
+
+    returncode: int
+    output: list[str] = field(default_factory=list)
+
+    def as_error(self, model: str) -> HostError:
+        tail = "\n".join(self.output)[-2000:]
+        if self.returncode < 0:
+            name = signal.Signals(-self.returncode).name
+            text = (
+                f"The engine of {model} crashed ({name}). Send the request again; load the model again if it persists."
+            )
+            return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, signal=name, last_output=tail)
+        text = f"The engine of {model} left (exit code {self.returncode}). Load the model again."
+        return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, exit_code=self.returncode, last_output=tail)
+
+
+TERMINAL_EVENTS = ("loaded", "ended", "counted", "failed")
+
+
+class WorkerProcess(asyncio.Protocol):
+    """Starts with `start`, carries out commands with `call`, ends with `close` or `kill`, or by itself.
+
+    `on_exit` is called once, with the error that explains an unexpected end, or None after `close` and `kill`.
+    """
+
+    def __init__(self, model: str, on_exit: Callable[[HostError | None], None]) -> None:
+        self._model = model
+        self._on_exit = on_exit
+        self._calls: dict[int, _Call] = {}
+        self._next_ref = 0
+        self._decoder = FrameDecoder()
+        self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._transport: asyncio.Transport | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._expected = False
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Start the process; its stdout and stderr are a pipe of ours, for the log."""
+        ours, theirs = socket.socketpair()
+        theirs.set_inheritable(True)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-s", "-m", "backends.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(theirs.fileno(),),
+                env={**os.environ, "PYTHONPATH": runtime.source_root(), "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self, sock=ours)
+        self._watch = loop.create_task(self._watch_process(self._process))
+
+    def next_ref(self) -> int:
+        """A number for a command."""
+        self._next_ref += 1
+        return self._next_ref
+
+    async def call(self, command: BaseModel, ref: int, on_event: EventCallback | None = None) -> Event:
+        """Send a command and wait for its last event; the others go to `on_event` as they come.
+
+        Raises the HostError of a failed event, or `backend_crashed` if the worker ends meanwhile.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise HostError(ErrorCode.MODEL_NOT_LOADED, f"The engine of {self._model} is not running; load it again.")
+        last: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._calls[ref] = _Call(on_event, last)
+        self.send(command)
+        try:
+            event = await last
+        finally:
+            self._calls.pop(ref, None)
+        if isinstance(event, FailedEvent):
+            raise event.as_error()
+        return event
+
+    def send(self, command: BaseModel) -> None:
+        """Send a command that has no answer, such as a cancel."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame(command.model_dump_json().encode("utf-8", "replace")))
+
+    async def close(self) -> None:
+        """End the process: its socket's end tells it to go; it is killed if it does not."""
+        self._expected = True
+        if self._transport is not None:
+            self._transport.close()
+        if self._watch is None:
+            return
+        done, _ = await asyncio.wait({self._watch}, timeout=EXIT_TIMEOUT_S)
+        if not done:
+            self.kill()
+            await self._watch
+
+    def kill(self) -> None:
+        """End the process now."""
+        if self._process is not None and self._process.returncode is None:
+            try:
+                self._process.kill()
+            except ProcessLookupError:
+                logger.debug("worker %s had gone already", self._process.pid)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._decoder.feed(data)
+        for body in self._decoder.frames():
+            if isinstance(body, FrameError):
+                logger.error("worker of %s: %s", self._model, body.message)
+                self.kill()
+                return
+            self._take(EVENTS.validate_json(body))
+
+    def _take(self, event: Event) -> None:
+        call = self._calls.get(event.ref)
+        if call is None:
+            return
+        if event.event not in TERMINAL_EVENTS:
+            if call.on_event is not None:
+                call.on_event(event)
+        elif not call.last.done():
+            call.last.set_result(event)
+
+    async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
+        reader = asyncio.create_task(self._read_output(process))
+        returncode = await process.wait()
+        await asyncio.wait({reader}, timeout=LAST_OUTPUT_S)
+        reader.cancel()
+        ended = _Exit(returncode, list(self._output))
+        if self._transport is not None:
+            self._transport.close()
+        error = ended.as_error(self._model)
+        for call in self._calls.values():
+            if not call.last.done():
+                call.last.set_exception(error)
+        if not self._expected:
+            logger.error("worker of %s ended: %s", self._model, error.message)
+        self._on_exit(None if self._expected else error)
+
+    async def _read_output(self, process: asyncio.subprocess.Process) -> None:
+        """Log what the engine prints, each line cut to a bound, until it has closed its outputs."""
+        assert process.stdout is not None
+        pending = b""
+        while data := await process.stdout.read(4096):
+            *lines, pending = (pending + data).split(b"\n")
+            for line in lines:
+                self._log_line(line)
+            if len(pending) > OUTPUT_LINE_CHARACTERS:
+                self._log_line(pending)
+                pending = b""
+        if pending:
+            self._log_line(pending)
+
+    def _log_line(self, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip()[:OUTPUT_LINE_CHARACTERS]
+        if text:
+            self._output.append(text)
+            logger.info("[%s %s] %s", self._model, self.pid, text)
