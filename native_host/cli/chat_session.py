@@ -60,7 +60,7 @@ class ChatSession:
     def ask(self, question: str) -> Generated:
         """Ask, showing the answer as it comes; a model that was unloaded meanwhile is loaded again.
 
-        A Ctrl-C stops the answer, and what was said until then, if anything, counts as said; a second one is KeyboardInterrupt.
+        A Ctrl-C stops the answer, and what was said until then counts as said; a second one is KeyboardInterrupt.
         """
         turn = {"role": "user", "content": question}
         try:

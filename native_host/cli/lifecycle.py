@@ -15,6 +15,7 @@ from native_host.runtime import VERSION
 
 NOT_RUNNING = 3
 _STOP_TIMEOUT_S = 15.0
+_FORCE_AFTER_S = 6.0
 _POLL_S = 0.05
 
 
@@ -66,7 +67,7 @@ def stop(*, force: bool) -> int:
 def _end(process: psutil.Process, *, force: bool) -> None:
     try:
         process.terminate()
-        if _gone_within(process, _STOP_TIMEOUT_S):
+        if _gone_within(process, _FORCE_AFTER_S if force else _STOP_TIMEOUT_S):
             print(f"Stopped the daemon (pid {process.pid}). An extension that is open may start it again.")
             return
         if not force:

@@ -20,12 +20,12 @@ def config(*, path_only: bool, write: bool) -> int:
 
 
 def _write(file: Path) -> None:
+    if file.exists():
+        raise CliError(f"{file} is there already and was left as it is; remove it first for a new one.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:
             stream.write(render_default_toml())
-    except FileExistsError as error:
-        raise CliError(f"{file} is there already and was left as it is; remove it first for a new one.") from error
     except OSError as error:
         raise CliError(f"Cannot write {file}: {error.strerror}. Make its folder writable.") from error
     print(f"Wrote {file}. The daemon reads it when it starts: tabagent-host stop")

@@ -21,7 +21,7 @@ def logs(lines: int, *, follow: bool) -> int:
     if not file.exists() and not follow:
         raise CliError(f"There is no log yet at {file}; the daemon writes it when it first runs.")
     for line in found:
-        print(printable(line))
+        print(printable(line), flush=follow)
     if follow:
         _follow(file)
     return 0
