@@ -20,12 +20,24 @@ class TokenCoalescer:
         self._texts: list[str] = []
         self._count = 0
         self._sent_at = float("-inf")
+        self._first_at: float | None = None
+        self._last_at: float | None = None
+
+    @property
+    def decode_s(self) -> float | None:
+        """Seconds from the first token to the last one added; None before the first."""
+        return None if self._first_at is None or self._last_at is None else self._last_at - self._first_at
 
     def add(self, text: str, tokens: int) -> bool:
         """Add a token's text; True if what is held is to be sent now."""
         self._texts.append(text)
         self._count += tokens
-        return self._count >= MAX_TOKENS or self._clock() - self._sent_at >= INTERVAL_S
+        now = self._clock()
+        if tokens:
+            self._last_at = now
+            if self._first_at is None:
+                self._first_at = now
+        return self._count >= MAX_TOKENS or now - self._sent_at >= INTERVAL_S
 
     def take(self) -> tuple[str, int]:
         """Take what is held, text and number of tokens, to send it now."""

@@ -114,6 +114,7 @@ class Engine:
                 input_tokens=end.input_tokens,
                 output_tokens=end.output_tokens,
                 cached_tokens=end.cached_tokens,
+                decode_s=tokens.decode_s,
             )
         )
 

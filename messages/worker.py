@@ -102,7 +102,7 @@ class TokensEvent(_Frame):
 
 
 class EndedEvent(_Frame):
-    """A generation is over. Token counts are the engine's own."""
+    """A generation is over. Token counts are the engine's own, decode_s the seconds from its first token to its last."""
 
     event: Literal["ended"] = "ended"
     ref: int
@@ -110,6 +110,7 @@ class EndedEvent(_Frame):
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    decode_s: float | None = None
 
 
 class CountedEvent(_Frame):

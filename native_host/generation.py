@@ -144,6 +144,7 @@ class Generation:
             input_tokens=end.input_tokens if end else None,
             output_tokens=end.output_tokens if end else None,
             cached_tokens=end.cached_tokens if end else None,
+            decode_s=end.decode_s if end else None,
         )
 
     def _stop_stop_timer(self) -> None:

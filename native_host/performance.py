@@ -34,6 +34,7 @@ class GenerationMetrics:
     finish_reason: str | None = None
     timed_tokens: int = 0
     first_batch_tokens: int = 0
+    decode_s: float | None = None
 
     @property
     def time_to_first_token(self) -> float | None:
@@ -127,8 +128,9 @@ class PerformanceTracker:
         input_tokens: int | None = None,
         output_tokens: int | None = None,
         cached_tokens: int | None = None,
+        decode_s: float | None = None,
     ) -> None:
-        """End one; the second time changes nothing. Token counts given here are the engine's own and win."""
+        """End one; the second time changes nothing. What is given here is the engine's own and wins."""
         current = generation or self._current()
         if current is None or current.completed_at is not None:
             return
@@ -138,6 +140,7 @@ class PerformanceTracker:
         current.input_tokens = current.input_tokens if input_tokens is None else input_tokens
         current.output_tokens = current.output_tokens if output_tokens is None else output_tokens
         current.cached_tokens = current.cached_tokens if cached_tokens is None else cached_tokens
+        current.decode_s = decode_s
         self._retire(current)
 
     def get_current_stats(self) -> Figures:
