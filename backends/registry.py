@@ -7,6 +7,7 @@ as "module:attribute" strings that are loaded late.
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from messages.facts import Capabilities
 from messages.options import LoadOptions
 
 DISTRIBUTION = "tabagent-native-host"
+
+NO_TELEMETRY = (("ORT_DISABLE_TELEMETRY", "1"),)
+"""Keeps ONNX Runtime from making a device id and sending events to its maker (Privacy.md, "Disabling Telemetry")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class BackendRow:
     """One backend. `target` is its class, `describe` reads a model without the engine, `probe` asks the engine.
 
     modules are the engine's import names, distribution the package whose version counts, extra the one of ours
-    that installs it. Where two rows take a path, the higher priority wins.
+    that installs it, environment what must be set before the engine is imported. Where two rows take a path, the
+    higher priority wins.
     """
 
     name: str
@@ -49,6 +54,7 @@ class BackendRow:
     modules: tuple[str, ...] = ()
     distribution: str | None = None
     extra: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
     platforms: tuple[str, ...] = ("linux", "darwin", "win32")
 
     @property
@@ -72,6 +78,7 @@ class BackendRow:
     def create(self) -> Backend:
         """Import the engine and make a backend; HostError `engine_missing` or `engine_broken` if that fails."""
         self.require_installed()
+        os.environ.update(self.environment)
         try:
             backend: Backend = _load(self.target)()
         except (ImportError, OSError) as error:
@@ -104,6 +111,7 @@ class BackendRow:
         """Import the engine and ask it; whatever it raises is the caller's, in a process of its own."""
         if self.probe is None:
             return EngineProbe(version=self.version or "", devices=("cpu",))
+        os.environ.update(self.environment)
         probe: EngineProbe = _load(self.probe)()
         return probe
 
@@ -132,6 +140,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         modules=("onnxruntime_genai", "onnxruntime", "jinja2"),
         distribution="onnxruntime-genai",
         extra="onnx",
+        environment=NO_TELEMETRY,
         capabilities=Capabilities(json_schema=True),
         priority=10,
     ),
