@@ -158,3 +158,27 @@ def test_commands_change_the_conversation_and_unknown_ones_are_named(home: HostH
             terminal.type(f"{line}\r")
             terminal.expect("\n")
             terminal.expect(answer)
+
+
+def test_a_home_that_cannot_be_written_does_not_keep_anyone_from_chatting(home: HostHome) -> None:
+    home.data_dir.write_bytes(b"")
+    home.log_dir.write_bytes(b"")
+    done = home.run("chat", "--model", "echo", stdin="one two")
+    assert (done.returncode, done.stdout) == (0, "one two\n")
+
+
+def test_a_configuration_that_keeps_the_daemon_from_starting_is_told_with_its_line(home: HostHome) -> None:
+    home.write_config("[worker]\nload_timeout_s = -1\n")
+    done = home.run("chat", "--model", "echo", stdin="one two")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "line 2: worker.load_timeout_s: must be >= 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_runtime_folder_that_cannot_be_used_is_told(home: HostHome) -> None:
+    home.runtime_dir.write_bytes(b"")
+    done = home.run("chat", "--model", "echo", stdin="one two")
+    assert done.returncode == 1
+    assert str(home.runtime_dir) in done.stderr
+    assert "tabagent-host doctor" in done.stderr
+    assert "Traceback" not in done.stderr
