@@ -46,12 +46,14 @@ class GenerationMetrics:
         """The rate of decoding: (n - 1) tokens over the time from the first of n to the last.
 
         The first token ends the prefill and took no time of the decode, so it is not counted: n over the same time
-        would be too high by 1 / (n - 1). Where tokens came in batches, the first batch is what is left out. None with
-        fewer than 2 tokens, or if all came at once.
+        would be too high by 1 / (n - 1). The time is the engine's own once it is known (tokens reach the daemon in
+        batches), until then that of arrival, without the first batch. None with fewer than 2 tokens or no time.
         """
-        if self.first_token_at is None or self.last_token_at is None or self.last_token_at <= self.first_token_at:
-            return None
-        return (self.timed_tokens - self.first_batch_tokens) / (self.last_token_at - self.first_token_at)
+        decode_s = self.decode_s
+        if decode_s is None and self.first_token_at is not None and self.last_token_at is not None:
+            decode_s = self.last_token_at - self.first_token_at
+        tokens = self.timed_tokens - self.first_batch_tokens
+        return tokens / decode_s if decode_s and tokens > 0 else None
 
     @property
     def total_time(self) -> float | None:

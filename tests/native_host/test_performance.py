@@ -70,6 +70,16 @@ def test_the_rate_is_exact_when_tokens_come_in_batches(tracker: PerformanceTrack
     assert tracker.get_current_stats().tokens_per_second == pytest.approx(100)
 
 
+def test_the_engines_own_clock_wins_once_it_is_known(tracker: PerformanceTracker, clock: HandClock) -> None:
+    tracker.start_generation()
+    tracker.increment_output_tokens()
+    clock.move(0.5)
+    tracker.increment_output_tokens(20)
+    assert tracker.get_current_stats().tokens_per_second == pytest.approx(40)
+    tracker.complete_generation(decode_s=0.25)
+    assert tracker.get_current_stats().tokens_per_second == pytest.approx(80)
+
+
 def test_one_token_or_one_moment_has_no_rate(tracker: PerformanceTracker) -> None:
     tracker.start_generation()
     tracker.increment_output_tokens()
