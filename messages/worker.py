@@ -102,7 +102,7 @@ class TokensEvent(_Frame):
 
 
 class EndedEvent(_Frame):
-    """A generation is over. Token counts are the engine's own, decode_s the seconds from its first token to its last."""
+    """A generation is over. Counts are the engine's own, decode_s the seconds from its first token to its last."""
 
     event: Literal["ended"] = "ended"
     ref: int
