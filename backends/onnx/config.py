@@ -1,0 +1,249 @@
+"""Reads and checks a folder in onnxruntime-genai's layout, without the engine: `GenaiFolder`.
+
+What is wrong is a HostError `model_invalid` that names the file. A folder is foreign: every file it names must lie in
+it, and it must not bring code of its own (`custom_ops_library` is a shared library that the engine would load).
+Keys are those of `src/config.cpp` of onnxruntime-genai 0.18.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, Field, ValidationError
+
+from backends.onnx.onnx_file import OnnxError, OnnxHeader, read_header
+from messages.errors import ErrorCode, HostError
+
+DEFAULT_CONTEXT = 4096
+"""Tokens of context where the load does not say and the model could do more: a KV cache is allocated whole."""
+
+PIECE = 128
+"""Tokens of a prompt that are read at once: 3 % slower than all at once (genai 0.18, 2 threads, int4), and progress
+shows."""
+
+_FIXED_BYTES = 64 * 1024 * 1024
+
+ROPE_SWITCH = {"phi3": 4096, "phimoe": 4096, "phi3small": 8192}
+"""Model types whose rotary factors change behind so many tokens, which makes the KV cache before it wrong
+(onnxruntime-genai, `Generator::InitializePhi3RopeThreshold`). They are run below it."""
+
+NOT_REWINDABLE = frozenset({"decoder-pipeline", "lfm2"})
+"""Model types that the engine cannot rewind (onnxruntime-genai, `Generator::RewindToLength`)."""
+
+_ELEMENT_BYTES = {1: 4, 2: 1, 3: 1, 10: 2, 16: 2, 17: 1}
+_OTHER_MODALITIES = ("encoder", "vision", "speech", "embedding")
+_FILE_KEYS = ("filename", "_path", "_dir", "_file")
+
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class _Decoder(BaseModel):
+    filename: str = "model.onnx"
+    num_hidden_layers: _Count
+    num_key_value_heads: _Count
+    head_size: _Count
+    inputs: dict[str, str] = {}
+    session_options: dict[str, Any] = {}
+    pipeline: list[Any] = []
+
+
+class _Model(BaseModel):
+    type: str
+    context_length: _Count
+    vocab_size: _Count
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int]
+    decoder: _Decoder
+
+
+class _Search(BaseModel):
+    past_present_share_buffer: bool = False
+
+
+class _Config(BaseModel):
+    model: _Model
+    search: _Search = _Search()
+
+
+@dataclass(frozen=True, slots=True)
+class GenaiFolder:
+    """A checked folder. Sizes are bytes; `token_bytes` is what one token takes in the KV cache."""
+
+    path: Path
+    model_type: str
+    context_length: int
+    vocab_size: int
+    bos_token: int | None
+    eos_tokens: tuple[int, ...]
+    weights_bytes: int
+    token_bytes: int
+    share_buffer: bool
+    providers: tuple[str, ...]
+
+    @property
+    def rewindable(self) -> bool:
+        """True if the engine can drop tokens from the end of this model's KV cache."""
+        return self.model_type not in NOT_REWINDABLE
+
+    def context_for(self, wanted: int | None) -> int:
+        """Tokens of context to load with; HostError `invalid_request` if more is wanted than there is."""
+        largest = min(self.context_length, ROPE_SWITCH.get(self.model_type, self.context_length))
+        if wanted is None:
+            return min(largest, DEFAULT_CONTEXT)
+        if wanted > largest:
+            raise HostError(
+                ErrorCode.INVALID_REQUEST,
+                f"The model was trained on contexts of up to {largest} tokens; {wanted} is more than it can use.",
+                fields=[f"options.context_length: must be <= {largest}"],
+                trained_context=largest,
+            )
+        return wanted
+
+    def needed_bytes(self, context: int) -> int:
+        """Memory for the weights, a KV cache of `context` tokens, and the logits of one piece of a prompt."""
+        return self.weights_bytes + context * self.token_bytes + PIECE * self.vocab_size * 4 + _FIXED_BYTES
+
+
+def read_folder(path: Path) -> GenaiFolder:
+    """Read and check a folder; HostError `model_invalid`."""
+    raw = read_json(path / "genai_config.json")
+    _refuse_foreign_code(path, raw)
+    config = _parse(path, raw)
+    decoder = config.model.decoder
+    files = _decoder_files(path, decoder)
+    headers = {name: _read_onnx(path / name) for name in files}
+    sizes = [(path / name).stat().st_size for name in files]
+    sizes += [_external_size(path, name, needed) for name, needed in _externals(headers.values()).items()]
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        read_json(path / name)
+    eos = config.model.eos_token_id
+    return GenaiFolder(
+        path=path,
+        model_type=config.model.type,
+        context_length=config.model.context_length,
+        vocab_size=config.model.vocab_size,
+        bos_token=config.model.bos_token_id,
+        eos_tokens=tuple(eos) if isinstance(eos, list) else (eos,),
+        weights_bytes=sum(sizes),
+        token_bytes=_token_bytes(decoder, headers),
+        share_buffer=config.search.past_present_share_buffer,
+        providers=_providers(decoder.session_options),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file; HostError `model_invalid` if it is not there or not one."""
+    if not path.is_file():
+        refuse(path, "is missing")
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        refuse(path, f"cannot be read ({error})", error)
+    if not isinstance(value, dict):
+        refuse(path, "is not a JSON object")
+    return value
+
+
+def refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
+    """Raise `model_invalid` about one file of the folder."""
+    raise HostError(
+        ErrorCode.MODEL_INVALID,
+        f"{path.name} {reason}. Get the model's folder again, complete: {path.parent}",
+        model_path=str(path.parent),
+        file=str(path),
+    ) from cause
+
+
+def _parse(path: Path, raw: dict[str, Any]) -> _Config:
+    file = path / "genai_config.json"
+    model = raw.get("model")
+    others = [name for name in _OTHER_MODALITIES if isinstance(model, dict) and name in model]
+    if others:
+        refuse(file, f"is of a model with {', '.join(others)}, and this backend runs text models only")
+    try:
+        return _Config.model_validate(raw)
+    except ValidationError as error:
+        places = [".".join(map(str, problem["loc"])) + ": " + problem["msg"] for problem in error.errors()]
+        refuse(file, f"is not complete ({'; '.join(places[:3])})", error)
+
+
+def _refuse_foreign_code(path: Path, raw: dict[str, Any]) -> None:
+    file = path / "genai_config.json"
+    for key, value in _strings(raw):
+        if key == "custom_ops_library":
+            refuse(file, "asks for a library of code (custom_ops_library), which is never loaded from a model's folder")
+        if key.endswith(_FILE_KEYS) and not _is_inside(path, value):
+            refuse(file, f"names a file outside the folder ({key}: {value})")
+
+
+def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every string in a JSON value, with the key that it stands under."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _strings(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _strings(inner, key)
+    elif isinstance(value, str):
+        yield key, value
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """True if a relative name stays in the folder; links inside it are the user's own doing (download caches)."""
+    parts = Path(name).parts
+    return not Path(name).is_absolute() and ".." not in parts and ":" not in name and not name.startswith("\\")
+
+
+def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:
+    stages = [stage for entry in decoder.pipeline if isinstance(entry, dict) for stage in entry.values()]
+    names = [
+        stage["filename"] for stage in stages if isinstance(stage, dict) and isinstance(stage.get("filename"), str)
+    ]
+    for name in names or [decoder.filename]:
+        if not (path / name).is_file():
+            refuse(path / name, "is missing")
+    return names or [decoder.filename]
+
+
+def _read_onnx(file: Path) -> OnnxHeader:
+    try:
+        return read_header(file)
+    except OnnxError as error:
+        refuse(file, f"is not a whole ONNX model: {error}", error)
+    except OSError as error:
+        refuse(file, f"cannot be read ({error.strerror})", error)
+
+
+def _externals(headers: Any) -> dict[str, int]:
+    merged: dict[str, int] = {}
+    for header in headers:
+        for name, needed in header.external.items():
+            merged[name] = max(needed, merged.get(name, 0))
+    return merged
+
+
+def _external_size(path: Path, name: str, needed: int) -> int:
+    file = path / name
+    if not _is_inside(path, name):
+        refuse(path / "model.onnx", f"names a file outside the folder ({name})")
+    if not file.is_file():
+        refuse(file, "is missing (it holds weights)")
+    size = file.stat().st_size
+    if size < needed:
+        refuse(file, f"is cut off: it has {size} bytes and needs {needed}")
+    return size
+
+
+def _token_bytes(decoder: _Decoder, headers: dict[str, OnnxHeader]) -> int:
+    """Keys and values of one token, in the type that the graph's own inputs have."""
+    name = decoder.inputs.get("past_key_names", "past_key_values.%d.key").replace("%d", "0")
+    types = [header.input_types[name] for header in headers.values() if name in header.input_types]
+    element = _ELEMENT_BYTES.get(types[0], 4) if types else 4
+    return 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_size * element
+
+
+def _providers(options: dict[str, Any]) -> tuple[str, ...]:
+    entries = options.get("provider_options", [])
+    return tuple(name for entry in entries if isinstance(entry, dict) for name in entry)

@@ -1,0 +1,79 @@
+"""Constrained output: JSON by a schema, any JSON object, or text by a regular expression, with llguidance.
+
+genai has the same library inside, but reads the tokenizer anew for each generation and binds a constraint to a KV
+cache for good. Here a constraint is a mask over the logits, so the cache outlives it.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+from llguidance import LLMatcher
+
+from backends.onnx.engine import Logits
+from backends.onnx.vocabulary import Vocabulary
+from messages.errors import ErrorCode, HostError
+from messages.options import JsonObjectFormat, JsonSchemaFormat, RegexFormat, ResponseFormat
+
+_WHITESPACE = r"( |\n[ \t]{0,20})"
+"""White space inside JSON, bounded as llama.cpp bounds it, so that a model cannot write blanks for ever."""
+
+
+class Constraint:
+    """One generation's constraint: says which tokens may come next, and follows the ones that came."""
+
+    def __init__(self, matcher: LLMatcher, vocab_size: int) -> None:
+        self._matcher = matcher
+        self._vocab_size = vocab_size
+        self._bits = np.zeros((vocab_size + 31) // 32, dtype=np.uint32)
+
+    @property
+    def finished(self) -> bool:
+        """True if no token can follow any more."""
+        return bool(self._matcher.is_stopped())
+
+    def mask(self, logits: Logits) -> None:
+        """Set the logits of forbidden tokens to -inf."""
+        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._vocab_size]
+        logits[allowed == 0] = -np.inf
+
+    def advance(self, token: int) -> None:
+        """Take the chosen token."""
+        if not self._matcher.consume_token(token):
+            raise HostError(ErrorCode.INVALID_REQUEST, _too_hard(self._matcher), fields=["response_format"])
+
+
+def make_constraint(wanted: ResponseFormat | None, vocabulary: Vocabulary) -> Constraint | None:
+    """Compile a response format; HostError `invalid_request` if its schema or expression is not valid."""
+    grammar = _grammar(wanted)
+    if grammar is None:
+        return None
+    matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
+    if matcher.is_error():
+        reason = matcher.get_error().strip().splitlines()[0]
+        raise HostError(
+            ErrorCode.INVALID_REQUEST,
+            f"The response format cannot be used: {reason}",
+            fields=[f"response_format: {matcher.get_error().strip()}"],
+        )
+    return Constraint(matcher, vocabulary.size)
+
+
+def _grammar(wanted: ResponseFormat | None) -> str | None:
+    match wanted:
+        case JsonObjectFormat():
+            return _json_grammar({"type": "object"})
+        case JsonSchemaFormat():
+            return _json_grammar(wanted.schema_object)
+        case RegexFormat():
+            return str(LLMatcher.grammar_from_regex(wanted.regex))
+    return None
+
+
+def _json_grammar(schema: dict[str, Any]) -> str:
+    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": _WHITESPACE})
+
+
+def _too_hard(matcher: LLMatcher) -> str:
+    return f"The response format could not be followed: {matcher.get_error().strip()}"

@@ -1,0 +1,143 @@
+"""The KV cache that outlives a turn: which tokens are in it, and how a prompt is brought into it.
+
+Above it: `backends.onnx.backend`. Below it: one `Generator` at a time. Everything that might leave the cache unsure
+(an engine's error, a termination that cannot be undone) throws the generator away; the next prompt then begins cold.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+from backends.base import CancelToken, Prefill
+from backends.onnx.capi import EngineError
+from backends.onnx.config import PIECE
+from backends.onnx.engine import Generator, Logits
+
+
+class KvCache:
+    """A sequence of tokens, all of them in the engine's KV cache."""
+
+    def __init__(self, make: Callable[[], Generator], *, rewindable: bool, share_buffer: bool) -> None:
+        self._make = make
+        self._rewindable = rewindable
+        self._share_buffer = share_buffer
+        self._generator: Generator | None = make()
+        self._tokens: list[int] = []
+
+    def __len__(self) -> int:
+        """Tokens in the cache."""
+        return len(self._tokens)
+
+    def prefill(self, prompt: Sequence[int], cancel: CancelToken) -> Iterator[Prefill]:
+        """Bring a prompt into the cache, piece by piece, and tell how far it is; ends early if cancelled.
+
+        What the cache holds of its beginning is kept, except for its last token, whose logits are needed.
+        Raises EngineError.
+        """
+        cached = self._keep_common(prompt)
+        interrupt = _Interrupt(self._require())
+        cancel.on_cancel(interrupt.fire)
+        yield Prefill(done=cached, total=len(prompt), cached=cached)
+        while len(self._tokens) < len(prompt) and not cancel.cancelled:
+            piece = prompt[len(self._tokens) : len(self._tokens) + PIECE]
+            if not self._append(piece, interrupt):
+                return
+            yield Prefill(done=len(self._tokens), total=len(prompt), cached=cached)
+
+    def append(self, token: int) -> None:
+        """Add one token. Raises EngineError; the cache is then empty."""
+        try:
+            self._require().append([token])
+        except EngineError:
+            self.clear()
+            raise
+        self._tokens.append(token)
+
+    def logits(self) -> Logits:
+        """Scores of the token after the last one."""
+        return self._require().logits()
+
+    def clear(self) -> None:
+        """Throw everything away."""
+        self._tokens = []
+        if self._generator is not None:
+            self._generator.close()
+            self._generator = None
+
+    def _append(self, piece: Sequence[int], interrupt: "_Interrupt") -> bool:
+        """Add tokens; False if a cancel cut it short, with the cache as it was before or empty."""
+        try:
+            interrupt.run(piece)
+        except EngineError:
+            if not interrupt.fired:
+                self.clear()
+                raise
+            self._undo()
+            return False
+        self._tokens.extend(piece)
+        return True
+
+    def _undo(self) -> None:
+        """Take back a terminated append. Without a shared buffer the engine's cache is then wrong (genai 0.18.0)."""
+        if not (self._share_buffer and self._rewindable):
+            self.clear()
+            return
+        self._require().rewind(len(self._tokens))
+
+    def _keep_common(self, prompt: Sequence[int]) -> int:
+        """Cut the cache down to what it has in common with a prompt; how many tokens that leaves."""
+        common = min(_common_length(self._tokens, prompt), len(prompt) - 1)
+        if common < len(self._tokens):
+            self._rewind(common)
+        return len(self._tokens)
+
+    def _rewind(self, length: int) -> None:
+        if length == 0 or not self._rewindable:
+            self.clear()
+            return
+        try:
+            self._require().rewind(length)
+        except EngineError:
+            self.clear()
+        else:
+            del self._tokens[length:]
+
+    def _require(self) -> Generator:
+        if self._generator is None:
+            self._generator = self._make()
+        return self._generator
+
+
+class _Interrupt:
+    """Lets another thread end an append that runs, and no other: a late cancel must not hit the next turn."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._lock = threading.Lock()
+        self._running = False
+        self.fired = False
+
+    def run(self, tokens: Sequence[int]) -> None:
+        """Append; EngineError if `fire` came in between."""
+        with self._lock:
+            self._running = True
+        try:
+            self._generator.append(tokens)
+        finally:
+            with self._lock:
+                self._running = False
+                if self.fired:
+                    self._generator.resume()
+
+    def fire(self) -> None:
+        """End the append that runs now, if one does; from any thread."""
+        with self._lock:
+            if self._running and not self.fired:
+                self.fired = True
+                self._generator.terminate()
+
+
+def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    for index, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return index
+    return min(len(left), len(right))

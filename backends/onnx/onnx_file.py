@@ -1,0 +1,125 @@
+"""Reads what we must know of an ONNX file before an engine touches it: its external data files and its inputs' types.
+
+A walk over protobuf's wire format (protobuf.dev, "Encoding") with the field numbers of `onnx.proto3` (ONNX IR 10);
+weights are stepped over, so a file of gigabytes takes milliseconds. Standard library only.
+"""
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_MODEL_GRAPH = 7
+_GRAPH_INITIALIZER = 5
+_GRAPH_INPUT = 11
+_TENSOR_EXTERNAL_DATA = 13
+_ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_TYPE_TENSOR = 1
+_TENSOR_ELEMENT = 1
+
+
+class OnnxError(Exception):
+    """The file is not an ONNX model, or is cut off."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxHeader:
+    """External data files by name with the bytes each must have, and inputs by name with their element type."""
+
+    external: dict[str, int]
+    input_types: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field: its number, its value if it is a varint, else where its bytes begin and end."""
+
+    number: int
+    value: int
+    start: int
+    end: int
+
+
+def read_header(path: Path) -> OnnxHeader:
+    """Read a model's header. Raises OnnxError, OSError."""
+    if path.stat().st_size == 0:
+        raise OnnxError("the file is empty")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        header = OnnxHeader({}, {})
+        graphs = [field for field in _fields(data, 0, len(data)) if field.number == _MODEL_GRAPH]
+        if len(graphs) != 1:
+            raise OnnxError("there is no graph in it")
+        for field in _fields(data, graphs[0].start, graphs[0].end):
+            if field.number == _GRAPH_INITIALIZER:
+                _read_initializer(data, field, header.external)
+            elif field.number == _GRAPH_INPUT:
+                _read_input(data, field, header.input_types)
+        return header
+
+
+def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int]) -> None:
+    entries: dict[str, str] = {}
+    for field in _fields(data, tensor.start, tensor.end):
+        if field.number == _TENSOR_EXTERNAL_DATA:
+            pair = {part.number: _text(data, part) for part in _fields(data, field.start, field.end)}
+            entries[pair.get(_ENTRY_KEY, "")] = pair.get(_ENTRY_VALUE, "")
+    if "location" in entries:
+        name, end = entries["location"], _number(entries, "offset") + _number(entries, "length")
+        external[name] = max(end, external.get(name, 0))
+
+
+def _read_input(data: mmap.mmap, value: _Field, types: dict[str, int]) -> None:
+    parts = {field.number: field for field in _fields(data, value.start, value.end)}
+    kind = parts.get(_VALUE_TYPE)
+    if _VALUE_NAME not in parts or kind is None:
+        return
+    for tensor in _fields(data, kind.start, kind.end):
+        if tensor.number == _TYPE_TENSOR:
+            elements = [
+                field.value for field in _fields(data, tensor.start, tensor.end) if field.number == _TENSOR_ELEMENT
+            ]
+            types[_text(data, parts[_VALUE_NAME])] = elements[0] if elements else 0
+
+
+def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
+    while start < end:
+        key, start = _varint(data, start, end)
+        number, wire = key >> 3, key & 7
+        value, size = 0, 0
+        if wire == _VARINT:
+            value, start = _varint(data, start, end)
+        elif wire == _BYTES:
+            size, start = _varint(data, start, end)
+        elif wire in (_FIXED64, _FIXED32):
+            size = 8 if wire == _FIXED64 else 4
+        else:
+            raise OnnxError("it is not in protobuf's format")
+        if number == 0 or start + size > end:
+            raise OnnxError("it is cut off or not an ONNX model")
+        yield _Field(number, value, start, start + size)
+        start += size
+
+
+def _varint(data: mmap.mmap, start: int, end: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        if start >= end:
+            break
+        byte = data[start]
+        start += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, start
+    raise OnnxError("it is cut off or not an ONNX model")
+
+
+def _text(data: mmap.mmap, field: _Field) -> str:
+    return data[field.start : field.end].decode("utf-8", "replace")
+
+
+def _number(entries: dict[str, str], key: str) -> int:
+    text = entries.get(key, "0")
+    return int(text) if text.isdecimal() else 0

@@ -1,0 +1,14 @@
+"""Asks the installed engine for its version and devices, in a process of its own."""
+
+import importlib.metadata
+
+from backends.onnx.capi import GenaiLibrary
+from backends.onnx.devices import available_devices
+from backends.registry import EngineProbe
+
+
+def probe() -> EngineProbe:
+    """Start the engine; ImportError or OSError if it does not."""
+    GenaiLibrary()
+    version = importlib.metadata.version("onnxruntime-genai")
+    return EngineProbe(version=version, devices=tuple(device.name for device in available_devices()))

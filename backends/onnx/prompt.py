@@ -1,0 +1,123 @@
+"""Prompts into tokens: the folder's chat template, and the start token where a bare prompt needs one.
+
+Above it: `backends.onnx.backend`. Below it: `backends.chat_template` and the engine's tokenizer.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from backends.onnx.config import GenaiFolder, read_json, refuse
+from backends.onnx.engine import Tokenizer
+from backends.transcript import Transcript
+from messages.content import Message, PromptInput
+from messages.errors import ErrorCode, HostError
+
+SHIELD = "\ufdd0"
+"""A noncharacter of Unicode, which no text contains; it keeps a special token's spelling from being read as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as the model gets it. text is the rendered conversation, None for a bare prompt."""
+
+    tokens: list[int]
+    text: str | None
+
+
+class PromptEncoder:
+    """Renders and tokenizes prompts. Raises HostError `model_invalid` if the chat template is broken."""
+
+    def __init__(self, folder: GenaiFolder, description: dict[str, Any], tokenizer: Tokenizer) -> None:
+        settings = read_json(folder.path / "tokenizer_config.json")
+        self._tokenizer = tokenizer
+        self._template = ChatTemplate(
+            _template_source(folder.path, settings),
+            bos_token=_token_text(settings.get("bos_token")),
+            eos_token=_token_text(settings.get("eos_token")),
+        )
+        adds_start = settings.get("add_bos_token", _adds_start(description))
+        self._start = [folder.bos_token] if adds_start and folder.bos_token is not None else []
+        self.control = _control_tokens(description)
+        """Matches the spelling of any special token."""
+        self.transcript = Transcript(self)
+
+    def encode(self, prompt: PromptInput) -> EncodedPrompt:
+        """Tokens of a prompt.
+
+        Raises HostError `unsupported_option` for pictures and sounds, `invalid_request` for an empty prompt, for a NUL
+        character (the engine's tokenizer takes it for the end) and for a conversation that the template refuses.
+        """
+        _refuse_other_media(prompt)
+        if prompt.messages is None:
+            tokens = [*self._start, *self.tokenize_rest(prompt.prompt or "")]
+            if not tokens:
+                raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
+            return EncodedPrompt(tokens, None)
+        text = self._template.render([self._shield(message) for message in prompt.messages])
+        return EncodedPrompt(self.transcript.tokenize(text), text)
+
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """Tokens of a rendered conversation; a start token is the chat template's business."""
+        return self.tokenize_rest(text)
+
+    def tokenize_rest(self, text: str) -> list[int]:
+        """Tokens of a text; a `SHIELD` is where two parts of it must not be read as one token."""
+        if "\0" in text:
+            message = "The onnx backend cannot read the character NUL (U+0000); leave it out."
+            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages or prompt: must not contain U+0000"])
+        return [token for part in text.split(SHIELD) if part for token in self._tokenizer.encode(part)]
+
+    def _shield(self, message: Message) -> Message:
+        """A message in which what spells a special token is none: content must not end its own turn."""
+        text = message.text.replace(SHIELD, "")
+        shielded = self.control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
+        return Message.model_construct(role=message.role, content=shielded)
+
+
+def _refuse_other_media(prompt: PromptInput) -> None:
+    kinds: Sequence[Literal["image", "audio"]] = ("image", "audio")
+    for kind in kinds:
+        if prompt.has_part(kind):
+            text = f"This model takes no {kind}; send text only, or load a model that does."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
+
+
+def _template_source(folder: Path, settings: dict[str, Any]) -> str:
+    """The folder's chat template: its own file, else the one in tokenizer_config.json (which may be several)."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            refuse(file, f"cannot be read ({error})", error)
+    template = settings.get("chat_template")
+    if isinstance(template, list):
+        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        template = named.get("default")
+    return template if isinstance(template, str) else DEFAULT_TEMPLATE
+
+
+def _token_text(token: Any) -> str:
+    """A special token's text: a string, or an object with it."""
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else ""
+
+
+def _control_tokens(description: dict[str, Any]) -> re.Pattern[str]:
+    added = [
+        token for token in description.get("added_tokens") or [] if isinstance(token, dict) and token.get("special")
+    ]
+    spellings = sorted(filter(None, (_token_text(token) for token in added)), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
+
+
+def _adds_start(description: dict[str, Any]) -> bool:
+    """True if tokenizer.json puts a special token before a text (Hugging Face tokenizers, TemplateProcessing)."""
+    processor = description.get("post_processor") or {}
+    processors = processor.get("processors", [processor])
+    return any("SpecialToken" in entry["single"][0] for entry in processors if entry.get("single"))

@@ -1,0 +1,72 @@
+"""Tokens into bytes and text, and the vocabulary that constrained output is matched against.
+
+Why not the engine's own token stream: after bytes that are not UTF-8 it never gives text again (seen in genai 0.18.0).
+Tokens become bytes here, and `Utf8Assembler` makes characters of them. llguidance reads `tokenizer.json` with the
+library that defined that format (Hugging Face tokenizers).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llguidance import LLTokenizer
+
+from backends.onnx.config import refuse
+from backends.text_stream import StopFilter, Utf8Assembler
+
+
+class Vocabulary:
+    """The bytes of every token. Raises HostError `model_invalid` if `tokenizer.json` is not one."""
+
+    def __init__(self, folder: Path, description: dict[str, Any], vocab_size: int, eos_tokens: Sequence[int]) -> None:
+        file = folder / "tokenizer.json"
+        try:
+            self.tokenizer = LLTokenizer(str(file), n_vocab=vocab_size, eos_token=list(eos_tokens))
+        except ValueError as error:
+            refuse(file, f"is not a tokenizer for this model ({error})", error)
+        self.size = vocab_size
+        self.strips_first_space = _strips_first_space(description.get("decoder"))
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that a token writes; none for a special token."""
+        if self.tokenizer.is_special_token(token):
+            return b""
+        return self.tokenizer.decode_bytes([token])
+
+
+class TokenText:
+    """The text of one generation, out of its tokens and up to its first stop string."""
+
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str]) -> None:
+        self._vocabulary = vocabulary
+        self._utf8 = Utf8Assembler()
+        self._stops = StopFilter(stops)
+        self._at_start = vocabulary.strips_first_space
+
+    @property
+    def stopped(self) -> bool:
+        """True once a stop string was found."""
+        return self._stops.stopped
+
+    def feed(self, token: int) -> str:
+        """Return the text that is certain with this token."""
+        data = self._vocabulary.bytes_of(token)
+        if self._at_start and data:
+            self._at_start = False
+            data = data.removeprefix(b" ")
+        return self._stops.feed(self._utf8.feed(data))
+
+    def flush(self) -> str:
+        """End the text and return what was held back."""
+        return self._stops.feed(self._utf8.flush()) + self._stops.flush()
+
+
+def _strips_first_space(decoder: Any) -> bool:
+    """True if the tokenizer's decoder takes the space from before the first word (SentencePiece's way)."""
+    if not isinstance(decoder, dict):
+        return False
+    if decoder.get("type") == "Sequence":
+        return any(_strips_first_space(part) for part in decoder.get("decoders", []))
+    if decoder.get("type") == "Metaspace":
+        return bool(decoder.get("prepend_scheme", "always") != "never" and decoder.get("add_prefix_space", True))
+    return bool(decoder.get("type") == "Strip" and decoder.get("content") == " " and decoder.get("start", 0) > 0)
