@@ -71,9 +71,6 @@ class ModelsConfig(Section):
     default: str = Field(
         default="demo", min_length=1, description="The model of `tabagent-host chat` if none is named."
     )
-    memory_margin_bytes: int = Field(
-        default=256 * 1024 * 1024, ge=0, description="Memory that must stay free once a model is loaded, in bytes."
-    )
 
 
 class WorkerConfig(Section):

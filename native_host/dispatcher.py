@@ -19,11 +19,15 @@ logger = logging.getLogger("tabagent.dispatcher")
 async def dispatch(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> None:
     """Carry out one request and send its result; `arrived_at` is the monotonic time of its arrival."""
     reply = await _result(host, client, message, arrived_at, is_first)
+    if host.config.log.log_prompts:
+        logger.info("result for %s: %s", client.origin, reply.to_wire())
     await client.send(reply)
 
 
 async def _result(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> Reply:
     identity, action = request_id(message), action_of(message)
+    if host.config.log.log_prompts:
+        logger.info("request of %s: %s", client.origin, message)
     try:
         _check_origin(host, client.origin)
         request = parse(message)

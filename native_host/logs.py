@@ -1,7 +1,7 @@
 """Log files that rotate, and that never get in the way: a full disk or a folder that cannot be written is one warning.
 
 Above it: the daemon's start, `tabagent-host logs`. Nothing is ever written to file descriptor 1. What is logged holds
-no prompt and no answer unless `log.log_prompts` is on; that is up to who logs.
+no prompt and no answer unless `log.log_prompts` is on; the dispatcher sees to that.
 """
 
 import logging

@@ -10,6 +10,7 @@ from messages.system import SystemInfo
 from native_host import runtime
 from native_host.context import RequestContext
 from native_host.managed_model import ManagedModel
+from native_host.origins import CLI_ORIGIN
 from native_host.system_info import read_system_info
 
 FEATURES = ["streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"]
@@ -21,13 +22,18 @@ async def ping(context: RequestContext, request: Ping) -> Pong:
 
 
 async def get_stats(context: RequestContext, request: GetStats) -> Stats:
-    """The figures of the running or last generation, with aggregates over all that were kept."""
+    """The figures of the running or last generation, with aggregates over all that were kept for this origin.
+
+    The terminal, which can read the statistics file anyway, sees those of all origins.
+    """
     host = context.host
     model = host.models.find(request.model) if request.model is not None else host.models.active
     name = model.source.name if model else None
     figures = _figures(context, model) if request.scope == "last" else Figures()
-    aggregate = await asyncio.to_thread(host.stats.aggregate, model=name)
-    by_backend = await asyncio.to_thread(host.stats.by_backend, model=name if request.model else None)
+    origin = None if context.origin == CLI_ORIGIN else context.origin
+    only = name if request.model is not None else None
+    aggregate = await asyncio.to_thread(host.stats.aggregate, model=name, origin=origin)
+    by_backend = await asyncio.to_thread(host.stats.by_backend, model=only, origin=origin)
     return Stats(**figures.model_dump(), model=name, aggregate=aggregate, by_backend=by_backend)
 
 
