@@ -10,9 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from messages.frames import MAX_INBOUND_BYTES
 from messages.settings import InferenceSettings, SettingsPatch
-
-CLI_ORIGIN = "cli"
-"""The origin of terminal programs."""
+from native_host.origins import CLI_ORIGIN
 
 _DEFAULTS = InferenceSettings()
 

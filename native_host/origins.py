@@ -7,6 +7,7 @@ from messages.settings import InferenceSettings, SettingsPatch, merge_patches
 CHROMIUM_ORIGIN = re.compile(r"chrome-extension://[a-p]{32}/")
 FIREFOX_ID = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}|[\w.+-]*@[\w.-]+", re.ASCII)
 CLI_ORIGIN = "cli"
+"""The origin of terminal programs."""
 
 
 def is_origin(text: str) -> bool:
