@@ -20,7 +20,7 @@ from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.facts import Fact
 from messages.frames import FrameDecoder, FrameError, JsonObject, encode, parse_object
-from native_host.config_sections import CLI_ORIGIN
+from native_host.origins import CLI_ORIGIN
 from native_host.reassembly import Reassembler
 from native_host.runtime import source_root
 
