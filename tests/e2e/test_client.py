@@ -1,0 +1,48 @@
+"""client.js: errors that a program can tell apart, and what is left when it is closed."""
+
+from __future__ import annotations
+
+from support.browsers.echo import load_echo, saying, words
+from support.browsers.lab import Lab
+from support.browsers.page import Page
+
+
+def test_send_gives_a_result_or_throws_the_hosts_error(page: Page) -> None:
+    assert page.call("send", "ping", {})["result"]["response"] == "pong"
+    error = page.call("send", "load", {"model": "/no/such/file.gguf"})["error"]
+    assert error["code"] == "model_not_found"
+    assert "/no/such/file.gguf" in error["message"]
+
+
+def test_send_says_so_when_the_reply_is_too_large_for_one_message(page: Page) -> None:
+    load_echo(page)
+    fields = saying("x" * 300_000, stream=False)
+    assert page.call("send", "generate", fields)["error"]["code"] == "reply_too_large"
+
+
+def test_an_error_over_a_port_has_the_hosts_code_and_details(page: Page) -> None:
+    client = page.call("connect")
+    error = page.call("request", client, "generate", {"prompt": "x", "settings": {"temperature": 9}})["error"]
+    assert error["code"] == "invalid_request"
+    assert error["details"]["fields"][0].startswith("settings.temperature")
+
+
+def test_closing_ends_the_request_and_the_relay_but_not_the_generation(page: Page, lab: Lab) -> None:
+    load_echo(page, tokens_per_second=100)
+    client = page.call("connect")
+    text = words(150)
+    page.call("begin", client, saying(text))
+    page.wait_for(f"window.harness.progress({client}).partials >= 2")
+    job = page.call("progress", client)["job"]
+    page.call("close", client)
+    assert page.call("finished", client)["error"]["code"] == "closed"
+    lab.wait_for_no_relay()
+    attached = page.call("request", page.call("connect"), "attach", {"job_id": job})
+    assert attached["result"]["text"] == text
+
+
+def test_a_closed_client_opens_again_with_the_next_request(page: Page) -> None:
+    client = page.call("connect")
+    first = page.call("request", client, "ping")["result"]["pid"]
+    page.call("close", client)
+    assert page.call("request", client, "ping")["result"]["pid"] == first
