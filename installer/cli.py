@@ -1,4 +1,4 @@
-"""The command line of install.py, and the one place that turns an InstallError into a message and a status."""
+"""The command line of install.py, and the one place that turns errors into a message and a status."""
 
 import argparse
 import sys
@@ -155,6 +155,8 @@ def main(arguments: Sequence[str]) -> int:
         _complain(error, error.tail)
     except InstallError as error:
         _complain(error)
+    except OSError as error:
+        _complain(InstallError(f"The system refused: {error}.", "Nothing is lost: mend that and run it again."))
     except KeyboardInterrupt:
         print("\nInterrupted. Run it again to go on where it stopped.", file=sys.stderr)
         return INTERRUPTED

@@ -93,7 +93,8 @@ def status(context: Context) -> int:
             say(f"                  starts {one.manifest.path}")
             say(f"                  for {', '.join(one.manifest.allowed)}")
         for problem in one.problems:
-            say(f"                  {problem.text} {problem.remedy}")
+            if problem.code is not ProblemCode.NOT_REGISTERED:
+                say(f"                  {problem.text} {problem.remedy}")
     for boxed in sandboxes.detect(context.platform):
         say("  " + boxed.truth.replace("\n", "\n    "))
     return OK if written.environment else FAILED

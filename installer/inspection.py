@@ -21,7 +21,7 @@ from installer.receipt import Receipt
 from installer.registry import Registry, open_registry
 
 HOST_NAME = "com.tabagent.native_host"
-RUN_INSTALLER = "Run python3 install.py again."
+RUN_INSTALLER = "Run python3 install.py."
 
 
 class ProblemCode(StrEnum):

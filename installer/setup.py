@@ -155,6 +155,7 @@ def prepare_environment(context: Context, checkout: Checkout, wanted: Sequence[s
 
 
 def _add_engines(context: Context, checkout: Checkout, wanted: Sequence[str], written: Receipt) -> list[str]:
+    """Install those that are missing; a running daemon leaves, since it has looked for engines already."""
     failed = []
     for engine in wanted:
         if engine in written.engines:
@@ -167,6 +168,7 @@ def _add_engines(context: Context, checkout: Checkout, wanted: Sequence[str], wr
             continue
         written.engines.append(engine)
         written.save(context.prefix)
+        removal.stop_daemon(context.environment)
     return failed
 
 

@@ -48,15 +48,18 @@ class Checkout:
         return list(self._project["optional-dependencies"][extra])
 
     def files(self) -> Iterator[Path]:
-        """Every file that goes into the wheel, in a fixed order."""
+        """Every file that goes into the wheel, in a fixed order.
+
+        Raises:
+            InstallError: a part of the checkout is missing.
+        """
+        for name in METADATA + PACKAGES:
+            if not (self.root / name).exists():
+                raise InstallError(f"The checkout is not whole: {self.root / name} is missing.", "Clone it again.")
         yield from (self.root / name for name in METADATA)
         for package in PACKAGES:
-            folder = self.root / package
-            if not folder.is_dir():
-                raise InstallError(f"The checkout is not whole: {folder} is missing.", "Clone it again.")
-            yield from (
-                path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts
-            )
+            paths = sorted((self.root / package).rglob("*"))
+            yield from (path for path in paths if path.is_file() and "__pycache__" not in path.parts)
 
     def fingerprint(self) -> str:
         """A digest of those files and of the Python they are installed for: equal means there is nothing to do."""

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,25 @@ def test_a_home_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     done = run(home, "--browser", "chromium")
     assert done.returncode == 1
     assert "You may not write" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_checkout_with_a_part_missing_is_one_message(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    for name in ("installer", "manifests"):
+        shutil.copytree(ROOT / name, part / name)
+    for name in ("install.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, part)
+    done = subprocess.run(
+        [sys.executable, "install.py", "--prefix", str(tmp_path / "p"), "--user-data-dir", str(tmp_path / "q")],
+        cwd=part,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "The checkout is not whole" in done.stderr
     assert "Traceback" not in done.stderr
 
 
