@@ -1,4 +1,4 @@
-"""The worker: `python -m backends.worker FD` runs one backend with one model and speaks frames on a socket.
+"""The worker: `python -m backends.worker LINK` runs one backend with one model and speaks frames on a socket.
 
 Two threads: this module's control thread reads commands, so that a cancel is seen at once; the engine thread runs the
 engine. Above it: `native_host.worker_process` at the other end of the socket. Below it: a `Backend`.
@@ -51,6 +51,7 @@ from messages.worker import (
 logger = logging.getLogger("tabagent.worker")
 
 READ_BYTES = 1 << 16
+TOKEN_VARIABLE = "TABAGENT_WORKER_TOKEN"
 CLOSE_TIMEOUT_S = 1.0
 """How long an engine may take to stop and free what outlives a process, in seconds."""
 
@@ -261,13 +262,25 @@ def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:
     )
 
 
+def open_link(address: str) -> socket.socket:
+    """The socket to the daemon: an inherited file descriptor's number, or `tcp:PORT` on loopback.
+
+    On TCP the first bytes that are sent are the token in the environment, by which the daemon knows its worker.
+    """
+    if not address.startswith("tcp:"):
+        return socket.socket(fileno=int(address))
+    connection = socket.create_connection(("127.0.0.1", int(address.removeprefix("tcp:"))))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.sendall(os.environ.pop(TOKEN_VARIABLE).encode())
+    return connection
+
+
 def main() -> None:
-    """Run a worker on the inherited socket whose file descriptor is the only argument."""
+    """Run a worker on the socket that the only argument names."""
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    connection = socket.socket(fileno=int(sys.argv[1]))
     try:
-        Worker(connection).run()
+        Worker(open_link(sys.argv[1])).run()
     except Exception:
         logger.exception("the worker failed")
         os._exit(1)

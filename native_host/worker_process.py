@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from pydantic import BaseModel
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, frame
 from messages.worker import EVENTS, Event, FailedEvent
-from native_host import runtime
+from native_host import runtime, worker_link
 
 logger = logging.getLogger("tabagent.worker_process")
 
@@ -86,23 +85,19 @@ class WorkerProcess(asyncio.Protocol):
 
     async def start(self) -> None:
         """Start the process; its stdout and stderr are a pipe of ours, for the log."""
-        ours, theirs = socket.socketpair()
-        theirs.set_inheritable(True)
-        try:
+        loop = asyncio.get_running_loop()
+        with worker_link.WorkerLink() as link:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", "backends.worker", str(theirs.fileno())),
+                *(sys.executable, "-P", "-s", "-m", "backends.worker", link.address),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONPATH": runtime.source_root(), "PYTHONUNBUFFERED": "1"},
+                pass_fds=link.inherited,
+                env={**os.environ, **link.environment, "PYTHONPATH": runtime.source_root(), "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
-        finally:
-            theirs.close()
-        loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self, sock=ours)
-        self._watch = loop.create_task(self._watch_process(self._process))
+            self._watch = loop.create_task(self._watch_process(self._process))
+            await loop.create_connection(lambda: self, sock=await link.connected())
 
     def next_ref(self) -> int:
         """A number for a command."""
