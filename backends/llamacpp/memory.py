@@ -102,7 +102,7 @@ def _require_language_model(header: Header) -> None:
     kind = header.text("general.type") or "model"
     if kind != "model" or header.text("general.architecture") == "clip":
         kind = "projector for pictures" if kind == "model" else kind
-        raise invalid_model(header.path, f"is not a language model but a {kind}")
+        raise invalid_model(header.path, f"is not a language model ({kind})")
     if not header.text("general.architecture"):
         raise invalid_model(header.path, "does not say which architecture it has")
 

@@ -1,0 +1,47 @@
+"""Tiny models, made once a run, and backends that have them loaded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.generations import Make
+from support.tiny_gguf import write_tiny
+
+from backends.base import LoadSpec
+from backends.llamacpp.backend import LlamaCppBackend
+from messages.options import LoadOptions
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes printable ASCII and never ends by itself; context 2048."""
+    return write_tiny(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def bytes_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that writes single bytes of multi-byte characters."""
+    return write_tiny(tmp_path_factory.mktemp("gguf") / "bytes.gguf", emit="bytes")
+
+
+@pytest.fixture
+def make(tiny: Path) -> Iterator[Make]:
+    """Makes backends with the tiny model, or another, loaded with given options; they are closed at the end."""
+    made: list[LlamaCppBackend] = []
+
+    def load(path: Path | None = None, **options: Any) -> LlamaCppBackend:
+        backend = LlamaCppBackend()
+        made.append(backend)
+        backend.load(LoadSpec(path or tiny, LoadOptions(**options)), lambda *_: None)
+        return backend
+
+    yield load
+    for backend in made:
+        backend.close()
+
+
+@pytest.fixture
+def backend(make: Make) -> LlamaCppBackend:
+    """A backend with the tiny model."""
+    return make()
