@@ -1,0 +1,50 @@
+"""The command: options, the groups of figures, and the table, printed as it grows.
+
+Above it: `__main__`. Below it: one module a group, each a function from `Sizes` to rows.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks import burst, first_token, machine, memory, round_trip, second_turn, spawn, stop, stream
+from benchmarks.sizes import FULL, QUICK, Sizes
+from benchmarks.table import Row, head, markdown
+
+Measure = Callable[[Sizes], Iterable[Row]]
+
+GROUPS: Mapping[str, Measure] = {
+    "spawn": spawn.measure,
+    "round-trip": round_trip.measure,
+    "stream": stream.measure,
+    "first-token": first_token.measure,
+    "stop": stop.measure,
+    "second-turn": second_turn.measure,
+    "burst": burst.measure,
+    "memory": memory.measure,
+}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure and print; 1 if a goal was missed."""
+    options = _parse(arguments)
+    print(machine.describe(), end="\n\n")
+    print(head(), flush=True)
+    rows: list[Row] = []
+    for name in options.only or GROUPS:
+        for row in GROUPS[name](QUICK if options.quick else FULL):
+            print(markdown(row.cells()), flush=True)
+            rows.append(row)
+    if options.json is not None:
+        options.json.write_text(json.dumps({"machine": machine.describe(), "rows": [*map(asdict, rows)]}, indent=1))
+    return int(any(row.met is False for row in rows) and not options.quick)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the host beside its peers.")
+    parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=f"one of {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="a little of everything, to see that it works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows to a file too")
+    return parser.parse_args(arguments)

@@ -1,0 +1,48 @@
+"""The models that are measured: random weights, written once by `tools` and kept in `.cache/`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.hosts import REPOSITORY
+from tools import make_genai, make_gguf
+
+CACHE = REPOSITORY / ".cache"
+
+
+def gguf(emit: Literal["ascii", "bytes"] = "ascii") -> Path:
+    """A Llama of 20 million random parameters; `emit` "bytes" writes nothing but pieces of multi-byte characters."""
+    path = CACHE / ("bench.gguf" if emit == "ascii" else "bench-bytes.gguf")
+    if not path.exists():
+        make_gguf.write_model(path, replace(make_gguf.PRESETS["bench"], emit=emit))
+    return path
+
+
+def genai() -> Path:
+    """A folder for onnxruntime-genai of the same kind."""
+    path = CACHE / "bench-genai"
+    if not path.exists():
+        make_genai.write_folder(path, make_genai.PRESETS["bench"])
+    return path
+
+
+def prose(words: int, seed: str) -> str:
+    """Plain lower-case words; another `seed` gives a text that differs from its first word on."""
+    stock = (
+        "so",
+        "the",
+        "model",
+        "reads",
+        "a",
+        "page",
+        "of",
+        "text",
+        "and",
+        "writes",
+        "one",
+        "more",
+        "line",
+        "to",
+        "it",
+    )
+    return " ".join((seed, *(stock[number % len(stock)] for number in range(words))))

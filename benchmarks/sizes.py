@@ -1,0 +1,36 @@
+"""How much is measured: the whole, or a little of everything to see that it works."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Repetitions, and lengths in tokens."""
+
+    spawns: int = 200
+    ping_rounds: int = 40
+    pings: int = 50
+    stream_rounds: int = 10
+    stream_tokens: int = 1024
+    first_token_rounds: int = 60
+    stops: int = 100
+    stop_prompt_tokens: int = 2000
+    turns: int = 10
+    history_tokens: int = 1500
+    burst_tokens: int = 60_000
+    burst_rounds: int = 5
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    spawns=5,
+    ping_rounds=2,
+    pings=10,
+    stream_rounds=1,
+    stream_tokens=64,
+    first_token_rounds=3,
+    stops=3,
+    turns=1,
+    burst_tokens=5_000,
+    burst_rounds=1,
+)
