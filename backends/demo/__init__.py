@@ -1,0 +1,1 @@
+"""The weights of the demo model and its card; no code."""

@@ -1,0 +1,1 @@
+"""Programs that make generated files: run by hand, never by the host."""

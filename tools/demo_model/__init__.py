@@ -1,0 +1,1 @@
+"""Makes the demo model: data, training, export and evaluation. See tools/README.md for the commands."""

@@ -1,0 +1,90 @@
+"""Reads the data files: intents with their answers and phrasings, the noise, and the held-out questions."""
+
+from __future__ import annotations
+
+import random
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.demo_model.grammar import Choice, normalise, parse
+
+DATA = Path(__file__).parent / "data"
+FALLBACK = "fallback"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One thing that people ask, the templates of how they ask it, and its canonical answer."""
+
+    name: str
+    answer: str
+    templates: tuple[Choice, ...]
+    groups: tuple[tuple[Choice, ...], ...] = ()
+
+    def sample(self, rng: random.Random) -> str:
+        """One phrasing, a template with many phrasings being somewhat likelier than one with few."""
+        pool = rng.choice(self.groups) if self.groups else self.templates
+        weights = [min(choice.count(), 400) ** 0.4 for choice in pool]
+        return clean(rng.choices(pool, weights)[0].sample(rng))
+
+    def phrasings(self) -> Iterator[str]:
+        """Every phrasing that can be sampled, normalised; some come more than once."""
+        for template in self.templates:
+            for text in template.expand():
+                yield normalise(text)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What people say before and after a question."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A question that was written apart from the training data, and the intent that it has."""
+
+    question: str
+    intent: str
+
+
+def clean(text: str) -> str:
+    """Collapse the double spaces that optional parts leave behind."""
+    return " ".join(text.split())
+
+
+def _read(name: str) -> dict[str, Any]:
+    return tomllib.loads((DATA / name).read_text("utf-8"))
+
+
+def load_intents() -> dict[str, Intent]:
+    """All intents by name, the fallback last."""
+    shared: Mapping[str, str] = _read("slots.toml")["slots"]
+    intents: dict[str, Intent] = {}
+    for file in ("host.toml", "smalltalk.toml"):
+        for name, row in _read(file).items():
+            intents[name] = Intent(name, row["answer"], tuple(parse(t, shared) for t in row["ask"]))
+    intents[FALLBACK] = _load_fallback()
+    return intents
+
+
+def _load_fallback() -> Intent:
+    data = _read("fallback.toml")
+    groups = tuple(tuple(parse(t, data["slots"]) for t in part["ask"]) for part in data["part"])
+    return Intent(FALLBACK, data["answer"], tuple(t for group in groups for t in group), groups)
+
+
+def load_noise() -> Noise:
+    """What may be put before and after a question."""
+    noise = _read("slots.toml")["noise"]
+    return Noise(tuple(noise["before"]), tuple(noise["after"]))
+
+
+def load_held_out() -> list[HeldOut]:
+    """The held-out questions, in the order of the file."""
+    return [HeldOut(question, intent) for intent, questions in _read("heldout.toml").items() for question in questions]
