@@ -88,6 +88,8 @@ def parse_object(body: bytes) -> JsonObject | FrameError:
         return FrameError("invalid_json", "The message is empty; send a JSON object.")
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        if _SURROGATE_ESCAPE.search(body):
+            value = _mend_surrogates(value)
     except UnicodeDecodeError as error:
         return FrameError("invalid_json", f"The message is not UTF-8 (byte {error.start}).")
     except RecursionError:
@@ -97,8 +99,6 @@ def parse_object(body: bytes) -> JsonObject | FrameError:
     if not isinstance(value, dict):
         kind = _JSON_KINDS[type(value)]
         return FrameError("invalid_json", f"The message is {kind}; send a JSON object.")
-    if _SURROGATE_ESCAPE.search(body):
-        return {str(key): _strict(item) for key, item in value.items()}
     return value
 
 
@@ -151,6 +151,14 @@ def _strict(value: Any) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
     raise TypeError(f"{type(value).__name__} has no place in a message")
+
+
+def _mend_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _without_lone_surrogates(value)
+    if isinstance(value, dict):
+        return {_without_lone_surrogates(key): _mend_surrogates(item) for key, item in value.items()}
+    return [_mend_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_lone_surrogates(text: str) -> str:

@@ -2,7 +2,29 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+MAX_DEPTH = 100
+"""Levels that a JSON value inside a request may be nested: every hop's parser and writer takes that many."""
+
+
+def _refuse_depth(value: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _children(outer)]
+        if not level:
+            return value
+    raise ValueError(f"must not be nested deeper than {MAX_DEPTH} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_refuse_depth)]
+"""A JSON schema, or an object that holds one."""
 
 
 class LoadOptions(BaseModel):
@@ -52,7 +74,7 @@ class JsonSchemaFormat(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     type: Literal["json_schema"]
-    json_schema: dict[str, Any]
+    json_schema: JsonSchema
 
     @property
     def schema_object(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from messages.actions import ActionType
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_SAFE_INTEGER
-from messages.options import LoadOptions, ResponseFormat
+from messages.options import JsonSchema, LoadOptions, ResponseFormat
 from messages.settings import SettingsPatch
 from messages.validation import describe
 
@@ -82,12 +82,11 @@ class Ping(Request):
 
 
 class Load(_NeedsModel):
-    """Load a model by name or path; `background` answers `accepted` at once."""
+    """Load a model by name or path."""
 
     action: Literal[ActionType.LOAD]
     backend: Annotated[str, Field(min_length=1)] = "auto"
     options: LoadOptions = LoadOptions()
-    background: bool = False
 
 
 class Unload(_NamesModel):
@@ -95,6 +94,12 @@ class Unload(_NamesModel):
 
     action: Literal[ActionType.UNLOAD]
     all: bool = False
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "Unload":
+        if self.all and self.model is not None:
+            raise ValueError("all: give model or all, not both")
+        return self
 
 
 class Generate(_Prompted):
@@ -104,8 +109,8 @@ class Generate(_Prompted):
     settings: SettingsPatch = SettingsPatch()
     stream: bool = True
     response_format: ResponseFormat | None = None
-    tools: list[dict[str, Any]] | None = None
-    tool_choice: str | dict[str, Any] | None = None
+    tools: list[JsonSchema] | None = None
+    tool_choice: str | JsonSchema | None = None
     background: bool = False
     thinking_update_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
 
@@ -115,6 +120,12 @@ class StopGeneration(_NamesModel):
 
     action: Literal[ActionType.STOP_GENERATION]
     job_id: str | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> "StopGeneration":
+        if self.job_id is not None and self.model is not None:
+            raise ValueError("job_id: give job_id or model, not both")
+        return self
 
 
 class UpdateSettings(_NamesModel):

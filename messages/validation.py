@@ -10,7 +10,8 @@ from messages.actions import ActionType
 MAX_FIELDS = 20
 """Most wrong fields that one error names."""
 
-_UNION_TAGS = frozenset({*ActionType, "string", "parts", "text", "image", "image_url", "audio"})
+MAX_NAME_CHARACTERS = 100
+"""Most characters of a field's name that an error repeats."""
 
 _WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda _: "is required",
@@ -59,16 +60,14 @@ def _path(location: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         elif not _is_union_tag(location, depth):
-            path += f".{part}" if path else part
+            path += f".{part[:MAX_NAME_CHARACTERS]}" if path else part[:MAX_NAME_CHARACTERS]
     return path
 
 
 def _is_union_tag(location: tuple[int | str, ...], depth: int) -> bool:
-    """A union's tag stands first of all, behind a list's index, or behind `content` and `response_format`."""
-    part = location[depth]
+    """A union's tag stands first of all, behind `content` and `response_format`, or behind the index of a part."""
     if depth == 0:
-        return part in set(ActionType)
-    before = location[depth - 1]
-    if before in ("content", "response_format"):
+        return location[0] in set(ActionType)
+    if location[depth - 1] in ("content", "response_format"):
         return True
-    return isinstance(before, int) and part in _UNION_TAGS and depth >= 2
+    return location[max(depth - 3, 0) : depth - 1] == ("content", "parts")

@@ -1,0 +1,81 @@
+"""What daemon and worker say to each other survives the way there, field by field."""
+
+import pytest
+
+from messages.content import Message, PromptInput
+from messages.errors import ErrorCode
+from messages.facts import BackendType, Capabilities, FinishReason
+from messages.options import JsonSchemaFormat, LoadOptions
+from messages.settings import InferenceSettings
+from messages.worker import (
+    COMMANDS,
+    EVENTS,
+    CancelCommand,
+    Command,
+    CountCommand,
+    CountedEvent,
+    EndedEvent,
+    Event,
+    FailedEvent,
+    GenerateCommand,
+    LoadCommand,
+    LoadedEvent,
+    LoadProgressEvent,
+    PrefillEvent,
+    TokensEvent,
+)
+
+PROMPT = PromptInput(
+    messages=(
+        Message(role="system", content="be brief"),
+        Message.model_validate({"role": "user", "content": [{"type": "text", "text": "a 🙂"}]}),
+    )
+)
+COMMANDS_SENT: list[Command] = [
+    LoadCommand(ref=1, backend="echo", path="/m", options=LoadOptions(context_length=8, keep_alive_s=0)),
+    GenerateCommand(
+        ref=2,
+        prompt=PROMPT,
+        settings=InferenceSettings(temperature=0, stop=("\n",)),
+        response_format=JsonSchemaFormat(type="json_schema", json_schema={"type": "object"}),
+    ),
+    GenerateCommand(ref=3, prompt=PromptInput(prompt=""), settings=InferenceSettings()),
+    CancelCommand(ref=2),
+    CountCommand(ref=4, prompt=PROMPT),
+]
+EVENTS_SENT: list[Event] = [
+    LoadProgressEvent(ref=1, phase="loading", progress=None, message="Loading", total_bytes=5),
+    LoadedEvent(
+        ref=1,
+        backend_type=BackendType.ECHO,
+        context_length=None,
+        size_bytes=0,
+        device="cpu",
+        capabilities=Capabilities(image=True),
+        unsupported_settings=("min_p",),
+        response_formats=("regex",),
+    ),
+    PrefillEvent(ref=2, done=1, total=2, cached=0),
+    TokensEvent(ref=2, text="🙂\u2028", count=3),
+    EndedEvent(ref=2, finish_reason=FinishReason.STOP, input_tokens=2, output_tokens=3, cached_tokens=0),
+    CountedEvent(ref=4, tokens=2, context_length=None),
+    FailedEvent(ref=2, code=ErrorCode.BUSY, message="Busy.", details={"retry_after_ms": 5, "fields": ["a"]}),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS_SENT, ids=lambda command: command.op)
+def test_a_command_is_read_as_it_was_written(command: Command) -> None:
+    assert COMMANDS.validate_json(command.model_dump_json().encode()) == command
+
+
+@pytest.mark.parametrize("event", EVENTS_SENT, ids=lambda event: event.event)
+def test_an_event_is_read_as_it_was_written(event: Event) -> None:
+    assert EVENTS.validate_json(event.model_dump_json().encode()) == event
+
+
+def test_a_failure_becomes_the_error_to_raise() -> None:
+    event = EVENTS_SENT[-1]
+    assert isinstance(event, FailedEvent)
+    error = event.as_error()
+    assert (error.code, error.message) == (ErrorCode.BUSY, "Busy.")
+    assert error.details == {"retry_after_ms": 5, "fields": ["a"]}
