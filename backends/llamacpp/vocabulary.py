@@ -2,7 +2,7 @@
 
 import ctypes
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +11,7 @@ import llama_cpp
 from messages.content import Message
 
 _PIECE_BYTES = 256
+_SLAB_CHARACTERS = 16_384
 
 SHIELD = "\ufdd0"
 """A noncharacter of Unicode, which no text contains; it keeps a special token's spelling from being read as one."""
@@ -55,14 +56,14 @@ class Vocabulary:
 
         A `SHIELD` is where two parts of the text must not be read as one token; it is not part of the text itself.
         """
-        tokens = [token for part in text.split(SHIELD) for token in self._tokenize(part)]
+        tokens = self.tokenize_rest(text)
         if self._adds_bos and tokens[:1] != [self.bos]:
             return [self.bos, *tokens]
         return tokens
 
     def tokenize_rest(self, text: str) -> list[int]:
         """Tokens of a text that goes on from another."""
-        return [token for part in text.split(SHIELD) for token in self._tokenize(part)]
+        return [token for part in text.split(SHIELD) for slab in self._slabs(part) for token in self._tokenize(slab)]
 
     def shield(self, messages: Sequence[Message]) -> list[Message]:
         """Messages in which what spells a control token is no control token: content must not end its own turn."""
@@ -72,6 +73,16 @@ class Vocabulary:
         text = message.text.replace(SHIELD, "")
         shielded = self.control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
         return Message.model_construct(role=message.role, content=shielded)
+
+    def _slabs(self, text: str) -> Iterator[str]:
+        """Cut a long text before control tokens: the engine's time grows with the square of how many there are."""
+        start = 0
+        if len(text) > _SLAB_CHARACTERS:
+            for found in self.control.finditer(text):
+                if found.start() - start > _SLAB_CHARACTERS:
+                    yield text[start : found.start()]
+                    start = found.start()
+        yield text[start:]
 
     def _tokenize(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")

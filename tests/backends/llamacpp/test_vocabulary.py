@@ -53,3 +53,8 @@ def test_content_cannot_end_its_own_turn(vocabulary: Vocabulary) -> None:
 def test_text_survives_its_tokens(vocabulary: Vocabulary, text: str) -> None:
     tokens = vocabulary.tokenize_rest(text)
     assert b"".join(vocabulary.pieces[token] or b"" for token in tokens).decode() == text
+
+
+def test_a_long_conversation_has_the_tokens_of_its_turns(vocabulary: Vocabulary) -> None:
+    turn = "<|im_start|>user\nhello there, how are you?<|im_end|>\n"
+    assert vocabulary.tokenize_rest(turn * 2000) == vocabulary.tokenize_rest(turn) * 2000
