@@ -35,6 +35,7 @@ from messages.frames import FrameDecoder, FrameError, frame
 from messages.options import ResponseFormat
 from messages.worker import (
     COMMANDS,
+    TOKEN_VARIABLE,
     CancelCommand,
     CountCommand,
     CountedEvent,
@@ -51,7 +52,6 @@ from messages.worker import (
 logger = logging.getLogger("tabagent.worker")
 
 READ_BYTES = 1 << 16
-TOKEN_VARIABLE = "TABAGENT_WORKER_TOKEN"
 CLOSE_TIMEOUT_S = 1.0
 """How long an engine may take to stop and free what outlives a process, in seconds."""
 

@@ -14,6 +14,9 @@ from messages.facts import BackendType, Capabilities, FinishReason
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 
+TOKEN_VARIABLE = "TABAGENT_WORKER_TOKEN"
+"""The environment variable with what a worker sends first over TCP, so that no other process passes for it."""
+
 
 class _Frame(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 import socket
 
-from backends.worker import TOKEN_VARIABLE
+from messages.worker import TOKEN_VARIABLE
 from native_host import runtime
 
 CONNECT_TIMEOUT_S = 60.0
