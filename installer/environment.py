@@ -23,11 +23,11 @@ _STRAY = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH", "V
 
 
 class PipError(InstallError):
-    """pip failed; `tail` holds its last lines."""
+    """pip failed; `tail` holds what it gave as the error, or where it gave nothing so named, its last lines."""
 
     def __init__(self, message: str, tail: Sequence[str], remedy: str) -> None:
         super().__init__(message, remedy)
-        self.tail = tuple(tail)
+        self.tail = tuple(line for line in tail if line.startswith("ERROR")) or tuple(tail)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,18 @@ class Environment:
         Raises:
             PipError: it failed or took longer than `timeout_s`.
         """
-        command = [str(self.python), "-I", "-m", "pip", "install", "--no-input", "--progress-bar", "off", *arguments]
+        command = [
+            str(self.python),
+            "-I",
+            "-u",
+            "-m",
+            "pip",
+            "install",
+            "--no-input",
+            "--progress-bar",
+            "off",
+            *arguments,
+        ]
         env = {**clean_env(os.environ), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         tail: list[str] = []
         with self.log.open("a", encoding="utf-8") as log, _start(command, env) as process:
@@ -136,11 +147,14 @@ _REMEDY = "Check the network (pip uses your proxy settings), then run install.py
 
 def _remedy(tail: Sequence[str], log: Path) -> str:
     text = "\n".join(tail)
-    if "No matching distribution found" in text and "Connection" not in text and "Retrying" not in text:
-        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return f"There may be no build of it for Python {version} on this system yet; try another. pip's output: {log}"
     if "No space left" in text:
-        return f"The disk is full: free about 600 MB and run install.py again. pip's output: {log}"
+        return f"The disk is full: free about 600 MB and run install.py again. All of pip's output: {log}"
+    if "No matching distribution found" in text:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return (
+            "Either pip cannot reach its package index (check the network and the proxy settings), or the index has"
+            f" no build for Python {version} on this system. All of pip's output: {log}"
+        )
     return _REMEDY.format(log)
 
 
@@ -170,7 +184,7 @@ def _follow(process: subprocess.Popen[str], write: Callable[[str], object], tail
     assert process.stdout is not None
     for line in process.stdout:
         write(line)
-        tail[:] = [*tail, line.rstrip()][-TAIL_LINES:]
+        tail[:] = [*tail, line.strip()][-TAIL_LINES:]
         if doing := describe(line):
             step.update(doing)
 
