@@ -25,7 +25,8 @@ from backends.llamacpp.devices import Placement, list_gpus, place
 from backends.llamacpp.engine import Engine, EngineOptions, default_threads
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.generation import Generation, Limits
-from backends.llamacpp.header import Header, read_header
+from backends.llamacpp.header import Header
+from backends.llamacpp.lora import read_adapter
 from backends.llamacpp.memory import (
     ModelShape,
     choose_context,
@@ -34,6 +35,7 @@ from backends.llamacpp.memory import (
     require_memory,
     require_trained_context,
 )
+from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.sampler import Sample, sampling
 from backends.llamacpp.transcript import Transcript
 from messages.content import PromptInput
@@ -66,7 +68,7 @@ class LlamaCppBackend:
     """One GGUF model in llama.cpp."""
 
     load_options: ClassVar[frozenset[str]] = frozenset(
-        {"context_length", "gpu_layers", "threads", "device", "parallel", "keep_alive_s"}
+        {"context_length", "gpu_layers", "threads", "device", "parallel", "lora", "keep_alive_s"}
     )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = FORMATS
@@ -78,13 +80,14 @@ class LlamaCppBackend:
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
         """Load a model; its header is checked, and its memory counted, before the engine sees it."""
         _require_single(spec.options)
-        header = read_header(spec.path)
+        header = read_model_header(spec.path)
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
         placement = place(spec.options, list_gpus())
         _require_fit(header, shape, context, placement)
         self._log.open()
-        options = EngineOptions(context, spec.options.threads or default_threads(), placement)
+        adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None
+        options = EngineOptions(context, spec.options.threads or default_threads(), placement, adapter)
         self._loaded = _prepare(Engine(spec.path, options, self._log, progress), context, header)
         return ModelInfo(
             backend_type=placement.backend_type,

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from backends.base import ModelDescription
-from backends.llamacpp.header import read_header
 from backends.llamacpp.memory import choose_context, needed_bytes, read_shape
+from backends.llamacpp.parts import read_model_header
 from messages.options import LoadOptions
 
 
@@ -13,7 +13,7 @@ def describe(path: Path, options: LoadOptions) -> ModelDescription:
 
     Raises HostError `model_not_found` or `model_invalid`.
     """
-    header = read_header(path)
+    header = read_model_header(path)
     shape = read_shape(header)
     return ModelDescription(
         format="GGUF",

@@ -15,6 +15,7 @@ from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
+from backends.llamacpp.lora import apply_adapter
 from backends.llamacpp.memory import BATCH_TOKENS
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
@@ -25,11 +26,12 @@ _PROGRESS_INTERVAL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model: context in tokens, threads, and where."""
+    """How to run a model: context in tokens, threads, where, and with which LoRA adapter."""
 
     context: int
     threads: int
     placement: Placement
+    adapter: Path | None = None
 
 
 def default_threads() -> int:
@@ -49,13 +51,16 @@ class Engine:
     def __init__(self, path: Path, options: EngineOptions, log: EngineLog, progress: ProgressCallback) -> None:
         """Load the model at `path`.
 
-        Raises HostError `model_invalid` if the engine refuses it, `out_of_memory` if the context cannot be allocated.
+        Raises HostError `model_invalid` if the engine refuses it or its adapter, `out_of_memory` if the context
+        cannot be allocated.
         """
         self.context: Any = None
         self.model: Any = _load_model(path, options.placement, log, progress)
         try:
             self.vocabulary = Vocabulary(self.model)
             self.context = _make_context(self.model, options, log)
+            if options.adapter is not None:
+                apply_adapter(self.model, self.context, options.adapter, log)
         except HostError:
             self.close()
             raise

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from gguf import GGUFWriter
+
 from tools.make_gguf import PRESETS, write_model
 
 UINT32, FLOAT32, STRING, ARRAY = 4, 6, 8, 9
@@ -73,3 +76,19 @@ def gguf(
         header += struct.pack(f"<{len(tensor.shape)}Q", *tensor.shape)
         header += struct.pack("<IQ", tensor.kind, tensor.offset or 0)
     return header + bytes(-len(header) % 32) + data
+
+
+def write_lora(path: Path, architecture: str = "llama", width: int = 64, seed: int = 3) -> Path:
+    """Write a LoRA adapter of rank 4 on the tiny model's first output projection."""
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(path, architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", 64.0)
+    writer.add_tensor("blk.0.attn_output.weight.lora_a", random.standard_normal((4, width), np.float32))
+    writer.add_tensor("blk.0.attn_output.weight.lora_b", random.standard_normal((width, 4), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
