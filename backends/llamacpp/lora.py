@@ -28,10 +28,8 @@ def read_adapter(path: str, model: Header) -> Path:
     meant, loaded = adapter.text("general.architecture"), model.text("general.architecture")
     if adapter.text("general.type") != "adapter" or adapter.text("adapter.type") != "lora":
         raise invalid_model(adapter_path, "is not a LoRA adapter")
-    if architectures[0] != architectures[1]:
-        raise invalid_model(
-            adapter_path, f"is an adapter for {architectures[0]} models; this one is {architectures[1]}"
-        )
+    if meant != loaded:
+        raise invalid_model(adapter_path, f"is an adapter for {meant} models, and this one is {loaded}")
     return adapter_path
 
 

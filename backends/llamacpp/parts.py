@@ -30,8 +30,6 @@ def read_model_header(path: Path) -> Header:
 def _other_parts(header: Header, count: int) -> list[Path]:
     match = _FIRST_PART.match(header.path.name)
     if match is None or int(match["count"]) != count or header.metadata.get("split.no") != 0:
-        raise invalid_model(
-            header.path, f"is one of {count} parts of a model, and not the one named 00001-of-{count:05}"
-        )
+        raise invalid_model(header.path, f"is one of {count} parts of a model, and not named 00001-of-{count:05}")
     names = (f"{match['stem']}-{number:05}-of-{count:05}.gguf" for number in range(2, count + 1))
     return [header.path.with_name(name) for name in names]
