@@ -85,6 +85,7 @@ class OnnxBackend:
         progress("loading", None, f"Loading {folder.weights_bytes / 1e6:.0f} MB of weights.")
         try:
             self._loaded = self._load(folder, context, device, spec.options, progress)
+            self._loaded.cache.try_out(folder.eos_tokens[0])
             used = reported_device(self._loaded.model.device)
         except EngineError as error:
             raise _load_failure(folder, error) from error

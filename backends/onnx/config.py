@@ -6,8 +6,10 @@ Keys are those of `src/config.cpp` of onnxruntime-genai 0.18.
 """
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -41,9 +43,6 @@ _Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 class _Decoder(BaseModel):
     filename: str = "model.onnx"
-    num_hidden_layers: _Count
-    num_key_value_heads: _Count
-    head_size: _Count
     inputs: dict[str, str] = {}
     session_options: dict[str, Any] = {}
     pipeline: list[Any] = []
@@ -127,7 +126,7 @@ def read_folder(path: Path) -> GenaiFolder:
         bos_token=config.model.bos_token_id,
         eos_tokens=tuple(eos) if isinstance(eos, list) else (eos,),
         weights_bytes=sum(sizes),
-        token_bytes=_token_bytes(decoder, headers),
+        token_bytes=_token_bytes(decoder, headers.values()),
         share_buffer=config.search.past_present_share_buffer,
         providers=_providers(decoder.session_options),
     )
@@ -216,7 +215,7 @@ def _read_onnx(file: Path) -> OnnxHeader:
         refuse(file, f"cannot be read ({error.strerror})", error)
 
 
-def _externals(headers: Any) -> dict[str, int]:
+def _externals(headers: Iterable[OnnxHeader]) -> dict[str, int]:
     merged: dict[str, int] = {}
     for header in headers:
         for name, needed in header.external.items():
@@ -236,12 +235,12 @@ def _external_size(path: Path, name: str, needed: int) -> int:
     return size
 
 
-def _token_bytes(decoder: _Decoder, headers: dict[str, OnnxHeader]) -> int:
-    """Keys and values of one token, in the type that the graph's own inputs have."""
-    name = decoder.inputs.get("past_key_names", "past_key_values.%d.key").replace("%d", "0")
-    types = [header.input_types[name] for header in headers.values() if name in header.input_types]
-    element = _ELEMENT_BYTES.get(types[0], 4) if types else 4
-    return 2 * decoder.num_hidden_layers * decoder.num_key_value_heads * decoder.head_size * element
+def _token_bytes(decoder: _Decoder, headers: Iterable[OnnxHeader]) -> int:
+    """Keys and values of one token: of the graph's own inputs, since the engine believes them and not the config."""
+    patterns = [decoder.inputs.get(f"past_{kind}_names", f"past_key_values.%d.{kind}") for kind in ("key", "value")]
+    names = re.compile("|".join(re.escape(pattern).replace("%d", r"\d+") for pattern in patterns))
+    caches = [kind for header in headers for name, kind in header.inputs.items() if names.fullmatch(name)]
+    return sum(_ELEMENT_BYTES.get(kind.element, 4) * prod(size or 1 for size in kind.shape) for kind in caches)
 
 
 def _providers(options: dict[str, Any]) -> tuple[str, ...]:

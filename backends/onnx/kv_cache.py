@@ -43,6 +43,15 @@ class KvCache:
                 return
             yield Prefill(done=len(self._tokens), total=len(prompt), cached=cached)
 
+    def try_out(self, token: int) -> None:
+        """Run the model once and forget it: a folder whose parts do not fit each other shows it here.
+
+        Raises EngineError.
+        """
+        self._require().append([token])
+        self._tokens = [token]
+        self._rewind(0)
+
     def append(self, token: int) -> None:
         """Add one token. Raises EngineError; the cache is then empty."""
         try:
@@ -91,7 +100,7 @@ class KvCache:
         return len(self._tokens)
 
     def _rewind(self, length: int) -> None:
-        if length == 0 or not self._rewindable:
+        if not self._rewindable:
             self.clear()
             return
         try:

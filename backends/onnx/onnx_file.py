@@ -18,7 +18,9 @@ _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR = 1
-_TENSOR_ELEMENT = 1
+_TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 2
+_SHAPE_DIMENSION = 1
+_DIMENSION_VALUE = 1
 
 
 class OnnxError(Exception):
@@ -26,11 +28,19 @@ class OnnxError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class TensorType:
+    """An input's element type (a number of `TensorProto.DataType`) and its dimensions, None where one is not fixed."""
+
+    element: int
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OnnxHeader:
-    """External data files by name with the bytes each must have, and inputs by name with their element type."""
+    """External data files by name with the bytes each must have, and inputs by name with their types."""
 
     external: dict[str, int]
-    input_types: dict[str, int]
+    inputs: dict[str, TensorType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ def read_header(path: Path) -> OnnxHeader:
             if field.number == _GRAPH_INITIALIZER:
                 _read_initializer(data, field, header.external)
             elif field.number == _GRAPH_INPUT:
-                _read_input(data, field, header.input_types)
+                _read_input(data, field, header.inputs)
         return header
 
 
@@ -71,17 +81,30 @@ def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int])
         external[name] = max(end, external.get(name, 0))
 
 
-def _read_input(data: mmap.mmap, value: _Field, types: dict[str, int]) -> None:
+def _read_input(data: mmap.mmap, value: _Field, inputs: dict[str, TensorType]) -> None:
     parts = {field.number: field for field in _fields(data, value.start, value.end)}
-    kind = parts.get(_VALUE_TYPE)
-    if _VALUE_NAME not in parts or kind is None:
+    if _VALUE_NAME not in parts or _VALUE_TYPE not in parts:
         return
+    kind = parts[_VALUE_TYPE]
     for tensor in _fields(data, kind.start, kind.end):
         if tensor.number == _TYPE_TENSOR:
-            elements = [
-                field.value for field in _fields(data, tensor.start, tensor.end) if field.number == _TENSOR_ELEMENT
-            ]
-            types[_text(data, parts[_VALUE_NAME])] = elements[0] if elements else 0
+            inputs[_text(data, parts[_VALUE_NAME])] = _tensor_type(data, tensor)
+
+
+def _tensor_type(data: mmap.mmap, tensor: _Field) -> TensorType:
+    element, shape = 0, list[int | None]()
+    for field in _fields(data, tensor.start, tensor.end):
+        if field.number == _TENSOR_ELEMENT:
+            element = field.value
+        elif field.number == _TENSOR_SHAPE:
+            dimensions = _fields(data, field.start, field.end)
+            shape = [_dimension(data, part) for part in dimensions if part.number == _SHAPE_DIMENSION]
+    return TensorType(element, tuple(shape))
+
+
+def _dimension(data: mmap.mmap, dimension: _Field) -> int | None:
+    parts = {field.number: field.value for field in _fields(data, dimension.start, dimension.end)}
+    return parts.get(_DIMENSION_VALUE)
 
 
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:

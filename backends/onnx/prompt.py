@@ -87,7 +87,10 @@ def _refuse_other_media(prompt: PromptInput) -> None:
 
 
 def _template_source(folder: Path, settings: dict[str, Any]) -> str:
-    """The folder's chat template: its own file, else the one in tokenizer_config.json (which may be several)."""
+    """The folder's chat template: its own file, else the one in tokenizer_config.json.
+
+    Several named ones there are no case: the engine's tokenizer does not load such a folder (genai 0.18.0).
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
         try:
@@ -95,9 +98,6 @@ def _template_source(folder: Path, settings: dict[str, Any]) -> str:
         except (OSError, UnicodeDecodeError) as error:
             refuse(file, f"cannot be read ({error})", error)
     template = settings.get("chat_template")
-    if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
     return template if isinstance(template, str) else DEFAULT_TEMPLATE
 
 
