@@ -5,7 +5,7 @@ from pathlib import Path
 from installer import files, inspection, removal, report, sandboxes
 from installer.context import Context, Options
 from installer.errors import InstallError
-from installer.inspection import ProblemCode, Registration
+from installer.inspection import Registration
 from installer.proving import show_proof
 from installer.receipt import Receipt
 
@@ -28,8 +28,9 @@ def check(context: Context, options: Options) -> int:
     registered = 0
     for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
         registered += one.manifest is not None and not one.problems
-        say(f"  {_state(one):<15} {one.title}: {one.path}")
-        problems += [f"{problem.text} {problem.remedy}" for problem in one.problems]
+        say(f"  {_state(one):<15} {one.title} ({one.scope}): {one.path}")
+        if not one.is_missing or str(one.path) in written.files:
+            problems += [f"{problem.text} {problem.remedy}" for problem in one.problems]
     for problem in problems:
         say(f"  Problem: {problem}")
     if options.prove:
@@ -68,7 +69,7 @@ def _environment_problems(context: Context) -> list[str]:
 
 
 def _state(one: Registration) -> str:
-    if any(problem.code is ProblemCode.NOT_REGISTERED for problem in one.problems):
+    if one.is_missing:
         return "not registered"
     return "problem" if one.problems else "registered"
 
@@ -92,9 +93,8 @@ def status(context: Context) -> int:
         if one.manifest:
             say(f"                  starts {one.manifest.path}")
             say(f"                  for {', '.join(one.manifest.allowed)}")
-        for problem in one.problems:
-            if problem.code is not ProblemCode.NOT_REGISTERED:
-                say(f"                  {problem.text} {problem.remedy}")
+        for problem in () if one.is_missing else one.problems:
+            say(f"                  {problem.text} {problem.remedy}")
     for boxed in sandboxes.detect(context.platform):
         say("  " + boxed.truth.replace("\n", "\n    "))
     return OK if written.environment else FAILED

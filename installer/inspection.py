@@ -60,6 +60,11 @@ class Registration:
     manifest: HostManifest | None
     problems: tuple[Problem, ...]
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no manifest at all."""
+        return any(problem.code is ProblemCode.NOT_REGISTERED for problem in self.problems)
+
 
 def find_prefix(platform: Platform) -> Path:
     """The folder of the installation this code runs in, else the one it would go to."""
@@ -86,7 +91,8 @@ def inspect(
         is_found = target.browser in found and target.scope == "user"
         if is_found or Path(target.manifest).exists() or str(target.manifest) in written.files:
             results.setdefault(Path(target.manifest), _examine(target, is_found, registry))
-    return list(results.values())
+    for_all = {one.browser for one in results.values() if one.scope == "system" and one.manifest}
+    return [one for one in results.values() if not (one.is_missing and one.browser in for_all)]
 
 
 def _targets(platform: Platform, host_name: str, prefix: Path, written: Receipt) -> Iterator[Target]:

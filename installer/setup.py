@@ -99,11 +99,18 @@ def here(context: Context) -> list[Browser]:
 
 
 def check_rights(context: Context, planned: Sequence[PlannedManifest]) -> None:
-    """Fail before anything is downloaded, where the end would fail for want of rights.
+    """Fail before anything is downloaded, where the end would fail for want of rights, or not be what was meant.
 
     Raises:
-        InstallError: the prefix, or with --system a manifest's folder, cannot be written.
+        InstallError: the prefix, or with --system a manifest's folder, cannot be written; or sudo would have it
+            installed for root.
     """
+    user = context.platform.env.get("SUDO_USER", "root")
+    if user != "root" and context.platform.uid == 0 and not context.system:
+        raise InstallError(
+            f"With sudo this would be installed for root, and the browsers of {user} would not find it.",
+            "Run it without sudo: no rights are needed. For all users of this machine: add --system.",
+        )
     paths = [context.launcher]
     if context.system:
         paths += [Path(one.target.manifest) for one in planned if one.verdict is not Verdict.UNCHANGED]

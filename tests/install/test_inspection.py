@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.install_machine import Machine
 
+from installer import browsers
 from installer.context import Options
 from installer.inspection import ProblemCode, inspect, launcher_problems
 
@@ -65,6 +67,18 @@ def test_a_manifest_that_cannot_be_read_is_named(installed: Machine) -> None:
     path.unlink()
     path.mkdir()
     assert codes(installed) == [ProblemCode.UNREADABLE]
+
+
+def test_a_browser_that_all_users_share_needs_no_manifest_of_ones_own(
+    installed: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = installed.root / "etc"
+    shared.mkdir()
+    installed.manifest(CHROMIUM).rename(shared / installed.manifest(CHROMIUM).name)
+    (row,) = (browser for browser in browsers.table() if browser.name == "chromium")
+    seat = replace(row.seats["linux"], system=str(shared))
+    monkeypatch.setattr(browsers, "table", lambda: (replace(row, seats={"linux": seat}),))
+    assert codes(installed) == []
 
 
 def test_a_shell_launcher_is_taken_as_it_is() -> None:

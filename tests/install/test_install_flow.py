@@ -172,8 +172,8 @@ def test_a_profile_of_its_own_is_registered_and_no_other_browser(browsing: Machi
     assert browsing.install(Options("install", user_data_dirs=(profile,))) == 0
     assert (profile / "NativeMessagingHosts" / "com.tabagent.native_host.json").exists()
     assert not browsing.manifest(CHROMIUM).exists()
-    assert commands.check(browsing.context, Options("check")) == 1
-    assert "Chromium does not know the host" in browsing.output.getvalue()
+    assert commands.check(browsing.context, Options("check")) == 0
+    assert "not registered  Chromium" in browsing.output.getvalue()
 
 
 def test_a_home_with_spaces_works(tmp_path: Path) -> None:
@@ -197,6 +197,13 @@ def test_check_finds_a_changed_launcher_and_a_broken_manifest(browsing: Machine)
     assert "No browser takes" in said
     assert browsing.install() == 0
     assert commands.check(browsing.context, Options("check")) == 0
+
+
+def test_check_misses_a_manifest_that_was_written_and_is_gone(browsing: Machine) -> None:
+    browsing.install()
+    browsing.manifest(CHROMIUM).unlink()
+    assert commands.check(browsing.context, Options("check", prove=False)) == 1
+    assert "Chromium does not know the host" in browsing.output.getvalue()
 
 
 def test_check_says_that_nothing_is_installed(machine: Machine) -> None:
@@ -252,6 +259,15 @@ def test_system_without_the_rights_is_explained(prepared: Machine, monkeypatch: 
     with pytest.raises(InstallError, match="all users") as raised:
         prepared.install(Options("install", browsers=("chromium",)))
     assert "sudo" in raised.value.remedy
+
+
+def test_sudo_without_system_is_refused_since_it_would_install_for_root(machine: Machine) -> None:
+    env = {**machine.platform.env, "SUDO_USER": "ada"}
+    machine.platform = replace(machine.platform, env=env, uid=0)
+    with pytest.raises(InstallError, match="browsers of ada") as raised:
+        machine.install()
+    assert "without sudo" in raised.value.remedy
+    assert list(machine.home.iterdir()) == []
 
 
 def test_the_command_is_linked_where_users_commands_go(browsing: Machine) -> None:
