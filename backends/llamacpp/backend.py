@@ -37,7 +37,7 @@ from backends.llamacpp.memory import (
 )
 from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.sampler import Sample, sampling
-from backends.llamacpp.transcript import Transcript
+from backends.transcript import Transcript
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities
