@@ -73,7 +73,9 @@ class BackendRow:
     @property
     def install_command(self) -> str | None:
         """The command that installs the engine into this Python, or None if there is nothing to install."""
-        return f'{sys.executable} -m pip install "{DISTRIBUTION}[{self.extra}]"' if self.extra else None
+        if self.extra is None:
+            return None
+        return " ".join([sys.executable, "-m pip install", *(f'"{package}"' for package in _requirements(self.extra))])
 
     def create(self) -> Backend:
         """Import the engine and make a backend; HostError `engine_missing` or `engine_broken` if that fails."""
@@ -186,6 +188,17 @@ def detect(path: Path) -> BackendRow:
             model_path=str(path),
         )
     return max(rows, key=lambda candidate: candidate.priority)
+
+
+def _requirements(extra: str) -> list[str]:
+    """The packages of one of our extras, as pip takes them, from our own metadata (core metadata, Requires-Dist)."""
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    split = [line.partition(";") for line in lines]
+    packages = [package.strip() for package, _, marker in split if f'extra == "{extra}"' in marker.replace("'", '"')]
+    return packages or [f"{DISTRIBUTION}[{extra}]"]
 
 
 def _load(target: str) -> Any:
