@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 EXIT_GRACE_S = 0.8
 """How long answers may still come after the browser closed its end, in seconds; at 2 s Chromium kills."""
 
+HELLO_TIMEOUT_S = 10.0
+"""How long a daemon may take to greet, in seconds; one that is stopped or hangs never does."""
+
 COPY_BYTES = 1 << 16
 HELLO_LIMIT = 4096
+NO_WAIT = 0 if sys.platform == "win32" else _socket.MSG_DONTWAIT
 
 
 class Unavailable(Exception):
@@ -83,11 +87,7 @@ def connect(origin: str) -> "socket | None":
             secret = file.read()
     except OSError:
         return None
-    try:
-        link.sendall(hello(origin, secret))
-        answer = read_frame(link.recv)
-    except OSError:
-        answer = b""
+    answer = greet(link, hello(origin, secret))
     if b'"status":"ok"' in answer:
         return link
     link.close()
@@ -96,6 +96,45 @@ def connect(origin: str) -> "socket | None":
 
         raise Unavailable(json.loads(answer)["message"])
     return None
+
+
+def greet(link: "socket", said: bytes) -> bytes:
+    """Say hello and return the answer, empty if there is none; ends this process if the browser goes meanwhile.
+
+    Raises Unavailable if the daemon does not answer within 10 s.
+    """
+    waits = HELLO_TIMEOUT_S
+
+    def read(count: int) -> bytes:
+        nonlocal waits
+        while waits > 0:
+            try:
+                return link.recv(count)
+            except TimeoutError:
+                waits -= EXIT_GRACE_S
+                if browser_is_gone():
+                    os._exit(0)
+        raise Unavailable("The daemon is there but does not answer; `tabagent-host stop --force` ends it")
+
+    link.settimeout(EXIT_GRACE_S)
+    try:
+        link.sendall(said)
+        answer = read_frame(read)
+    except OSError:
+        return b""
+    link.settimeout(None)
+    return answer
+
+
+def browser_is_gone() -> bool:
+    """True if the browser has closed its end, even if not all it sent was read. Not known on Windows: False."""
+    if sys.platform == "win32":
+        return False
+    import select
+
+    poll = select.poll()
+    poll.register(0, 0)
+    return bool(poll.poll(0))
 
 
 def open_socket(folder: str) -> "socket":
@@ -151,17 +190,53 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def copy_requests(link: "socket") -> None:
-    """Copy browser to daemon until the browser closes; then answers have a moment, and the process is gone."""
+    """Copy browser to daemon until the browser closes; then answers have a moment, and the process is gone.
+
+    What a daemon no longer takes is dropped: its last words may still be on their way to the browser.
+    """
+    import time
+
+    takes_more = True
+    while data := os.read(0, COPY_BYTES):
+        takes_more = takes_more and send(link, data)
+    if takes_more:
+        half_close(link)
+    time.sleep(EXIT_GRACE_S)
+    os._exit(0)
+
+
+def send(link: "socket", data: bytes) -> bool:
+    """Send everything; False if the daemon has closed. Ends this process if the browser goes while the daemon hangs."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[link.send(view, NO_WAIT) :]
+        except BlockingIOError:
+            wait_writable(link)
+        except OSError:
+            return False
+    return True
+
+
+def wait_writable(link: "socket") -> None:
+    """Wait until the daemon reads on; once the browser is gone, only for a moment."""
+    import select
+
+    poll = select.poll()
+    poll.register(link.fileno(), select.POLLOUT)
+    poll.register(0, 0)
+    if 0 in dict(poll.poll()):
+        poll.unregister(0)
+        if not poll.poll(EXIT_GRACE_S * 1000):
+            os._exit(0)
+
+
+def half_close(link: "socket") -> None:
+    """Tell the daemon that nothing more comes; it may have gone already."""
     try:
-        while data := os.read(0, COPY_BYTES):
-            link.sendall(data)
         link.shutdown(_socket.SHUT_WR)
     except OSError:
         os._exit(0)
-    import time
-
-    time.sleep(EXIT_GRACE_S)
-    os._exit(0)
 
 
 def copy_replies(link: "socket", to_browser: int) -> None:
