@@ -14,6 +14,9 @@ import numpy.typing as npt
 from backends.onnx.engine import Logits
 from messages.settings import InferenceSettings
 
+Weights = npt.NDArray[np.float64]
+"""Scores or unnormalized probabilities of the candidates, `(n_candidates,) float64`, descending."""
+
 PENALTY_WINDOW = 64
 """Tokens, of prompt and output, that the penalties look back on (llama.cpp's `penalty_last_n`)."""
 
@@ -48,29 +51,33 @@ class Sampler:
         logits[tokens] = scores
 
     def _draw(self, logits: Logits) -> int:
-        tokens = _largest(logits, self._settings.top_k)
-        scores = logits[tokens] - logits[tokens[0]]
+        tokens, scores = _largest(logits, self._settings.top_k)
+        scores -= scores[0]
         kept = self._cut(scores)
-        weights = np.cumsum(np.exp(scores[:kept].astype(np.float64) / max(self._settings.temperature, _COLDEST)))
-        place = int(np.searchsorted(weights, self._random.random() * weights[-1], side="right"))
+        weights: Weights = np.exp(scores[:kept] / max(self._settings.temperature, _COLDEST)).cumsum()
+        place = int(weights.searchsorted(self._random.random() * weights[-1], side="right"))
         return int(tokens[min(place, kept - 1)])
 
-    def _cut(self, scores: Logits) -> int:
+    def _cut(self, scores: Weights) -> int:
         """How many of the descending scores top-p and min-p leave, at least one."""
         settings, kept = self._settings, len(scores)
         if settings.top_p >= 1 and settings.min_p <= 0:
             return kept
-        weights = np.exp(scores, dtype=np.float64)
+        weights: Weights = np.exp(scores)
         if settings.top_p < 1:
-            reached = np.cumsum(weights)
-            kept = int(np.searchsorted(reached, settings.top_p * reached[-1])) + 1
+            reached: Weights = weights.cumsum()
+            kept = min(kept, int(reached.searchsorted(settings.top_p * reached[-1])) + 1)
         if settings.min_p > 0:
             kept = min(kept, int(np.count_nonzero(weights >= settings.min_p)))
-        return max(1, min(kept, len(scores)))
+        return max(1, kept)
 
 
-def _largest(logits: Logits, count: int) -> npt.NDArray[np.int64]:
-    """The places of the `count` largest logits (0: of all), in descending order of them."""
-    cut = 0 < count < len(logits)
-    places = np.argpartition(logits, -count)[-count:] if cut else np.arange(len(logits))
-    return places[np.argsort(-logits[places], kind="stable")]
+def _largest(logits: Logits, count: int) -> tuple[npt.NDArray[np.int64], Weights]:
+    """The places of the `count` largest logits (0: of all), in descending order of them, and those logits."""
+    if not 0 < count < len(logits):
+        order = (-logits).argsort(kind="stable")
+        return order, logits[order].astype(np.float64)
+    places = logits.argpartition(-count)[-count:]
+    scores = logits[places].astype(np.float64)
+    order = (-scores).argsort(kind="stable")
+    return places[order], scores[order]
