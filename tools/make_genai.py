@@ -291,18 +291,26 @@ def genai_config(shape: Shape) -> dict[str, Any]:
 
 
 def write_folder(folder: Path, shape: Shape) -> None:
-    """Write the whole folder, weights in `model.onnx.data`."""
+    """Write the whole folder, weights in `model.onnx.data`, the config last: where it is, the folder is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx.data").unlink(missing_ok=True)
     model = build_model(shape)
     onnx.save(model, str(folder / "model.onnx"), save_as_external_data=True, location="model.onnx.data")
     files = {
-        "genai_config.json": genai_config(shape),
         "tokenizer.json": tokenizer_json(shape.vocab),
         "tokenizer_config.json": tokenizer_config(),
+        "genai_config.json": genai_config(shape),
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def cached_folder(preset: str, cache: Path) -> Path:
+    """A preset's folder below `cache`, made at the first call."""
+    folder = cache / f"genai-{preset}"
+    if not (folder / "genai_config.json").is_file():
+        write_folder(folder, PRESETS[preset])
+    return folder
 
 
 def main() -> None:

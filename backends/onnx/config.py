@@ -107,6 +107,13 @@ class GenaiFolder:
 
 def read_folder(path: Path) -> GenaiFolder:
     """Read and check a folder; HostError `model_invalid`."""
+    try:
+        return _read_folder(path)
+    except OSError as error:
+        refuse(Path(error.filename or path), f"cannot be read ({error.strerror})", error)
+
+
+def _read_folder(path: Path) -> GenaiFolder:
     raw = read_json(path / "genai_config.json")
     _refuse_foreign_code(path, raw)
     config = _parse(path, raw)
@@ -211,8 +218,6 @@ def _read_onnx(file: Path) -> OnnxHeader:
         return read_header(file)
     except OnnxError as error:
         refuse(file, f"is not a whole ONNX model: {error}", error)
-    except OSError as error:
-        refuse(file, f"cannot be read ({error.strerror})", error)
 
 
 def _externals(headers: Iterable[OnnxHeader]) -> dict[str, int]:

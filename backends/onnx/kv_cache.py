@@ -87,10 +87,10 @@ class KvCache:
 
     def _undo(self) -> None:
         """Take back a terminated append. Without a shared buffer the engine's cache is then wrong (genai 0.18.0)."""
-        if not (self._share_buffer and self._rewindable):
+        if self._share_buffer:
+            self._rewind(len(self._tokens))
+        else:
             self.clear()
-            return
-        self._require().rewind(len(self._tokens))
 
     def _keep_common(self, prompt: Sequence[int]) -> int:
         """Cut the cache down to what it has in common with a prompt; how many tokens that leaves."""
