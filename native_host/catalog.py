@@ -57,12 +57,12 @@ class Catalog:
         return found
 
     def _find(self, name: str) -> Path:
-        given = Path(name).expanduser()
+        given = Path(os.path.expanduser(name))
         candidates = [given] if given.is_absolute() else [folder / given for folder in self._folders]
         for candidate in candidates:
             try:
                 os.stat(candidate)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as error:
                 raise _unreadable(candidate, error) from error
