@@ -103,9 +103,11 @@ class Engine:
         request = GenerationRequest(command.prompt, command.settings, _constraint(command))
         tokens = TokenCoalescer()
         end: GenerationEnd | None = None
-        for event in backend.generate(request, cancel):
-            end = self._forward(command.ref, event, tokens)
-        self._flush(command.ref, tokens)
+        try:
+            for event in backend.generate(request, cancel):
+                end = self._forward(command.ref, event, tokens)
+        finally:
+            self._flush(command.ref, tokens)
         if end is None:
             raise RuntimeError(f"{self._name} ended a generation without saying so")
         self._writer.write(

@@ -121,19 +121,19 @@ class ManagedModel:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{self.source.name} is not loaded; send load first.")
         return self.info
 
-    def refuse_if_full(self) -> None:
-        """Raise HostError `busy` if no more generations may wait."""
+    def join_queue(self) -> None:
+        """Take a place among those that wait, which `turn` gives back; HostError `busy` if no more may wait."""
         if self._waiting >= self.limits.queue_limit + (not self._slot.locked()):
             raise HostError(
                 ErrorCode.BUSY,
                 f"{self.source.name} has {self._waiting} generations waiting; try again in a moment.",
                 retry_after_ms=RETRY_AFTER_MS,
             )
+        self._waiting += 1
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for this model's turn, first come first served, and have it until the block ends."""
-        self._waiting += 1
+        """Having joined the queue, wait for this model's turn, first come first served, and have it for the block."""
         try:
             await self._slot.acquire()
         finally:

@@ -19,7 +19,7 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
     model = host.models.find(request.model)
     settings = _settings(context, request, model)
     _refuse_what_it_cannot(model, request, settings)
-    model.refuse_if_full()
+    model.join_queue()
     job = host.jobs.create(context.origin, model.source.name, background=request.background)
     with job.listener():
         Generation(
