@@ -62,6 +62,7 @@ class ManagedModel:
         self.info: LoadedEvent | None = None
         self.expires_at: float | None = None
         self.last_used = time.monotonic()
+        self.was_used = False
         self.on_crash: Callable[[ManagedModel, HostError], None] = lambda _model, _error: None
         self.on_load_failed: Callable[[ManagedModel], None] = lambda _model: None
         self._loaded_at: float | None = None
@@ -142,7 +143,7 @@ class ManagedModel:
             yield
         finally:
             self._slot.release()
-            self.last_used = time.monotonic()
+            self.last_used, self.was_used = time.monotonic(), True
 
     def note_success(self) -> None:
         """A generation was done: the next crash is a first one again."""

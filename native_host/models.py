@@ -18,6 +18,8 @@ from native_host.performance import PerformanceTracker
 logger = logging.getLogger("tabagent.models")
 
 FOREVER_S = 10 * 365 * 86_400.0
+FIRST_USE_S = 60.0
+"""How long a model that goes after each use (keep-alive 0) waits for its first, in seconds."""
 
 EventListener = Callable[[str, dict[str, str | int | float | bool | None]], None]
 
@@ -129,6 +131,8 @@ class ModelTable:
         self._active = name
         keep_alive_s = model.source.options.keep_alive_s
         seconds = min(self._keep_alive_s if keep_alive_s is None else keep_alive_s, FOREVER_S)
+        if seconds == 0 and not model.was_used:
+            seconds = FIRST_USE_S
         model.last_used = time.monotonic()
         model.expires_at = time.time() + seconds
         timer = self._timers.pop(name, None)

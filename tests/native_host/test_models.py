@@ -1,0 +1,250 @@
+"""The table of loaded models, through the real relay: load, share, expire, make room, and the demo on both engines."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support import tiny_gguf
+from support.browsers.waiting import wait_until
+from support.host_process import BrowserHost, Json, Port, is_alive
+
+FAULTS = {"TABAGENT_TEST_FAULTS": "1"}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[BrowserHost]:
+    with BrowserHost("[models]\nmax_loaded = 2\n", FAULTS) as made:
+        yield made
+
+
+@pytest.fixture
+def port(host: BrowserHost) -> Iterator[Port]:
+    with host.port() as opened:
+        yield opened
+        opened.call("unload", all=True)
+
+
+def load(port: Port, name: str, **options: object) -> Json:
+    answer = port.call("load", model=name, backend="echo", options=options)
+    assert answer["status"] == "success", answer
+    model: Json = answer["model"]
+    return model
+
+
+def loaded(port: Port) -> list[str]:
+    return [state["model"] for state in port.call("get_state")["models"]]
+
+
+def test_a_loaded_model_tells_its_state(port: Port) -> None:
+    before = time.time()
+    model = load(port, "echo", context_length=100, keep_alive_s=60)
+    assert (model["model"], model["backend"], model["backend_type"], model["state"]) == (
+        "echo",
+        "echo",
+        "ECHO",
+        "ready",
+    )
+    assert (model["context_length"], model["device"], model["size_bytes"]) == (100, "cpu", 0)
+    assert before - 1 < model["loaded_at"] <= time.time()
+    assert 55 < model["expires_at"] - time.time() <= 60
+    assert model["resident_bytes"] > 1_000_000
+    assert psutil.pid_exists(model["pid"])
+    assert model["performance"]["aggregate"]["count"] == 0
+    state = port.call("get_state")
+    assert (state["active"], [one["model"] for one in state["models"]]) == ("echo", ["echo"])
+
+
+def test_a_model_that_generates_is_busy(port: Port) -> None:
+    load(port, "echo", prefill_ms=60_000)
+    port.accepted(port.ask("generate", prompt="x"))
+    wait_until("a busy model", lambda: port.call("get_state")["models"][0]["state"] == "busy")
+    port.call("stop_generation")
+    assert port.call("get_state")["models"][0]["state"] == "ready"
+
+
+def test_loading_what_is_loaded_is_success_at_once(port: Port) -> None:
+    first = load(port, "echo", context_length=100)
+    again = port.call("load", model="echo")
+    assert (again["status"], again["model"]["pid"]) == ("success", first["pid"])
+    assert "already" in again["message"]
+    assert port.call("load", model="echo", options={"context_length": 100})["model"]["pid"] == first["pid"]
+
+
+def test_loading_what_is_loaded_with_other_options_is_refused_and_not_ignored(port: Port) -> None:
+    load(port, "echo", context_length=100)
+    answer = port.call("load", model="echo", options={"context_length": 200})
+    assert answer["error"]["code"] == "invalid_request"
+    assert answer["error"]["details"]["fields"] == ["options.context_length: is 100 in the loaded model"]
+
+
+def test_two_loads_of_one_model_at_once_load_it_once(host: BrowserHost, port: Port) -> None:
+    with host.port() as other:
+        mine = [port.ask("load", model="echo") for _ in range(3)]
+        theirs = [other.ask("load", model="echo") for _ in range(3)]
+        results = [port.result(request) for request in mine] + [other.result(request) for request in theirs]
+    assert {result["status"] for result in results} == {"success"}
+    assert len({result["model"]["pid"] for result in results}) == 1
+    assert len(workers(host)) == 1
+
+
+def workers(host: BrowserHost) -> list[psutil.Process]:
+    return [process for process in host.processes() if "backends.worker" in process.cmdline()]
+
+
+def test_a_generation_sent_while_its_model_loads_waits_for_it(port: Port) -> None:
+    port.ask("load", model="echo")
+    assert port.call("generate", prompt="a b")["text"] == "a b"
+
+
+def test_an_unload_ends_the_worker_and_is_told_to_everybody(host: BrowserHost, port: Port) -> None:
+    with host.port() as other:
+        other.call("ping")
+        worker = psutil.Process(load(port, "echo")["pid"])
+        assert port.call("unload")["unloaded"] == ["echo"]
+        assert not is_alive(worker)
+        event = other.wait(lambda message: message["type"] == "event")
+        assert (event["event"], event["model"], event["reason"]) == ("model_unloaded", "echo", "asked for")
+
+
+def test_all_models_can_be_unloaded_at_once(port: Port) -> None:
+    load(port, "one")
+    load(port, "two")
+    assert sorted(port.call("unload", all=True)["unloaded"]) == ["one", "two"]
+    assert port.call("unload", all=True)["unloaded"] == []
+
+
+def test_an_unload_while_it_loads_ends_the_load(port: Port) -> None:
+    request = port.ask("load", model="echo", options={"fault": "hang@load"})
+    wait_until("a loading model", lambda: loaded(port) == ["echo"])
+    assert port.call("get_state")["models"][0]["state"] == "loading"
+    assert port.call("unload", model="echo", timeout=10)["unloaded"] == ["echo"]
+    assert port.result(request)["error"]["code"] == "cancelled"
+
+
+def test_a_load_that_takes_too_long_is_a_timeout_and_its_worker_is_gone() -> None:
+    with BrowserHost("[worker]\nload_timeout_s = 0.6\n", FAULTS) as host, host.port() as port:
+        answer = port.call("load", model="echo", options={"fault": "hang@load"})
+        assert answer["error"]["code"] == "timeout"
+        assert (loaded(port), workers(host)) == ([], [])
+
+
+def test_a_model_that_is_not_used_is_unloaded_after_its_keep_alive(port: Port) -> None:
+    load(port, "echo", keep_alive_s=0.3)
+    event = port.wait(lambda message: message["type"] == "event", 5)
+    assert (event["event"], event["reason"]) == ("model_unloaded", "not used")
+    assert loaded(port) == []
+
+
+def test_a_keep_alive_begins_when_a_generation_is_over(port: Port) -> None:
+    load(port, "echo", keep_alive_s=0.2, tokens_per_second=20)
+    result = port.call("generate", prompt="a b c d e f g h i j k l")
+    assert (result["status"], result["finish_reason"]) == ("success", "stop")
+    port.wait(lambda message: message["type"] == "event" and message["event"] == "model_unloaded", 5)
+
+
+def test_a_keep_alive_of_zero_unloads_after_the_first_use_and_not_before(port: Port) -> None:
+    load(port, "echo", keep_alive_s=0)
+    assert port.call("generate", prompt="a b")["text"] == "a b"
+    port.wait(lambda message: message["type"] == "event" and message["event"] == "model_unloaded", 5)
+    assert loaded(port) == []
+
+
+def test_one_model_too_many_unloads_the_one_that_was_not_used_for_longest(port: Port) -> None:
+    load(port, "one")
+    load(port, "two")
+    port.call("generate", model="one", prompt="x")
+    load(port, "three")
+    assert sorted(loaded(port)) == ["one", "three"]
+    event = port.wait(lambda message: message["type"] == "event")
+    assert (event["model"], event["reason"]) == ("two", "room for another")
+
+
+def test_models_in_use_are_not_unloaded_for_another(port: Port) -> None:
+    for name in ("one", "two"):
+        load(port, name, prefill_ms=60_000)
+        port.accepted(port.ask("generate", model=name, prompt="x"))
+    answer = port.call("load", model="three", backend="echo")
+    assert answer["error"]["code"] == "busy"
+    assert answer["error"]["details"]["retry_after_ms"] > 0
+    assert sorted(loaded(port)) == ["one", "two"]
+    port.call("stop_generation")
+
+
+def test_a_request_that_names_no_model_means_the_last_one_loaded_or_used(port: Port) -> None:
+    load(port, "one")
+    load(port, "two", context_length=8)
+    assert port.call("count_tokens", prompt="x")["context_length"] == 8
+    port.call("generate", model="one", prompt="x")
+    assert port.call("get_state")["active"] == "one"
+    port.call("unload", model="one")
+    assert port.call("get_state")["active"] == "two"
+
+
+def test_progress_is_told_on_the_way_of_a_load(port: Port) -> None:
+    port.call("ping")
+    request = port.ask("load", model="demo", backend="llamacpp")
+    result = port.result(request)
+    progress = port.of(request, "progress")
+    assert result["model"]["state"] == "ready"
+    fractions = [one["progress"] for one in progress if one["progress"] is not None]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1.0
+    assert progress[-1]["total_bytes"] == result["model"]["size_bytes"] > 0
+    assert progress[-1]["loaded_bytes"] == progress[-1]["total_bytes"]
+    assert all((one["action"], one["phase"]) == ("load", "loading") for one in progress)
+
+
+@pytest.mark.parametrize("identity", [{}, {"id": "r1"}])
+def test_a_one_shot_load_gets_its_result_and_nothing_else(host: BrowserHost, port: Port, identity: Json) -> None:
+    with host.port() as one_shot:
+        one_shot.send({**identity, "action": "load", "model": "demo"})
+        assert one_shot.wait(lambda _: True)["model"]["state"] == "ready"
+        assert len(one_shot.arrivals) == 1
+    assert loaded(port) == ["demo"]
+
+
+def test_a_load_goes_on_though_the_port_that_asked_is_gone(host: BrowserHost, port: Port) -> None:
+    with host.port() as gone:
+        gone.send({"id": 1, "action": "load", "model": "demo"})
+        wait_until("a loading model", lambda: loaded(port) == ["demo"])
+    wait_until("a loaded model", lambda: port.call("get_state")["models"][0]["state"] == "ready", 20)
+
+
+@pytest.mark.parametrize("backend", ["llamacpp", "onnx"])
+def test_the_demo_answers_on_each_engine(port: Port, backend: str) -> None:
+    model = port.call("load", model="demo", backend=backend)["model"]
+    assert (model["model"], model["backend"]) == ("demo", backend)
+    question = [{"role": "user", "content": "How do I install the host?"}]
+    answer = port.call("generate", messages=question, settings={"temperature": 0, "max_tokens": 60})
+    assert answer["status"] == "success", answer
+    assert "install" in answer["text"]
+    assert answer["stats"]["input_tokens"] > 5
+
+
+def test_what_lies_in_the_model_folder_is_listed_and_loaded_by_name(host: BrowserHost, port: Port) -> None:
+    folder = host.home.data_dir / "models" / "mine"
+    folder.mkdir(parents=True)
+    tiny_gguf.write_tiny(folder / "tiny.gguf")
+    (folder / "broken.gguf").write_bytes(b"GGUF" + bytes(20))
+    (folder / "notes.txt").write_text("not a model")
+    listed = {model["model"]: model for model in port.call("list_models")["models"]}
+    assert sorted(listed) == ["demo", "mine/broken.gguf", "mine/tiny.gguf"]
+    tiny, broken = listed["mine/tiny.gguf"], listed["mine/broken.gguf"]
+    assert (tiny["format"], tiny["backend"], tiny["problem"], tiny["loaded"]) == ("GGUF", "llamacpp", None, False)
+    assert tiny["fits_in_memory"] is True
+    assert tiny["needed_bytes"] > 0
+    assert broken["problem"]
+    assert listed["demo"]["problem"] is None
+    assert port.call("load", model="mine/tiny.gguf")["model"]["model"] == "mine/tiny.gguf"
+    assert port.call("load", model=str(folder / "tiny.gguf"))["message"].endswith("was loaded already.")
+    assert {one["model"]: one["loaded"] for one in port.call("list_models")["models"]}["mine/tiny.gguf"]
+
+
+def test_a_file_that_changes_while_it_is_loaded_disturbs_nobody(host: BrowserHost, port: Port, tmp_path: Path) -> None:
+    model = tiny_gguf.write_tiny(tmp_path / "tiny.gguf")
+    port.call("load", model=str(model))
+    model.unlink()
+    answer = port.call("generate", prompt="hello", settings={"max_tokens": 3})
+    assert answer["status"] == "success"
