@@ -27,6 +27,11 @@ _CHUNK_CHARACTERS = 60_000
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
+_DOUBTFUL = re.compile(r"[0-9]{16}|[\ud800-\udfff]")
+"""In JSON text: what may be an integer beyond 2**53, and lone surrogates."""
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 JsonObject = dict[str, Any]
 
 
@@ -47,7 +52,7 @@ class FrameDecoder:
         self._buffer = bytearray()
         self._dead = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Add received bytes; after a fatal error they are dropped."""
         if not self._dead:
             self._buffer += data
@@ -87,7 +92,7 @@ def parse_object(body: bytes) -> JsonObject | FrameError:
     if not body:
         return FrameError("invalid_json", "The message is empty; send a JSON object.")
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        value = _DECODER.decode(body.decode("utf-8"))
         if _SURROGATE_ESCAPE.search(body):
             value = _mend_surrogates(value)
     except UnicodeDecodeError as error:
@@ -134,7 +139,11 @@ def encode_outbound(message: Mapping[str, Any], max_bytes: int = MAX_OUTBOUND_BY
 
 def dump(message: Mapping[str, Any]) -> str:
     """Write strict JSON: no NaN, no lone surrogates, no integer beyond 2**53 (it becomes the nearest double)."""
-    return json.dumps(_strict(message), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = _ENCODER.encode(message)
+    except (TypeError, ValueError):
+        return _ENCODER.encode(_strict(message))
+    return _ENCODER.encode(_strict(message)) if _DOUBTFUL.search(text) else text
 
 
 def _strict(value: Any) -> Any:
@@ -179,6 +188,8 @@ def _nearest_double(value: int) -> float:
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 _JSON_KINDS: dict[type, str] = {
     list: "an array",

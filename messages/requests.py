@@ -215,6 +215,7 @@ AnyRequest = Annotated[
 ]
 
 _ADAPTER: TypeAdapter[AnyRequest] = TypeAdapter(AnyRequest)
+_ACTIONS = frozenset(ActionType)
 
 
 def parse(message: dict[str, Any]) -> AnyRequest:
@@ -225,7 +226,7 @@ def parse(message: dict[str, Any]) -> AnyRequest:
     """
     action = message.get("action")
     _check_envelope(message)
-    if action not in set(ActionType):
+    if action not in _ACTIONS:
         raise HostError(
             ErrorCode.UNKNOWN_ACTION,
             f"There is no action {str(action)[:100]!r}; see details.known_actions.",

@@ -51,7 +51,7 @@ class Daemon:
         await self._stopping.wait()
         await self._leave()
 
-    def _accept(self) -> asyncio.Protocol:
+    def _accept(self) -> asyncio.BaseProtocol:
         connection = _Checked(self._host, self._closed, self._receive_hello)
         self._connections.add(connection)
         self._consider_leaving()
