@@ -26,6 +26,10 @@ NO_TELEMETRY = (("ORT_DISABLE_TELEMETRY", "1"),)
 """Keeps ONNX Runtime from making a device id and sending events to its maker (Privacy.md, "Disabling Telemetry")."""
 
 
+_IMPORT_ERRORS = (ImportError, OSError, AttributeError, RuntimeError, ValueError)
+"""What importing an engine raises where its parts do not fit: numpy's ABI is a ValueError or a RuntimeError."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineProbe:
     """What an engine tells once it is imported: its version, and the devices it can really use."""
@@ -83,7 +87,7 @@ class BackendRow:
         os.environ.update(self.environment)
         try:
             backend: Backend = _load(self.target)()
-        except (ImportError, OSError) as error:
+        except _IMPORT_ERRORS as error:
             raise HostError(
                 ErrorCode.ENGINE_BROKEN,
                 f"The {self.name} engine is installed but does not start: {error}. Install it again.",
