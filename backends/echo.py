@@ -22,9 +22,9 @@ from backends.base import (
     refuse_unsupported_settings,
 )
 from backends.faults import Fault, parse_fault
+from backends.guards import require_room
 from backends.text_stream import StopFilter
 from messages.content import PromptInput
-from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason
 from messages.options import LoadOptions
 from messages.settings import InferenceSettings
@@ -75,13 +75,7 @@ class EchoBackend:
         """Yield the last message's words at the set rate."""
         self.update_settings(request.settings)
         total = self.count_tokens(request.prompt)
-        if total >= self._context_length:
-            raise HostError(
-                ErrorCode.CONTEXT_OVERFLOW,
-                f"The prompt has {total} tokens and the context {self._context_length}; send fewer messages.",
-                prompt_tokens=total,
-                context_length=self._context_length,
-            )
+        require_room(total, self._context_length)
         yield from self._prefill(total, cancel)
         room = self._context_length - total
         yield from self._decode(request, total, min(request.settings.max_tokens, room), cancel)

@@ -19,6 +19,7 @@ from backends.base import (
     ProgressCallback,
 )
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from backends.guards import require_memory, require_room, require_single
 from backends.llamacpp.constraint import FORMATS, grammar_of, grammar_sampler
 from backends.llamacpp.decoder import AbortFlag
 from backends.llamacpp.devices import Placement, list_gpus, place
@@ -32,7 +33,6 @@ from backends.llamacpp.memory import (
     choose_context,
     needed_bytes,
     read_shape,
-    require_memory,
     require_trained_context,
 )
 from backends.llamacpp.parts import read_model_header
@@ -41,7 +41,6 @@ from backends.transcript import Transcript
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities
-from messages.options import LoadOptions
 from messages.settings import InferenceSettings
 
 
@@ -79,7 +78,7 @@ class LlamaCppBackend:
 
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
         """Load a model; its header is checked, and its memory counted, before the engine sees it."""
-        _require_single(spec.options)
+        require_single(spec.options, "llamacpp")
         header = read_model_header(spec.path)
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
@@ -103,7 +102,7 @@ class LlamaCppBackend:
         loaded.settings = request.settings
         grammar = grammar_of(request.response_format)
         prompt = _read_prompt(loaded, request.prompt)
-        _require_room(len(prompt.tokens), loaded.context_length)
+        require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
         with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
@@ -136,20 +135,11 @@ class LlamaCppBackend:
         return self._loaded
 
 
-def _require_single(options: LoadOptions) -> None:
-    if options.parallel not in (None, 1):
-        raise HostError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            "The llamacpp backend runs one generation at a time; leave parallel out or set it to 1.",
-            fields=["options.parallel: must be 1"],
-        )
-
-
 def _require_fit(header: Header, shape: ModelShape, context: int, placement: Placement) -> None:
     """Raise `out_of_memory` or `invalid_request` for a context that does not fit the machine or the model."""
     needed = needed_bytes(header, shape, context)
     on_gpus = sum(gpu.free_bytes for gpu in placement.gpus if placement.backend_type is not BackendType.LLAMA_CPP_METAL)
-    require_memory(header, needed, psutil.virtual_memory().available + on_gpus)
+    require_memory(header.path, needed, psutil.virtual_memory().available + on_gpus)
     require_trained_context(shape, context)
 
 
@@ -178,17 +168,6 @@ def _read_prompt(loaded: _Loaded, prompt: PromptInput) -> _Prompt:
     if not tokens:
         raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
     return _Prompt(tokens, None)
-
-
-def _require_room(prompt_tokens: int, context_length: int) -> None:
-    if prompt_tokens >= context_length:
-        raise HostError(
-            ErrorCode.CONTEXT_OVERFLOW,
-            f"The prompt has {prompt_tokens} tokens and the context {context_length}, so no answer fits."
-            " Send less, or load the model with a larger context_length.",
-            prompt_tokens=prompt_tokens,
-            context_length=context_length,
-        )
 
 
 def _run(loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag) -> Iterator[GenerationEvent]:

@@ -14,6 +14,38 @@ FORMATS = frozenset({"json_object", "json_schema", "grammar"})
 
 _ANY_OBJECT = {"type": "object"}
 
+_IGNORED_KEYWORDS = frozenset(
+    [
+        "$anchor",
+        "$dynamicRef",
+        "contains",
+        "dependentRequired",
+        "dependentSchemas",
+        "else",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "if",
+        "maxContains",
+        "maxProperties",
+        "maximum",
+        "minContains",
+        "minProperties",
+        "minimum",
+        "multipleOf",
+        "not",
+        "patternProperties",
+        "propertyNames",
+        "then",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "uniqueItems",
+    ]
+)
+"""Keywords of JSON Schema that constrain, and that llama_cpp's converter (0.3.36) passes over in silence."""
+
+_NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
+_VALUES = frozenset({"const", "default", "enum", "examples", "required"})
+
 _SCHEMA_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What llama_cpp's converter raises for schemas that it cannot convert: it checks little, and fails where it stands."""
 
@@ -55,11 +87,33 @@ def grammar_sampler(vocabulary: Any, grammar: str, log: EngineLog) -> Any:
 
 
 def _convert(schema: dict[str, Any]) -> str:
+    ignored = sorted(_ignored_keywords(schema))
+    if ignored:
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            f"The llamacpp backend cannot hold {', '.join(ignored)} of a JSON schema; leave that out.",
+            fields=[f"response_format.json_schema: {keyword}" for keyword in ignored],
+        )
     try:
         grammar: str = json_schema_to_gbnf(json.dumps(schema))
     except _SCHEMA_ERRORS as error:
         raise _refused("json_schema", str(error) or type(error).__name__) from error
     return grammar
+
+
+def _ignored_keywords(schema: object) -> set[str]:
+    """The keywords in a schema that would have no effect; names of properties and definitions are not keywords."""
+    if isinstance(schema, list):
+        return set().union(*map(_ignored_keywords, schema))
+    if not isinstance(schema, dict):
+        return set()
+    found = _IGNORED_KEYWORDS & schema.keys()
+    for keyword, value in schema.items():
+        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+            found |= _ignored_keywords(list(value.values()))
+        elif keyword not in _VALUES:
+            found |= _ignored_keywords(value)
+    return set(found)
 
 
 def _refused(kind: str, reason: str) -> HostError:

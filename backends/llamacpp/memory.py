@@ -6,8 +6,6 @@ values for the whole context, and the compute buffer of one batch (llama-kv-cach
 
 from dataclasses import dataclass
 
-import psutil
-
 from backends.llamacpp.header import Array, Header, Number, invalid_model
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
@@ -17,9 +15,6 @@ DEFAULT_CONTEXT = 4096
 
 BATCH_TOKENS = 256
 """Prompt tokens that are decoded at once: larger batches are no faster on a CPU and report their progress later."""
-
-MARGIN_BYTES = 256 * 1024 * 1024
-"""Memory that is left to everything else."""
 
 _CONTEXT_STEP = 256
 _KV_VALUE_BYTES = 2
@@ -71,21 +66,6 @@ def needed_bytes(header: Header, shape: ModelShape, context: int) -> int:
     return header.tensor_bytes + kv_cache + compute + _FIXED_BYTES
 
 
-def require_memory(header: Header, needed: int, free: int | None = None) -> None:
-    """Raise HostError `out_of_memory` if `needed` bytes and a margin are more than is free (None: ask)."""
-    available = psutil.virtual_memory().available if free is None else free
-    if needed + MARGIN_BYTES <= available:
-        return
-    raise HostError(
-        ErrorCode.OUT_OF_MEMORY,
-        f"{header.path.name} needs {_gigabytes(needed)} of memory with this context, and {_gigabytes(available)} are"
-        " free. Choose a smaller context_length or a smaller model, or close other programs.",
-        needed_bytes=needed,
-        free_bytes=available,
-        model_path=str(header.path),
-    )
-
-
 def require_trained_context(shape: ModelShape, context: int) -> None:
     """Raise HostError `invalid_request` for a context beyond the trained one: the model writes nonsense there."""
     if context > shape.trained_context:
@@ -127,7 +107,3 @@ def _sizes(header: Header, name: str, layers: int, default: int) -> tuple[int, .
 
 def _total(sizes: tuple[int, ...], layers: int) -> int:
     return sum(sizes) if len(sizes) == layers else sizes[0] * layers
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

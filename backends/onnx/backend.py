@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import psutil
-
 from backends.base import (
     BackendState,
     CancelToken,
@@ -21,6 +19,7 @@ from backends.base import (
     ProgressCallback,
     refuse_unsupported_settings,
 )
+from backends.guards import require_memory, require_room, require_single
 from backends.onnx.capi import EngineError, GenaiLibrary
 from backends.onnx.config import GenaiFolder, read_folder, read_json
 from backends.onnx.decoding import Decoding
@@ -36,9 +35,6 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
 from messages.settings import InferenceSettings
-
-MARGIN_BYTES = 256 * 1024 * 1024
-"""Memory that is left to everything else."""
 
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
 
@@ -76,12 +72,12 @@ class OnnxBackend:
 
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
         """Check the folder and the memory, then load it."""
-        _require_single(spec.options)
+        require_single(spec.options, "onnx")
         progress("reading", 0.0, "Reading the model's folder.")
         folder = read_folder(spec.path)
         context = folder.context_for(spec.options.context_length)
         device = choose_device(spec.options.device, folder.providers)
-        _require_memory(folder, context)
+        require_memory(folder.path, folder.needed_bytes(context))
         progress("loading", None, f"Loading {folder.weights_bytes / 1e6:.0f} MB of weights.")
         try:
             self._loaded = self._load(folder, context, device, spec.options, progress)
@@ -104,7 +100,7 @@ class OnnxBackend:
         self._settings = request.settings
         constraint = make_constraint(request.response_format, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
-        _require_room(len(prompt.tokens), loaded.context)
+        require_room(len(prompt.tokens), loaded.context)
         decoding = _decoding(loaded, request.settings, prompt.tokens, constraint)
         loaded.encoder.transcript.forget()
         cached = 0
@@ -178,39 +174,6 @@ def _decoding(
         eos_tokens=frozenset(loaded.folder.eos_tokens),
         limit=min(settings.max_tokens, loaded.context - len(prompt)),
     )
-
-
-def _require_single(options: LoadOptions) -> None:
-    if options.parallel not in (None, 1):
-        raise HostError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            "The onnx backend runs one generation at a time; leave parallel out or set it to 1.",
-            fields=["options.parallel: must be 1"],
-        )
-
-
-def _require_memory(folder: GenaiFolder, context: int) -> None:
-    needed, free = folder.needed_bytes(context), psutil.virtual_memory().available
-    if needed + MARGIN_BYTES > free:
-        raise HostError(
-            ErrorCode.OUT_OF_MEMORY,
-            f"{folder.path.name} needs {needed / 1e9:.1f} GB of memory with this context, and {free / 1e9:.1f} GB are"
-            " free. Choose a smaller context_length or a smaller model, or close other programs.",
-            needed_bytes=needed,
-            free_bytes=free,
-            model_path=str(folder.path),
-        )
-
-
-def _require_room(prompt_tokens: int, context_length: int) -> None:
-    if prompt_tokens >= context_length:
-        raise HostError(
-            ErrorCode.CONTEXT_OVERFLOW,
-            f"The prompt has {prompt_tokens} tokens and the context {context_length}, so no answer fits."
-            " Send less, or load the model with a larger context_length.",
-            prompt_tokens=prompt_tokens,
-            context_length=context_length,
-        )
 
 
 def _load_failure(folder: GenaiFolder, error: EngineError) -> HostError:

@@ -7,6 +7,7 @@ import pytest
 from support.generations import ask, user
 
 from backends.llamacpp.backend import LlamaCppBackend
+from backends.llamacpp.constraint import grammar_of
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
 from messages.options import GrammarFormat, JsonObjectFormat, JsonSchemaFormat, RegexFormat, TextFormat
@@ -111,3 +112,23 @@ def test_a_grammar_prints_nothing_to_stderr(backend: LlamaCppBackend, capfd: pyt
     with pytest.raises(HostError):
         ask(backend, [user("hi")], response_format=_grammar('root ::= "my secret" ('))
     assert "secret" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("properties", "keyword"),
+    [
+        ({"age": {"type": "integer", "minimum": 0}}, "minimum"),
+        ({"tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}, "uniqueItems"),
+        ({"either": {"anyOf": [{"not": {"type": "null"}}, {"type": "string"}]}}, "not"),
+    ],
+)
+def test_a_schema_keyword_that_would_have_no_effect_is_refused(properties: dict[str, object], keyword: str) -> None:
+    with pytest.raises(HostError) as caught:
+        grammar_of(_schema({"type": "object", "properties": properties}))
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+    assert caught.value.details["fields"] == [f"response_format.json_schema: {keyword}"]
+
+
+def test_a_property_may_have_the_name_of_a_keyword() -> None:
+    properties = {"not": {"type": "boolean"}, "minimum": {"enum": [{"not": 1}]}}
+    assert grammar_of(_schema({"type": "object", "properties": properties}))

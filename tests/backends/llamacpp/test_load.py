@@ -11,12 +11,13 @@ from support.generations import Make, ask, user
 from support.tiny_gguf import gguf, write_tiny
 
 from backends.base import LoadSpec
+from backends.guards import require_memory
 from backends.llamacpp import engine
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.describe import describe
 from backends.llamacpp.devices import Gpu, place
 from backends.llamacpp.header import read_header
-from backends.llamacpp.memory import needed_bytes, read_shape, require_memory
+from backends.llamacpp.memory import needed_bytes, read_shape
 from backends.llamacpp.probe import probe
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -101,9 +102,9 @@ def test_needed_memory_is_what_the_engine_allocates(tmp_path: Path) -> None:
 
 def test_memory_that_is_just_enough_is_enough(tiny: Path) -> None:
     header = read_header(tiny)
-    require_memory(header, 10**9, 10**9 + 2**28)
+    require_memory(header.path, 10**9, 10**9 + 2**28)
     with pytest.raises(HostError) as caught:
-        require_memory(header, 10**9, 10**9 + 2**28 - 1)
+        require_memory(header.path, 10**9, 10**9 + 2**28 - 1)
     assert caught.value.code is ErrorCode.OUT_OF_MEMORY
 
 
