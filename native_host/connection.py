@@ -52,6 +52,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._chunking = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._requests = 0
         self._answered = False
@@ -114,12 +115,15 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
 
     async def send(self, reply: Reply) -> None:
-        """Write a reply, in chunks if it is large, waiting while the client does not read."""
+        """Write a reply, in chunks if it is large, once the client reads; the chunks of two replies never mix."""
+        await self._wait_writable()
+        frames = list(encode_outbound(reply.to_wire()))
+        if len(frames) == 1:
+            self._write(frames[0])
+        else:
+            async with self._chunking:
+                await self._write_all(frames)
         self._answered = True
-        for data in encode_outbound(reply.to_wire()):
-            self._write(data)
-            if not self._writable.is_set():
-                await self._writable.wait()
 
     def tell(self, event: Event) -> None:
         """Write an event; only to a client that was answered before, as a one-shot takes its first message for all."""
@@ -141,6 +145,16 @@ class Connection(asyncio.BufferedProtocol):
         """Close once what was written has gone out."""
         if self._transport is not None:
             self._transport.close()
+
+    async def _write_all(self, frames: list[bytes]) -> None:
+        for data in frames:
+            await self._wait_writable()
+            self._write(data)
+
+    async def _wait_writable(self) -> None:
+        """Wait until the client reads; of many that wait, each looks again, as the first may fill the pipe again."""
+        while not self._writable.is_set():
+            await self._writable.wait()
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
