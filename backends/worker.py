@@ -168,7 +168,7 @@ class Worker:
         engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
         engine.start()
         decoder = FrameDecoder()
-        while data := self._connection.recv(READ_BYTES):
+        while data := self._receive():
             decoder.feed(data)
             for body in decoder.frames():
                 if isinstance(body, FrameError):
@@ -178,6 +178,13 @@ class Worker:
         for cancel in list(self._cancels.values()):
             cancel.cancel()
         engine.join(CLOSE_TIMEOUT_S)
+
+    def _receive(self) -> bytes:
+        """What the daemon has sent; nothing once it is gone, also where it left without reading our events."""
+        try:
+            return self._connection.recv(READ_BYTES)
+        except ConnectionResetError:
+            return b""
 
     def _take(self, body: bytes) -> None:
         command = COMMANDS.validate_json(body)

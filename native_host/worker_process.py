@@ -51,13 +51,21 @@ class _Exit:
     def as_error(self, model: str) -> HostError:
         tail = "\n".join(self.output)[-2000:]
         if self.returncode < 0:
-            name = signal.Signals(-self.returncode).name
+            name = _signal_name(-self.returncode)
             text = (
                 f"The engine of {model} crashed ({name}). Send the request again; load the model again if it persists."
             )
             return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, signal=name, last_output=tail)
         text = f"The engine of {model} left (exit code {self.returncode}). Load the model again."
         return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, exit_code=self.returncode, last_output=tail)
+
+
+def _signal_name(number: int) -> str:
+    """A signal's name; real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 TERMINAL_EVENTS = ("loaded", "ended", "counted", "failed")
@@ -111,9 +119,10 @@ class WorkerProcess(asyncio.BufferedProtocol):
     async def call(self, command: BaseModel, ref: int, on_event: EventCallback | None = None) -> Event:
         """Send a command and wait for its last event; the others go to `on_event` as they come.
 
-        Raises the HostError of a failed event, or `backend_crashed` if the worker ends meanwhile.
+        Raises the HostError of a failed event, `backend_crashed` if the worker ends meanwhile, `cancelled` if it is
+        closed.
         """
-        if self._transport is None or self._transport.is_closing():
+        if self._watch is None or self._watch.done():
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"The engine of {self._model} is not running; load it again.")
         last: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._calls[ref] = _Call(on_event, last)
@@ -189,6 +198,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.close()
         error = ended.as_error(self._model)
+        if self._expected:
+            error = HostError(ErrorCode.CANCELLED, f"{self._model} was unloaded meanwhile; load it and ask again.")
         for call in self._calls.values():
             if not call.last.done():
                 call.last.set_exception(error)
