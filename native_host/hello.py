@@ -43,7 +43,7 @@ class HelloAnswer:
 
 def judge(hello: Hello, secret: str) -> HelloAnswer:
     """Decide on a hello: the secret first, then the origin's form, then the version."""
-    if not secrets.compare_digest(hello.secret.encode(), secret.encode()):
+    if not secret or not secrets.compare_digest(hello.secret.encode(), secret.encode()):
         return HelloAnswer("refused", "The daemon does not know this user's secret. Run `tabagent-host stop`.")
     if not is_origin(hello.origin):
         return HelloAnswer("refused", f"{hello.origin[:100]!r} is not an extension's origin.")

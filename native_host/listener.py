@@ -53,6 +53,7 @@ class Listener:
             self.socket = self._listen()
             self._write_facts(self.socket)
         except OSError as error:
+            self.stop_listening()
             raise ListenError(
                 f"The folder {self.folder} cannot be used ({error.strerror or error}); "
                 f"set {runtime.RUNTIME_DIR_VARIABLE} to another."

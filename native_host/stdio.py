@@ -43,6 +43,10 @@ class _StdioConnection(Connection):
     def connection_lost(self, exc: Exception | None) -> None:
         self._read_all.set()
 
+    def close(self) -> None:
+        super().close()
+        self._read_all.set()
+
     async def wait_closed(self) -> None:
         """Wait until the client has closed its end and what it asked for last is answered, or a moment has passed."""
         await self._read_all.wait()

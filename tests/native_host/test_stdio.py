@@ -1,0 +1,100 @@
+"""The host on its own stdin and stdout, with no daemon: same messages, and nothing stays behind."""
+
+import shutil
+import struct
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+from support.browsers.waiting import wait_until
+from support.host_home import HostHome
+from support.host_process import OTHER_ORIGIN, BrowserHost, Port, is_alive, raw_frame
+
+from native_host import runtime
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[BrowserHost]:
+    with BrowserHost() as made:
+        yield made
+
+
+def open_port(home: BrowserHost, *arguments: str) -> Port:
+    env = {**home.env, "PYTHONPATH": runtime.source_root()}
+    return Port([sys.executable, "-m", "native_host", "stdio", *arguments], env)
+
+
+@pytest.fixture
+def port(home: BrowserHost) -> Iterator[Port]:
+    with open_port(home) as opened:
+        yield opened
+
+
+def test_it_streams_an_answer_and_leaves_nothing_behind(home: BrowserHost, port: Port) -> None:
+    worker = psutil.Process(port.call("load", model="echo", options={"tokens_per_second": 500})["model"]["pid"])
+    request = port.ask("generate", prompt="a b c d e")
+    assert port.result(request)["text"] == "a b c d e"
+    assert len(port.of(request, "partial")) > 1
+    port.close_stdin()
+    assert port.wait_end() == 0
+    wait_until("the worker's end", lambda: not is_alive(worker))
+    assert not home.home.runtime_dir.exists()
+
+
+def test_what_was_asked_last_is_answered_before_it_leaves(port: Port) -> None:
+    port.send({"id": 1, "action": "ping"})
+    port.close_stdin()
+    assert port.result(1)["response"] == "pong"
+    assert port.wait_end() == 0
+
+
+def test_a_stop_is_heard_while_it_generates(port: Port) -> None:
+    port.call("load", model="echo", options={"prefill_ms": 60_000})
+    request = port.ask("generate", prompt="x")
+    job = port.accepted(request)
+    assert port.call("stop_generation")["stopped_jobs"] == [job]
+    assert port.result(request)["finish_reason"] == "cancelled"
+
+
+def test_it_leaves_though_a_generation_runs(port: Port) -> None:
+    port.call("load", model="echo", options={"prefill_ms": 60_000})
+    port.accepted(port.ask("generate", prompt="x"))
+    port.close_stdin()
+    assert port.wait_end(10) == 0
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"a": NaN}'])
+def test_a_bad_message_is_answered_and_the_next_is_read(port: Port, body: bytes) -> None:
+    port.send_bytes(raw_frame(body))
+    assert port.result(None)["error"]["code"] == "invalid_json"
+    assert port.call("ping")["response"] == "pong"
+
+
+def test_a_message_over_the_limit_is_answered_and_it_leaves(port: Port) -> None:
+    port.send_bytes(struct.pack("=I", 64 * 1024 * 1024 + 1))
+    assert port.result(None)["error"]["code"] == "frame_too_large"
+    assert port.wait_end(10) == 0
+
+
+def test_a_long_answer_comes_in_chunks(port: Port) -> None:
+    port.call("load", model="echo")
+    assert port.call("generate", prompt="🙂" * 500_000, stream=False)["text"] == "🙂" * 500_000
+    assert max(port.frame_sizes) <= 256 * 1024
+
+
+def test_whoever_calls_may_say_who_it_is(home: BrowserHost) -> None:
+    home.home.write_config(f'[origins]\nblocked = ["{OTHER_ORIGIN}"]\n')
+    with open_port(home, OTHER_ORIGIN) as blocked:
+        assert blocked.call("ping")["error"]["code"] == "origin_forbidden"
+    with open_port(home) as terminal:
+        assert terminal.call("ping")["status"] == "success"
+
+
+def test_a_configuration_that_is_wrong_is_said_on_stderr() -> None:
+    home = HostHome()
+    home.write_config("[daemon]\nidle_exit_s = 'soon'\n")
+    done = home.run("stdio")
+    shutil.rmtree(home.folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "daemon.idle_exit_s: must be a number" in done.stderr
