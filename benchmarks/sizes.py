@@ -17,8 +17,8 @@ class Sizes:
     stop_prompt_tokens: int = 2000
     turns: int = 10
     history_tokens: int = 1500
-    burst_tokens: int = 60_000
-    burst_rounds: int = 5
+    burst_tokens: int = 30_000
+    burst_rounds: int = 10
 
 
 FULL = Sizes()

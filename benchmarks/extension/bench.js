@@ -24,16 +24,15 @@ class Port {
   }
 }
 
-const isResult = (frame) => frame.type === "result";
+const isResultOf = (request) => (frame) => frame.type === "result" && frame.id === request.id;
 
 /** Follow one generation: `arrivals` has the time and the tokens so far of each partial. */
 async function follow(port, request, onFrame = () => {}) {
   const arrivals = [];
   const seqs = [];
   const texts = [];
-  const answers = (frame) => isResult(frame) && frame.id === request.id;
   const sent = performance.now();
-  const result = await port.exchange(request, answers, (frame) => {
+  const result = await port.exchange(request, isResultOf(request), (frame) => {
     const now = performance.now();
     if (frame.type === "partial") {
       arrivals.push([now, frame.tokens]);
@@ -50,7 +49,7 @@ async function follow(port, request, onFrame = () => {}) {
 globalThis.bench = {
   open: (host) => ports.push(new Port(host)) - 1,
 
-  request: (port, message) => ports[port].exchange(message, isResult),
+  request: (port, message) => ports[port].exchange(message, isResultOf(message)),
 
   /** `count` messages, each sent when the one before was answered: the time of each. */
   async pings(port, message, count) {
