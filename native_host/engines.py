@@ -26,7 +26,7 @@ class ProbeAnswer(BaseModel):
 
 
 class EngineProbes:
-    """Asks each engine once, when it is first wanted."""
+    """Asks each engine when it is first wanted, and again as long as it does not start."""
 
     def __init__(self) -> None:
         self._listings: dict[str, BackendListing] = {}
@@ -37,7 +37,7 @@ class EngineProbes:
         async with self._lock:
             for row in BACKENDS:
                 known = self._listings.get(row.name)
-                if known is None or known.installed != row.installed:
+                if known is None or not known.usable or not row.installed:
                     self._listings[row.name] = await _listing(row)
         return [self._listings[row.name] for row in BACKENDS]
 

@@ -20,6 +20,9 @@ from native_host.performance import GenerationMetrics, Outcome
 
 logger = logging.getLogger("tabagent.generation")
 
+SHORTEST_INTERVAL_S = 0.05
+"""Signs of life come no more often than this, in seconds: each reads the worker's memory and wakes every follower."""
+
 
 class Generation:
     """One job's run. `start` makes its task; everything else happens by itself.
@@ -158,7 +161,7 @@ class Generation:
             return
         due = self._arrived_at
         while True:
-            due = max(due + interval, time.monotonic())
+            due = max(due + max(interval, SHORTEST_INTERVAL_S), time.monotonic())
             await asyncio.sleep(due - time.monotonic())
             self._job.add_thinking(self._thinking())
 

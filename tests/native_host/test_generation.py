@@ -189,6 +189,13 @@ def test_signs_of_life_come_while_a_generation_waits_for_its_turn(port: Port) ->
     port.call("stop_generation")
 
 
+def test_an_interval_too_short_to_be_useful_is_no_flood(port: Port) -> None:
+    load(port, prefill_ms=300)
+    request = port.ask("generate", prompt="x", thinking_update_interval=1e-9)
+    port.result(request)
+    assert 3 <= len(port.of(request, "thinking_update")) <= 8
+
+
 def test_an_interval_of_zero_is_silence(port: Port) -> None:
     load(port, prefill_ms=300)
     request = port.ask("generate", prompt="x", thinking_update_interval=0)
