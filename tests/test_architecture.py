@@ -42,7 +42,7 @@ ENGINES = {
 }
 PACKAGES_OF = {
     "messages": {"pydantic"},
-    "backends": {"pydantic"},
+    "backends": {"pydantic", "psutil"},
     "native_host": {"pydantic", "pydantic_settings", "platformdirs", "psutil"},
     "installer": set(),
 }
