@@ -5,6 +5,7 @@ engine. Above it: `native_host.worker_process` at the other end of the socket. B
 The socket's end is the worker's end, whatever the engine does at that moment.
 """
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -64,9 +65,9 @@ class EventWriter:
         self._lock = threading.Lock()
 
     def write(self, event: BaseModel) -> None:
-        """Send one event; blocks while the daemon does not read."""
+        """Send one event; blocks while the daemon does not read. Once it is gone nobody misses the event."""
         data = frame(event.model_dump_json().encode("utf-8", "replace"))
-        with self._lock:
+        with self._lock, contextlib.suppress(ConnectionError):
             self._connection.sendall(data)
 
 
