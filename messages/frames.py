@@ -27,9 +27,6 @@ _CHUNK_CHARACTERS = 60_000
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-_DOUBTFUL = re.compile(r"[0-9]{16}|[\ud800-\udfff]")
-"""In JSON text: what may be an integer beyond 2**53, and lone surrogates."""
-
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 JsonObject = dict[str, Any]
@@ -141,9 +138,22 @@ def dump(message: Mapping[str, Any]) -> str:
     """Write strict JSON: no NaN, no lone surrogates, no integer beyond 2**53 (it becomes the nearest double)."""
     try:
         text = _ENCODER.encode(message)
+        text.encode("utf-8")
+        is_strict = _integers_are_safe(message)
     except (TypeError, ValueError):
-        return _ENCODER.encode(_strict(message))
-    return _ENCODER.encode(_strict(message)) if _DOUBTFUL.search(text) else text
+        is_strict = False
+    return text if is_strict else _ENCODER.encode(_strict(message))
+
+
+def _integers_are_safe(value: Any) -> bool:
+    """True if no integer in it is beyond 2**53; quick, as it is asked for every message."""
+    if isinstance(value, str):
+        return True
+    if isinstance(value, dict):
+        return all(map(_integers_are_safe, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_integers_are_safe, value))
+    return not isinstance(value, int) or -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
 
 
 def _strict(value: Any) -> Any:
