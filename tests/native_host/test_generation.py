@@ -127,7 +127,7 @@ def test_a_stop_of_a_job_that_is_over_is_success_and_says_so(port: Port) -> None
 
 
 def test_an_engine_that_does_not_stop_is_killed_and_loaded_again(port: Port) -> None:
-    load(port, tokens_per_second=50, fault="hang@2")
+    load(port, tokens_per_second=20, fault="hang@2")
     request = port.ask("generate", prompt=words(10))
     port.wait(lambda message: message["type"] == "partial" and message["tokens"] == 2)
     worker = port.call("get_state")["models"][0]["pid"]
@@ -231,7 +231,7 @@ def test_two_models_generate_side_by_side(port: Port) -> None:
 
 @pytest.mark.parametrize(("fault", "name"), [("segfault", "SIGSEGV"), ("abort", "SIGABRT"), ("kill", "SIGKILL")])
 def test_a_crash_costs_one_error_and_the_model_is_loaded_again_once(port: Port, fault: str, name: str) -> None:
-    load(port, tokens_per_second=50, fault=f"{fault}@3")
+    load(port, tokens_per_second=20, fault=f"{fault}@3")
     request = port.ask("generate", prompt=words(10))
     result = port.result(request)
     assert (result["status"], result["error"]["code"]) == ("error", "backend_crashed")
