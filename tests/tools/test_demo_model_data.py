@@ -8,11 +8,12 @@ from collections import Counter
 import pytest
 
 from messages.actions import ActionType
-from tools.demo_model.corpus import FALLBACK, Intent, load_held_out, load_intents, load_noise
+from tools.demo_model.corpus import FALLBACK, Intent, load_handwritten, load_held_out, load_intents, load_noise
 from tools.demo_model.grammar import GrammarError, normalise, parse
 
 FEWEST_HELD_OUT = 150
 FEWEST_PHRASINGS = 20
+MOST_SHARED_WORDS = 0.6
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_every_intent_has_a_held_out_question(intents: dict[str, Intent]) -> Non
 def test_no_held_out_question_can_come_out_of_a_template(phrasings: dict[str, set[str]]) -> None:
     shared = [item.question for item in load_held_out() if without_noise(item.question) & phrasings.keys()]
     assert shared == []
+
+
+def test_no_handwritten_phrasing_is_nearly_a_held_out_question() -> None:
+    trained = [(text, set(normalise(text).split())) for text in load_handwritten()]
+    for item in load_held_out():
+        words = set(normalise(item.question).split())
+        near = [text for text, other in trained if len(words & other) >= MOST_SHARED_WORDS * len(words | other)]
+        assert near == [], item.question
 
 
 def test_no_phrasing_belongs_to_two_intents(phrasings: dict[str, set[str]]) -> None:

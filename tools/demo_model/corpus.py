@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.demo_model.grammar import Choice, normalise, parse
+from tools.demo_model.grammar import Choice, literal, normalise, parse
 
 DATA = Path(__file__).parent / "data"
 FALLBACK = "fallback"
+# Of four questions three come out of a template and one is a handwritten one.
+TEMPLATE_PARTS = 3
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Intent:
     name: str
     answer: str
     templates: tuple[Choice, ...]
-    groups: tuple[tuple[Choice, ...], ...] = ()
+    groups: tuple[tuple[Choice, ...], ...]
 
     def sample(self, rng: random.Random) -> str:
-        """One phrasing, a template with many phrasings being somewhat likelier than one with few."""
-        pool = rng.choice(self.groups) if self.groups else self.templates
+        """One phrasing: all groups are as likely, and in a group templates with many phrasings likelier."""
+        pool = rng.choice(self.groups)
         weights = [min(choice.count(), 400) ** 0.4 for choice in pool]
         return clean(rng.choices(pool, weights)[0].sample(rng))
 
@@ -65,18 +67,26 @@ def _read(name: str) -> dict[str, Any]:
 def load_intents() -> dict[str, Intent]:
     """All intents by name, the fallback last."""
     shared: Mapping[str, str] = _read("slots.toml")["slots"]
+    plain = {name: tuple(literal(text) for text in texts) for name, texts in _read("handwritten.toml").items()}
     intents: dict[str, Intent] = {}
     for file in ("host.toml", "smalltalk.toml"):
         for name, row in _read(file).items():
-            intents[name] = Intent(name, row["answer"], tuple(parse(t, shared) for t in row["ask"]))
-    intents[FALLBACK] = _load_fallback()
+            templates = tuple(parse(template, shared) for template in row["ask"])
+            groups = (*[templates] * TEMPLATE_PARTS, plain[name])
+            intents[name] = Intent(name, row["answer"], templates + plain[name], groups)
+    intents[FALLBACK] = _load_fallback(plain[FALLBACK])
     return intents
 
 
-def _load_fallback() -> Intent:
+def _load_fallback(plain: tuple[Choice, ...]) -> Intent:
     data = _read("fallback.toml")
-    groups = tuple(tuple(parse(t, data["slots"]) for t in part["ask"]) for part in data["part"])
+    groups = (*(tuple(parse(t, data["slots"]) for t in part["ask"]) for part in data["part"]), plain)
     return Intent(FALLBACK, data["answer"], tuple(t for group in groups for t in group), groups)
+
+
+def load_handwritten() -> list[str]:
+    """The phrasings without alternatives, of all intents."""
+    return [text for texts in _read("handwritten.toml").values() for text in texts]
 
 
 def load_noise() -> Noise:

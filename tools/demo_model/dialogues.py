@@ -23,7 +23,6 @@ FALLBACK_SHARE = 14.0
 LONG_SHARE = 0.5
 LONG_ANSWER = 300
 MERGE_DROPOUT = 0.08
-CUT_RATE = 0.85
 SYSTEM_MESSAGES = (
     "You are a helpful assistant.",
     "You are a friendly assistant. Answer briefly.",
@@ -35,6 +34,11 @@ SYSTEM_MESSAGES = (
     "Today is Monday. The user is called Kim.",
     "",
 )
+LITTLE_WORDS = {
+    "a", "an", "the", "do", "does", "did", "i", "is", "are", "was", "be", "been", "can", "could", "would", "should",
+    "will", "my", "your", "our", "of", "it", "me", "you", "for", "in", "on", "at", "with", "to", "that", "this",
+    "there", "some", "any", "so", "and", "then", "what's", "please", "tell",
+}  # fmt: skip
 NEIGHBOURS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 SHORTENED = {
     "you": "u", "are": "r", "what is": "whats", "how is": "hows", "do not": "dont", "does not": "doesnt",
@@ -80,17 +84,15 @@ def shorten(text: str, rng: random.Random) -> str:
 
 
 def lose_words(text: str, rng: random.Random) -> str:
-    """Drop a few short words: `how do i load a model` becomes `how i load model`."""
+    """Drop a few words that carry little: `how do i load a model` becomes `how i load model`."""
     words = text.split()
-    if len(words) < 4:
-        return text
-    kept = [word for word in words if len(word) > 4 or rng.random() > 0.25]
+    kept = [word for word in words if word not in LITTLE_WORDS or rng.random() > 0.4]
     return " ".join(kept) if len(kept) >= 2 else text
 
 
 def add_noise(text: str, noise: Noise, rng: random.Random) -> str:
     """Make a clean phrasing look typed: words around it, slips, case and punctuation."""
-    if rng.random() < 0.15:
+    if rng.random() < 0.12:
         text = lose_words(text, rng)
     if rng.random() < 0.07:
         text = shorten(text, rng)
@@ -98,7 +100,7 @@ def add_noise(text: str, noise: Noise, rng: random.Random) -> str:
         text = rng.choice(noise.before) + text
     if rng.random() < 0.12:
         text = text + rng.choice(noise.after)
-    rate = 0.15 if rng.random() < 0.2 else 0.01
+    rate = 0.15 if rng.random() < 0.1 else 0.01
     text = " ".join(typo(word, rng) if rng.random() < rate else word for word in text.split(" "))
     return (
         _case(text, rng)
@@ -146,7 +148,7 @@ class DialogueMaker:
         self._newline = tokenizer.encode("\n").ids
         self._answers = [[*tokenizer.encode(intent.answer).ids, self._end] for intent in self._intents]
         self._answer_weights = answer_weights(self._answers)
-        self.cut_rate = CUT_RATE
+        self.cut_rate = 0.0
 
     @staticmethod
     def _share(intent: Intent) -> float:
@@ -176,7 +178,7 @@ class DialogueMaker:
         weights.extend([0.0] * len(ids))
 
     def _add_message(self, tokens: list[int], weights: list[float], role: str, content: str) -> None:
-        tokenizer = self._broken if self._rng.random() < 0.5 else self._plain
+        tokenizer = self._broken if self._rng.random() < 0.3 else self._plain
         head = [self._start, *self._plain.encode(role).ids, *self._newline]
         self._add(tokens, weights, [*head, *tokenizer.encode(content).ids, self._end, *self._newline])
 

@@ -38,7 +38,7 @@ class LlamaCppEngine:
 
     name = "GGUF Q8_0, llama.cpp"
 
-    def __init__(self, path: Path = GGUF_FILE, threads: int = 2) -> None:
+    def __init__(self, path: Path = GGUF_FILE, threads: int = 1) -> None:
         import llama_cpp
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
@@ -73,11 +73,14 @@ class GenaiEngine:
 
     name = "ONNX int4, onnxruntime-genai"
 
-    def __init__(self, folder: Path = ONNX_FOLDER) -> None:
+    def __init__(self, folder: Path = ONNX_FOLDER, threads: int = 1) -> None:
         import onnxruntime_genai
 
         self._genai = onnxruntime_genai
-        self._model = onnxruntime_genai.Model(str(folder))
+        config = onnxruntime_genai.Config(str(folder))
+        session = {"session_options": {"intra_op_num_threads": threads}}
+        config.overlay(json.dumps({"model": {"decoder": session}}))
+        self._model = onnxruntime_genai.Model(config)
         self._tokenizer = onnxruntime_genai.Tokenizer(self._model)
 
     def encode(self, text: str) -> list[int]:

@@ -66,6 +66,11 @@ def parse(template: str, slots: Mapping[str, str]) -> Choice:
     return choice
 
 
+def literal(text: str) -> Choice:
+    """A phrasing without alternatives; brackets in it mean themselves."""
+    return Choice(((text,),))
+
+
 def _parse_options(tokens: list[str], at: int, slots: Mapping[str, str], source: str) -> tuple[Choice, int]:
     """Read `a|b|c` up to a closing bracket or the end; gives the choice and where it stopped."""
     options: list[tuple[str | Choice, ...]] = []

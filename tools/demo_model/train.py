@@ -1,14 +1,14 @@
 """Trains the demo model: `python -m tools.demo_model.train --out build/demo_model/hf`.
 
-PyTorch on the processor, seeded, bfloat16 matrix products. The later stages see weights rounded to 4 bits in half
-of the steps, so that the int4 export costs no accuracy.
+PyTorch on the processor, seeded, bfloat16 matrix products. The later stages see weights rounded to 4 bits and
+the saved ones are rounded, so that the int4 file and the Q8_0 file hold the same network.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
-import math
 import random
 import time
 from collections.abc import Iterator
@@ -32,28 +32,30 @@ from tools.demo_model.tokenizer import (
 )
 
 QUANT_BLOCK = 32
-DROPOUT = 0.1
+DROPOUT = 0.05
 SAVE_EVERY = 250
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: its share of the steps, what the rows are like, and how the weights are rounded."""
+    """A part of the training: its share of the steps, what the rows are like, and how often weights are rounded."""
 
     share: float
     turns: tuple[int, ...]
     cut_rate: float
-    rows: int = 8
-    length: int = 512
+    length: int
     rounded: float = 0.0
+    long_rate: float = 0.0
 
 
-# Single questions first, for meaning; then conversations; then histories as long as the context.
+# Single questions first, for meaning; then conversations; at last some histories as long as the context.
 STAGES = (
-    Stage(share=0.5, turns=(1,), cut_rate=0.85),
-    Stage(share=0.35, turns=(1, 1, 1, 2, 3, 5), cut_rate=0.6, rounded=0.5),
-    Stage(share=0.15, turns=(1, 2, 60), cut_rate=0.2, rows=2, length=CONTEXT_LENGTH, rounded=0.5),
+    Stage(share=0.45, turns=(1,), cut_rate=0.9, length=128),
+    Stage(share=0.4, turns=(1, 1, 1, 1, 2, 3), cut_rate=0.8, length=256, rounded=0.5),
+    Stage(share=0.15, turns=(1, 1, 1, 2, 4), cut_rate=0.7, length=512, rounded=1.0, long_rate=0.12),
 )
+TOKENS_PER_STEP = 4096
+LONG_TURNS = (60,)
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,19 @@ class Plan:
     """How long and how hard to train."""
 
     steps: int
-    peak_rate: float = 2e-3
-    warmup: int = 100
+    matrix_rate: float = 0.02
+    other_rate: float = 3e-3
+    warmup: int = 60
     seed: int = 7
 
     def stages(self) -> Iterator[Stage]:
         """The stage of each step."""
         for stage in STAGES:
             yield from itertools.repeat(stage, round(self.steps * stage.share))
+
+    def rate(self, step: int) -> float:
+        """The learning rate over its peak: a linear warm-up, then a linear way down to nothing."""
+        return min((step + 1) / self.warmup, (self.steps - step) / (self.steps - self.warmup), 1.0)
 
 
 def build_model(tokenizer: Tokenizer) -> LlamaForCausalLM:
@@ -104,34 +111,35 @@ class Regulariser:
 
     def __init__(self, model: LlamaForCausalLM) -> None:
         self.rounded = False
+        self._model = model
         for module in model.modules():
             if isinstance(module, nn.Linear):
-                module.forward = self._linear(module)  # type: ignore[method-assign]
+                module.forward = functools.partial(self._multiply, module)  # type: ignore[method-assign]
+        embedding = model.model.embed_tokens
+        embedding.forward = functools.partial(self._look_up, embedding)  # type: ignore[method-assign]
         for layer in model.model.layers:
             for part in (layer.mlp.down_proj, layer.self_attn.o_proj):
                 part.register_forward_hook(
                     lambda module, _, output: functional.dropout(output, DROPOUT, module.training)
                 )
-        model.model.embed_tokens.register_forward_hook(
-            lambda module, _, output: functional.dropout(output, DROPOUT, module.training)
-        )
 
-    def _linear(self, module: nn.Linear):  # type: ignore[no-untyped-def]
-        def forward(x: Tensor) -> Tensor:
-            weight = module.weight
-            if self.rounded and module.training:
-                weight = weight + (round_to_int4(weight.detach()) - weight.detach())
-            return functional.linear(x, weight)
+    def weight_of(self, module: nn.Module) -> Tensor:
+        """The weight in use; the gradient passes through the rounding unchanged."""
+        weight: Tensor = module.weight
+        return weight + (round_to_int4(weight.detach()) - weight.detach()) if self.rounded else weight
 
-        return forward
+    def _multiply(self, module: nn.Linear, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight_of(module))
 
+    def _look_up(self, module: nn.Embedding, tokens: Tensor) -> Tensor:
+        return functional.dropout(functional.embedding(tokens, self.weight_of(module)), DROPOUT, module.training)
 
-def learning_rate(step: int, plan: Plan) -> float:
-    """Linear warm-up, then a cosine down to a hundredth."""
-    if step < plan.warmup:
-        return plan.peak_rate * (step + 1) / plan.warmup
-    done = (step - plan.warmup) / max(1, plan.steps - plan.warmup)
-    return plan.peak_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Round the weights for good: both exported files then hold the same network."""
+        for parameter in self._model.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(round_to_int4(parameter))
 
 
 def attention_mask(documents: Tensor) -> Tensor:
@@ -159,12 +167,39 @@ def loss_of(model: LlamaForCausalLM, rows: Rows) -> tuple[Tensor, float]:
     return (losses * weights).sum() / weights.sum(), right
 
 
-def optimiser_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """AdamW with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=plan.peak_rate, betas=(0.9, 0.98))
+class Optimiser:
+    """Muon for the matrices inside the layers, AdamW for the embedding and the norms."""
+
+    def __init__(self, model: LlamaForCausalLM, plan: Plan) -> None:
+        inner = [p for p in model.model.layers.parameters() if p.dim() > 1]
+        norms = [p for p in model.parameters() if p.dim() == 1]
+        embedding = {"params": list(model.model.embed_tokens.parameters()), "weight_decay": 0.05}
+        self._plan = plan
+        self._parts: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.Muon(inner, lr=plan.matrix_rate, weight_decay=0.1), plan.matrix_rate),
+            (
+                torch.optim.AdamW(
+                    [embedding, {"params": norms, "weight_decay": 0.0}], lr=plan.other_rate, betas=(0.9, 0.98)
+                ),
+                plan.other_rate,
+            ),
+        ]
+
+    def step(self, step: int) -> None:
+        """Apply the gradients at the learning rate of this step, and clear them."""
+        for part, peak in self._parts:
+            for group in part.param_groups:
+                group["lr"] = peak * self._plan.rate(step)
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+
+def rows_for(maker: DialogueMaker, stage: Stage, coin: random.Random) -> Rows:
+    """Fresh rows for one step."""
+    maker.cut_rate = stage.cut_rate
+    if coin.random() < stage.long_rate:
+        return maker.rows(TOKENS_PER_STEP // CONTEXT_LENGTH, CONTEXT_LENGTH, LONG_TURNS)
+    return maker.rows(TOKENS_PER_STEP // stage.length, stage.length, stage.turns)
 
 
 def train(model: LlamaForCausalLM, maker: DialogueMaker, plan: Plan, out: Path) -> None:
@@ -173,21 +208,17 @@ def train(model: LlamaForCausalLM, maker: DialogueMaker, plan: Plan, out: Path) 
     A checkpoint is saved every SAVE_EVERY steps, so that a broken run is not lost.
     """
     regulariser = Regulariser(model)
-    optimiser = optimiser_for(model, plan)
+    optimiser = Optimiser(model, plan)
     coin = random.Random(plan.seed)
     model.train()
     started, shown = time.monotonic(), 0.0
     for step, stage in enumerate(plan.stages()):
-        maker.cut_rate = stage.cut_rate
-        rows = maker.rows(stage.rows, stage.length, stage.turns)
+        rows = rows_for(maker, stage, coin)
         regulariser.rounded = coin.random() < stage.rounded
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, plan)
         loss, right = loss_of(model, rows)
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimiser.step(step)
         shown = 0.98 * shown + 0.02 * right
         if step % 50 == 0 or step == plan.steps - 1:
             print(
@@ -195,6 +226,7 @@ def train(model: LlamaForCausalLM, maker: DialogueMaker, plan: Plan, out: Path) 
             )
         if step % SAVE_EVERY == SAVE_EVERY - 1:
             model.save_pretrained(out)
+    regulariser.settle()
     model.save_pretrained(out)
 
 
