@@ -84,7 +84,7 @@ def test_without_any_registration_the_own_relay_is_tried(home: HostHome) -> None
 
 def test_a_launcher_that_is_gone_is_a_failure_with_the_remedy(home: HostHome) -> None:
     register(home).unlink()
-    assert "-> Run python3 install.py again." in one_line(home, Level.FAIL, "The launcher")
+    assert "-> Run python3 install.py." in one_line(home, Level.FAIL, "The launcher")
 
 
 def test_a_launcher_that_does_not_talk_is_a_failure(home: HostHome) -> None:
