@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, encode, encode_outbound, parse_object
 from messages.replies import Event, Failure, Reply
-from native_host.dispatcher import dispatch
+from native_host.dispatcher import answers_at_once, dispatch
 from native_host.hello import Hello, HelloAnswer
 from native_host.host import Host
 
@@ -174,7 +173,7 @@ class Connection(asyncio.BufferedProtocol):
     def _start(self, message: dict[str, Any], arrived_at: float) -> None:
         self._requests += 1
         work = dispatch(self._host, self, message, arrived_at, is_first=self._requests == 1)
-        if message.get("action") == ActionType.PING and self._writable.is_set():
+        if answers_at_once(message) and self._writable.is_set():
             _run_at_once(work)
             return
         task = asyncio.get_running_loop().create_task(work)
@@ -219,7 +218,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 def _run_at_once(work: Coroutine[Any, Any, None]) -> None:
-    """Run what waits for nothing without a task, which costs as much again as the answer to a ping."""
+    """Run what waits for nothing without a task, which costs as much again as the answer itself."""
     try:
         work.send(None)
     except StopIteration:

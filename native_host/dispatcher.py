@@ -10,10 +10,15 @@ from messages.errors import ErrorCode, HostError
 from messages.replies import Failure, Reply, Success
 from messages.requests import action_of, parse, request_id
 from native_host.context import Client, JobFailed, RequestContext
-from native_host.handlers import HANDLERS
+from native_host.handlers import HANDLERS, IMMEDIATE
 from native_host.host import Host
 
 logger = logging.getLogger("tabagent.dispatcher")
+
+
+def answers_at_once(message: dict[str, Any]) -> bool:
+    """True for an action whose handler waits for nothing, so that it needs no task of its own."""
+    return action_of(message) in IMMEDIATE
 
 
 async def dispatch(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> None:

@@ -31,3 +31,6 @@ HANDLERS: Mapping[ActionType, Handler] = {
     ActionType.ATTACH: jobs.attach,
     ActionType.READ_JOB: jobs.read_job,
 }
+
+IMMEDIATE = frozenset({ActionType.PING, ActionType.GET_STATE, ActionType.LIST_JOBS})
+"""Actions whose handlers wait for nothing: they are answered without a task."""
