@@ -25,7 +25,8 @@ def measure(sizes: Sizes) -> Iterator[Row]:
     with BrowserHome() as home:
         port = home.open_port()
         yield _against_bare(port, gguf(), threads, sizes, BARE_LIMIT)
-        yield _against_bare(port, gguf(), threads + 1, sizes, None)
+        few = replace(sizes, stream_rounds=-(-sizes.stream_rounds // 3))
+        yield _against_bare(port, gguf(), threads + 1, few, None)
         yield _against_chat(port, gguf(), threads, sizes, "plain text", PLAIN_LIMIT)
         short = replace(sizes, stream_tokens=min(sizes.stream_tokens, BYTES_TOKENS))
         yield _against_chat(port, gguf("bytes"), threads, short, "byte-heavy output", BYTES_LIMIT)
