@@ -32,5 +32,5 @@ HANDLERS: Mapping[ActionType, Handler] = {
     ActionType.READ_JOB: jobs.read_job,
 }
 
-IMMEDIATE = frozenset({ActionType.PING, ActionType.GET_STATE, ActionType.LIST_JOBS})
-"""Actions whose handlers wait for nothing: they are answered without a task."""
+IMMEDIATE = frozenset({ActionType.PING, ActionType.GET_STATE})
+"""Actions that wait for nothing, not even for a long answer to be read: they are answered without a task."""
