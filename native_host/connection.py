@@ -8,11 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, encode, encode_outbound, parse_object
 from messages.replies import Event, Failure, Reply
+from native_host.browser_pipes import BrowserPipes, open_pipes, use_pipes
 from native_host.dispatcher import answers_at_once, dispatch
 from native_host.hello import Hello, HelloAnswer
 from native_host.host import Host
@@ -47,8 +49,8 @@ class Connection(asyncio.BufferedProtocol):
         self._receive_hello = receive_hello
         self._decoder = FrameDecoder(host.config.daemon.max_frame_bytes)
         self._inbox = memoryview(bytearray(READ_BYTES))
-        self._transport: asyncio.WriteTransport | None = None
-        self._reader: asyncio.ReadTransport | None = None
+        self._transport: asyncio.WriteTransport | BrowserPipes | None = None
+        self._reader: asyncio.ReadTransport | BrowserPipes | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -101,6 +103,7 @@ class Connection(asyncio.BufferedProtocol):
         if exc is not None:
             logger.info("%s: %s", self.origin or "a client", exc)
         self._stop_timer()
+        self.close()
         self._writable.set()
         for task in self._tasks:
             task.cancel()
@@ -176,6 +179,9 @@ class Connection(asyncio.BufferedProtocol):
         if answers_at_once(message) and self._writable.is_set():
             _run_at_once(work)
             return
+        self._start_task(work)
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -203,13 +209,32 @@ class Connection(asyncio.BufferedProtocol):
         assert self._receive_hello is not None
         hello = Hello.read(message)
         answer = self._receive_hello(hello)
-        self._write(encode(answer.to_wire()))
+        descriptors = self._open_pipes(hello) if answer.status == "ok" else None
+        if descriptors is not None:
+            self._start_task(self._take_over(descriptors, answer))
+        else:
+            self._write(encode(answer.to_wire()))
         if answer.status != "ok":
             self.close()
             return
         self._stop_timer()
         self._receive_hello = None
         self.origin = hello.origin
+
+    def _open_pipes(self, hello: Hello) -> tuple[int, int] | None:
+        """The browser's pipes, if the relay offers them and they can be opened from here."""
+        if hello.pipes is None or not isinstance(self._transport, asyncio.Transport):
+            return None
+        return open_pipes(self._transport.get_extra_info("socket"), hello.pipes)
+
+    async def _take_over(self, descriptors: tuple[int, int], answer: HelloAnswer) -> None:
+        """Talk to the browser itself from now on; the relay's socket is kept for its end."""
+        link = self._transport
+        assert isinstance(link, asyncio.Transport)
+        pipes = await use_pipes(self, descriptors, link)
+        link.write(encode(replace(answer, pipes=True).to_wire()))
+        self._transport = self._reader = pipes
+        pipes.resume_reading()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -10,12 +10,16 @@ from native_host.origins import is_origin
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who is calling: origin, the relay's process id, its version, and the user's secret. Empty if not a hello."""
+    """Who is calling: origin, the relay's process id, its version, and the user's secret. Empty if not a hello.
+
+    pipes: the relay's file descriptors from and to the browser, which the daemon may take over.
+    """
 
     origin: str
     pid: int
     version: str
     secret: str
+    pipes: tuple[int, int] | None = None
 
     @classmethod
     def read(cls, message: dict[str, Any]) -> "Hello":
@@ -26,19 +30,25 @@ class Hello:
             return value if isinstance(value, str) else ""
 
         pid = message.get("pid")
-        return cls(text("origin"), pid if isinstance(pid, int) else 0, text("version"), text("secret"))
+        pid = pid if isinstance(pid, int) else 0
+        return cls(text("origin"), pid, text("version"), text("secret"), _pipes(message.get("pipes")))
 
 
 @dataclass(frozen=True, slots=True)
 class HelloAnswer:
-    """`ok`; `refused`, with the reason; or `draining`: start a newer daemon and ask that."""
+    """`ok`; `refused`, with the reason; or `draining`: start a newer daemon and ask that.
+
+    pipes: the daemon has the browser's pipes now, and the relay is to leave them alone.
+    """
 
     status: Literal["ok", "refused", "draining"]
     message: str = ""
+    pipes: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
-        return {"type": "hello", "status": self.status, "version": runtime.VERSION, "message": self.message}
+        answer = {"type": "hello", "status": self.status, "version": runtime.VERSION, "message": self.message}
+        return {**answer, "pipes": self.pipes}
 
 
 def judge(hello: Hello, secret: str) -> HelloAnswer:
@@ -50,6 +60,13 @@ def judge(hello: Hello, secret: str) -> HelloAnswer:
     if version_key(hello.version) > version_key(runtime.VERSION):
         return HelloAnswer("draining", "A newer relay: this daemon finishes its work and leaves.")
     return HelloAnswer("ok")
+
+
+def _pipes(value: object) -> tuple[int, int] | None:
+    match value:
+        case [int(reading), int(writing)]:
+            return reading, writing
+    return None
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -1,5 +1,8 @@
 """What the browser starts: finds or starts the daemon, says who is calling, then copies bytes until either side ends.
 
+Where the daemon can take over the browser's pipes (Linux) there is nothing to copy, and the relay only waits for the
+end: it is what the browser watches and kills.
+
 Runs under `python -I -S -E` and imports next to nothing, because `sendNativeMessage` starts one for every message.
 Above it: the browser. Below it: `native_host.connection` in the daemon. It is deliberately not aware of what the
 frames say; only when there is no daemon does it read the first one, to answer it.
@@ -16,6 +19,9 @@ from native_host import runtime
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Link = tuple["socket", bool]
+    """The daemon's socket, past its hello, and whether bytes are to be copied over it."""
 
 EXIT_GRACE_S = 0.8
 """How long answers may still come after the browser closed its end, in seconds; at 2 s Chromium kills."""
@@ -36,14 +42,18 @@ def main() -> None:
     """Relay between the browser on file descriptors 0 and 1 and the daemon; never returns."""
     to_browser = take_stdout()
     try:
-        link = connect_or_start(origin_of(sys.argv[1:]))
+        link, copies = connect_or_start(origin_of(sys.argv[1:]), to_browser)
     except Unavailable as error:
         from native_host.relay_start import answer_unavailable
 
         answer_unavailable(0, to_browser, str(error))
         os._exit(1)
-    start_new_thread(copy_requests, (link,))
-    copy_replies(link, to_browser)
+    if copies:
+        start_new_thread(copy_requests, (link,))
+        copy_replies(link, to_browser)
+    else:
+        os.close(to_browser)
+        wait_for_end(link)
     os._exit(0)
 
 
@@ -68,18 +78,21 @@ def origin_of(arguments: "list[str]") -> str:
     return arguments[1]
 
 
-def connect_or_start(origin: str) -> "socket":
-    """Connect to the daemon, starting it if it is not there, and return a socket past its hello."""
-    link = connect(origin)
+def connect_or_start(origin: str, to_browser: int) -> "Link":
+    """Connect to the daemon, starting it if it is not there."""
+    link = connect(origin, to_browser)
     if link is None:
         from native_host.relay_start import start_daemon
 
-        link = start_daemon(lambda: connect(origin))
+        link = start_daemon(lambda: connect(origin, to_browser))
     return link
 
 
-def connect(origin: str) -> "socket | None":
-    """Connect and say hello; None if no daemon listens, or if it asks to be replaced by a newer one."""
+def connect(origin: str, to_browser: int | None = None) -> "Link | None":
+    """Connect and say hello; None if no daemon listens, or if it asks to be replaced by a newer one.
+
+    The daemon is offered fd 0 and `to_browser`, unless that is None.
+    """
     folder = runtime.runtime_dir()
     try:
         link = open_socket(folder)
@@ -87,9 +100,9 @@ def connect(origin: str) -> "socket | None":
             secret = file.read()
     except OSError:
         return None
-    answer = greet(link, hello(origin, secret))
+    answer = greet(link, hello(origin, secret, to_browser))
     if b'"status":"ok"' in answer:
-        return link
+        return link, b'"pipes":true' not in answer
     link.close()
     if b'"status":"refused"' in answer:
         import json
@@ -151,8 +164,9 @@ def open_socket(folder: str) -> "socket":
     return connection
 
 
-def hello(origin: str, secret: str) -> bytes:
+def hello(origin: str, secret: str, to_browser: int | None = None) -> bytes:
     """The first frame: who is calling, from which process and version, and the secret only this user can read."""
+    pipes = "null" if to_browser is None else f"[0,{to_browser}]"
     plain = origin.isascii() and origin.isprintable() and '"' not in origin and "\\" not in origin
     if not plain:
         import json
@@ -160,7 +174,7 @@ def hello(origin: str, secret: str) -> bytes:
         origin = json.dumps(origin)[1:-1]
     body = (
         f'{{"type":"hello","origin":"{origin}","pid":{os.getpid()},"version":"{runtime.VERSION}",'
-        f'"protocol":{runtime.PROTOCOL},"secret":"{secret}"}}'
+        f'"protocol":{runtime.PROTOCOL},"secret":"{secret}","pipes":{pipes}}}'
     ).encode()
     return len(body).to_bytes(4, sys.byteorder) + body
 
@@ -246,3 +260,15 @@ def copy_replies(link: "socket", to_browser: int) -> None:
             write_all(to_browser, data)
     except OSError:
         os._exit(0)
+
+
+def wait_for_end(link: "socket") -> None:
+    """Wait until the daemon closes, which talks to the browser itself; once the browser is gone, only for a moment."""
+    import select
+
+    poll = select.poll()
+    poll.register(link.fileno(), select.POLLIN)
+    poll.register(0, 0)
+    if link.fileno() not in dict(poll.poll()):
+        poll.unregister(0)
+        poll.poll(EXIT_GRACE_S * 1000)

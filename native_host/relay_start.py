@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from _socket import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 from native_host import runtime
 from native_host.relay import Unavailable, read_exactly, write_all
 
+_LinkT = TypeVar("_LinkT")
 START_TIMEOUT_S = 20.0
 POLL_S = 0.01
 _DETACHED = 0x00000008 | 0x00000200
@@ -23,7 +24,7 @@ _DETACHED = 0x00000008 | 0x00000200
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 
-def start_daemon(connect: Callable[[], socket | None]) -> socket:
+def start_daemon(connect: Callable[[], _LinkT | None]) -> _LinkT:
     """Start the daemon, or wait for the relay that is starting it, and connect.
 
     Raises Unavailable with one sentence if there is no daemon within 20 s.

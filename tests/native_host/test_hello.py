@@ -26,6 +26,14 @@ def test_what_is_no_hello_is_read_as_empty_and_refused(message: dict[str, Any]) 
     assert judge(Hello.read(message), SECRET).status == "refused"
 
 
+@pytest.mark.parametrize(
+    ("offered", "read"),
+    [([0, 3], (0, 3)), (None, None), ([0], None), ([0, 3, 4], None), ([0, "3"], None), ("03", None), ({}, None)],
+)
+def test_pipes_that_are_offered_are_two_numbers_or_none(offered: object, read: tuple[int, int] | None) -> None:
+    assert hello(pipes=offered).pipes == read
+
+
 def test_the_right_secret_from_an_extension_of_the_same_version_is_ok() -> None:
     assert judge(hello(), SECRET) == HelloAnswer("ok")
 

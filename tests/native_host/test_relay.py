@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +33,13 @@ def host() -> Iterator[BrowserHost]:
 @pytest.fixture
 def own_host() -> Iterator[BrowserHost]:
     with BrowserHost() as made:
+        yield made
+
+
+@pytest.fixture(params=["unix", "tcp"])
+def either_host(request: pytest.FixtureRequest) -> Iterator[BrowserHost]:
+    """A host whose daemon takes over the browser's pipes, and one whose relay copies."""
+    with BrowserHost(env={runtime.TRANSPORT_VARIABLE: request.param}) as made:
         yield made
 
 
@@ -91,27 +99,63 @@ def test_a_file_in_the_place_of_the_socket_is_replaced(own_host: BrowserHost) ->
     assert own_host.one_shot({"id": 1, "action": "ping"})["status"] == "success"
 
 
-def test_the_daemon_holds_nothing_of_the_browsers(host: BrowserHost) -> None:
+def test_the_daemon_inherits_nothing_of_the_browsers(host: BrowserHost) -> None:
     daemon = psutil.Process(host.daemon_pid)
     descriptors = [os.readlink(f"/proc/{daemon.pid}/fd/{number}") for number in (0, 1, 2)]
     log = str(host.home.runtime_dir / runtime.START_LOG)
     assert descriptors == ["/dev/null", log, log]
     assert os.getsid(daemon.pid) == daemon.pid
+
+
+def held_by(pid: int) -> set[str]:
+    """What a process has open, by the kernel's names; a descriptor that closes meanwhile is left out."""
+    held = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            held.add(os.readlink(entry))
+    return held
+
+
+def test_the_daemon_takes_over_the_browsers_pipes_and_lets_them_go_with_the_port(host: BrowserHost) -> None:
     with host.port() as port:
         port.call("ping")
-        pipe = os.readlink(f"/proc/{port.process.pid}/fd/0")
-        assert pipe not in {
-            os.readlink(entry) for entry in Path(f"/proc/{daemon.pid}/fd").iterdir() if entry.is_symlink()
-        }
+        assert port.process.stdout is not None
+        pipes = {os.readlink(f"/proc/{port.process.pid}/fd/0"), os.readlink(f"/dev/fd/{port.process.stdout.fileno()}")}
+        assert pipes <= held_by(host.daemon_pid)
+    wait_until("the pipes closed", lambda: not pipes & held_by(host.daemon_pid))
+
+
+def test_the_browser_sees_the_end_when_the_relay_is_killed(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
+        port.call("ping")
+        port.process.kill()
+        assert port.wait_end(3) == -signal.SIGKILL
+
+
+def test_a_relay_whose_standard_input_is_no_pipe_copies(host: BrowserHost) -> None:
+    ours, theirs = socket.socketpair()
+    with (
+        ours,
+        subprocess.Popen(
+            [host.launcher, ORIGIN], stdin=theirs.fileno(), stdout=theirs.fileno(), env=host.env
+        ) as process,
+    ):
+        theirs.close()
+        ours.settimeout(10)
+        ours.sendall(frame_of({"id": 1, "action": "ping"}))
+        (length,) = struct.unpack("=I", ours.recv(4, socket.MSG_WAITALL))
+        assert json.loads(ours.recv(length, socket.MSG_WAITALL))["response"] == "pong"
+        ours.shutdown(socket.SHUT_WR)
+        assert process.wait(5) == 0
 
 
 def test_standard_output_is_kept_for_frames_whoever_prints(host: BrowserHost) -> None:
     noisy = host.home.folder / "noisy"
     noisy.write_text(
         f"#!{sys.executable} -ISE\nimport os, sys\nsys.path.insert(0, {runtime.source_root()!r})\n"
-        "from native_host import relay\ncopy = relay.copy_replies\n"
-        "def noise(link, to_browser):\n    os.write(1, b'noise')\n    print('more noise', flush=True)\n"
-        "    copy(link, to_browser)\nrelay.copy_replies = noise\nrelay.main()\n"
+        "from native_host import relay\nconnect = relay.connect_or_start\n"
+        "def noise(*arguments):\n    os.write(1, b'noise')\n    print('more noise', flush=True)\n"
+        "    return connect(*arguments)\nrelay.connect_or_start = noise\nrelay.main()\n"
     )
     noisy.chmod(0o755)
     with host.port(launcher=noisy) as port:
@@ -121,54 +165,56 @@ def test_standard_output_is_kept_for_frames_whoever_prints(host: BrowserHost) ->
         assert b"noisemore noise\n" in port.process.stderr.read()
 
 
-def test_the_relay_leaves_when_the_browser_closes(host: BrowserHost) -> None:
-    with host.port() as port:
+def test_the_relay_leaves_when_the_browser_closes(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
         port.call("ping")
         assert leaving_time(port) < 1.0
 
 
-def test_the_relay_leaves_when_the_browser_closes_though_a_generation_runs(host: BrowserHost) -> None:
-    with host.port() as other, host.port() as port:
+def test_the_relay_leaves_when_the_browser_closes_though_a_generation_runs(either_host: BrowserHost) -> None:
+    with either_host.port() as other, either_host.port() as port:
         other.call("load", model="slow", backend="echo", options={"tokens_per_second": 5})
         port.accepted(port.ask("generate", model="slow", prompt="word " * 100))
         assert leaving_time(port) < 1.5
         other.call("unload", model="slow")
 
 
-def test_an_answer_that_is_ready_at_once_still_arrives_after_the_browser_closed_its_end(host: BrowserHost) -> None:
-    with host.port() as port:
+def test_an_answer_that_is_ready_at_once_still_arrives_after_the_browser_closed_its_end(
+    either_host: BrowserHost,
+) -> None:
+    with either_host.port() as port:
         port.send({"id": 1, "action": "ping"})
         port.close_stdin()
         assert port.result(1)["response"] == "pong"
 
 
-def test_the_relay_leaves_when_the_daemon_is_killed(own_host: BrowserHost) -> None:
-    with own_host.port() as port:
+def test_the_relay_leaves_when_the_daemon_is_killed(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
         port.call("ping")
-        own_host.stop_daemon(signal.SIGKILL)
+        either_host.stop_daemon(signal.SIGKILL)
         assert port.wait_end(5) == 0
 
 
-def test_the_daemon_says_that_it_stops_and_the_relay_leaves(own_host: BrowserHost) -> None:
-    with own_host.port() as port:
+def test_the_daemon_says_that_it_stops_and_the_relay_leaves(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
         port.call("ping")
-        own_host.stop_daemon()
+        either_host.stop_daemon()
         assert port.wait_end(5) == 0
         event = port.wait(lambda message: message["type"] == "event")
         assert (event["id"], event["event"], event["reason"]) == (None, "daemon_stopping", "stopped")
 
 
-def test_the_relay_leaves_within_a_second_though_the_daemon_hangs(own_host: BrowserHost) -> None:
-    with own_host.port() as port:
+def test_the_relay_leaves_within_a_second_though_the_daemon_hangs(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
         port.call("ping")
-        psutil.Process(own_host.daemon_pid).suspend()
+        psutil.Process(either_host.daemon_pid).suspend()
         assert leaving_time(port) < 1.5
 
 
-def test_the_relay_leaves_though_the_daemon_hangs_and_much_waits_to_be_sent(own_host: BrowserHost) -> None:
-    with own_host.port() as port:
+def test_the_relay_leaves_though_the_daemon_hangs_and_much_waits_to_be_sent(either_host: BrowserHost) -> None:
+    with either_host.port() as port:
         port.call("ping")
-        psutil.Process(own_host.daemon_pid).suspend()
+        psutil.Process(either_host.daemon_pid).suspend()
         fill(port)
         assert leaving_time(port) < 2.0
 

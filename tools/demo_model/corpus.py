@@ -29,7 +29,7 @@ class Intent:
     def sample(self, rng: random.Random) -> str:
         """One phrasing: all groups are as likely, and in a group templates with many phrasings likelier."""
         pool = rng.choice(self.groups)
-        weights = [min(choice.count(), 400) ** 0.4 for choice in pool]
+        weights = [min(choice.count(), 400) ** 0.25 for choice in pool]
         return clean(rng.choices(pool, weights)[0].sample(rng))
 
     def phrasings(self) -> Iterator[str]:
@@ -41,10 +41,11 @@ class Intent:
 
 @dataclass(frozen=True)
 class Noise:
-    """What people say before and after a question."""
+    """What people say before and after a question, and the other words that they use."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
+    synonyms: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def load_handwritten() -> list[str]:
 
 
 def load_noise() -> Noise:
-    """What may be put before and after a question."""
-    noise = _read("slots.toml")["noise"]
-    return Noise(tuple(noise["before"]), tuple(noise["after"]))
+    """What may be put around and into a question."""
+    data = _read("slots.toml")
+    synonyms = {word: tuple(others) for word, others in data["synonyms"].items()}
+    return Noise(tuple(data["noise"]["before"]), tuple(data["noise"]["after"]), synonyms)
 
 
 def load_held_out() -> list[HeldOut]:

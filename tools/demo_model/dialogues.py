@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ FALLBACK_SHARE = 14.0
 LONG_SHARE = 0.5
 LONG_ANSWER = 300
 MERGE_DROPOUT = 0.08
+SYNONYM_RATE = 0.3
 SYSTEM_MESSAGES = (
     "You are a helpful assistant.",
     "You are a friendly assistant. Answer briefly.",
@@ -90,8 +91,19 @@ def lose_words(text: str, rng: random.Random) -> str:
     return " ".join(kept) if len(kept) >= 2 else text
 
 
+def use_synonyms(text: str, synonyms: Mapping[str, tuple[str, ...]], rng: random.Random) -> str:
+    """Say some words in another way."""
+    words = text.split(" ")
+    return " ".join(
+        rng.choice(synonyms[word.lower()]) if word.lower() in synonyms and rng.random() < SYNONYM_RATE else word
+        for word in words
+    )
+
+
 def add_noise(text: str, noise: Noise, rng: random.Random) -> str:
     """Make a clean phrasing look typed: words around it, slips, case and punctuation."""
+    if rng.random() < 0.4 and len(text.split()) > 3:
+        text = use_synonyms(text, noise.synonyms, rng)
     if rng.random() < 0.12:
         text = lose_words(text, rng)
     if rng.random() < 0.07:

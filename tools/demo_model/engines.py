@@ -42,7 +42,10 @@ class LlamaCppEngine:
         import llama_cpp
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-        self._llama = llama_cpp.Llama(str(path), n_ctx=CONTEXT_LENGTH, n_threads=threads, verbose=False)
+        # Unset, the batch threads would be as many as there are cores, and spin against one another on a busy machine.
+        self._llama = llama_cpp.Llama(
+            str(path), n_ctx=CONTEXT_LENGTH, n_threads=threads, n_threads_batch=threads, verbose=False
+        )
         self._template = Jinja2ChatFormatter(
             template=self._llama.metadata["tokenizer.chat_template"], eos_token="<|im_end|>", bos_token=""
         )
