@@ -13,8 +13,9 @@ from messages.options import LoadOptions
 DEFAULT_CONTEXT = 4096
 """Context of a model that was trained on more, in tokens, when the caller names none: a larger one costs memory."""
 
-BATCH_TOKENS = 256
-"""Prompt tokens that are decoded at once: larger batches are no faster on a CPU and report their progress later."""
+BATCH_TOKENS = 128
+"""Prompt tokens that are decoded at once. Larger batches are no faster on a CPU, report their progress later, and can
+be cancelled less often: the engine looks between operations, and each takes as long as its batch is large."""
 
 _CONTEXT_STEP = 256
 _KV_VALUE_BYTES = 2
