@@ -20,7 +20,7 @@ from tools.demo_model.tokenizer import IM_END, IM_START, with_dropout
 
 DECISION_WEIGHT = 12.0
 FALLBACK_SHARE = 14.0
-LONG_SHARE = 0.5
+LONG_SHARE = 1.0
 LONG_ANSWER = 300
 MERGE_DROPOUT = 0.08
 SYNONYM_RATE = 0.3

@@ -50,9 +50,9 @@ class Stage:
 
 # Single questions first, for meaning; then conversations; at last some histories as long as the context.
 STAGES = (
-    Stage(share=0.45, turns=(1,), cut_rate=0.9, length=128),
-    Stage(share=0.4, turns=(1, 1, 1, 1, 2, 3), cut_rate=0.8, length=256, rounded=0.5),
-    Stage(share=0.15, turns=(1, 1, 1, 2, 4), cut_rate=0.7, length=512, rounded=1.0, long_rate=0.12),
+    Stage(share=0.45, turns=(1,), cut_rate=0.7, length=128),
+    Stage(share=0.4, turns=(1, 1, 1, 1, 2, 3), cut_rate=0.5, length=256, rounded=0.5),
+    Stage(share=0.15, turns=(1, 1, 1, 2, 4), cut_rate=0.4, length=512, rounded=1.0, long_rate=0.12),
 )
 TOKENS_PER_STEP = 4096
 LONG_TURNS = (60,)
