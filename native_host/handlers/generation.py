@@ -1,5 +1,7 @@
 """Handlers that use a model: generate, count_tokens, update_settings; and following a job, which `attach` shares."""
 
+import asyncio
+
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities, FinishReason
@@ -32,6 +34,7 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             on_over=host.generation_over,
         ).start()
         host.models.use(model)
+        await asyncio.sleep(0)  # the engine gets its work before the client hears of it
         if request.stream or request.background:
             await context.send(Accepted(context.request_id, context.action, job.job_id))
         return await follow(context, job, cursor=0, stream=request.stream)
