@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from messages.actions import ActionType
 from messages.errors import HostError
 from messages.facts import Aggregate, BackendType, Capabilities, Fact, Figures, JobState, ModelState
 
@@ -173,13 +172,6 @@ class Unloaded(Fact):
     message: str
 
 
-class GenerationStats(Figures):
-    """The figures of one generation, as `stats` of its result."""
-
-    model: str | None = None
-    backend_type: BackendType | None = None
-
-
 class Generated(Fact):
     """Fields of `generate`, `attach` and (once it is over) `read_job`."""
 
@@ -316,8 +308,3 @@ class JobReadEnd(JobRead):
     stats: Figures
     error: dict[str, Any] | None = None
     message: str | None = None
-
-
-def action_name(action: ActionType | str) -> str:
-    """The action as it goes on the wire."""
-    return str(action)
