@@ -71,6 +71,7 @@ class Form:
     num_logits_to_keep: bool = False
     with_past: bool = True
     four_bit: bool = False
+    accuracy_level: int = 4
     half: bool = False
     half_io: bool = False
 
@@ -104,7 +105,7 @@ class LlamaBuilder(GraphBuilder):
                 return self.add("MatMul", source, self.constant(f"{name}.weight", weight))
             packed, scales = quantize_4bit(weight)
         weights = (self.constant(f"{name}.q4", packed), self.constant(f"{name}.scales", scales))
-        sizes = {"K": rows, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": 4}
+        sizes = {"K": rows, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": self.form.accuracy_level}
         return self.add("MatMulNBits", source, *weights, domain=MS_DOMAIN, **sizes)
 
     def norm(self, source: str, skip: str | None = None) -> tuple[str, str]:

@@ -76,14 +76,20 @@ PRESETS = {
 
 
 def build_decoder(variant: Variant, dtype: str) -> onnx.ModelProto:
-    """The decoder that one file holds."""
+    """The decoder that one file holds.
+
+    A merged q4f16 file leaves MatMulNBits its own accuracy (level 0), as Transformers.js' script does: with level 4
+    onnxruntime 1.31 multiplies by wrong numbers inside an If node, unless `session.disable_prepacking` is set.
+    """
+    half = dtype in HALF_DTYPES
     form = Form(
         attention=variant.attention,
         position_ids=variant.position_ids,
         num_logits_to_keep=variant.num_logits_to_keep,
         four_bit=dtype in FOUR_BIT_DTYPES,
-        half=dtype in HALF_DTYPES,
-        half_io=variant.half_io and dtype in HALF_DTYPES,
+        accuracy_level=0 if half and variant.merged else 4,
+        half=half,
+        half_io=variant.half_io and half,
     )
     quantize = _QUANTIZERS.get(dtype, _as_it_is)
     with_past = quantize(build_model(variant.shape, form))
