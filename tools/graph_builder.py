@@ -36,14 +36,16 @@ def dequantize_4bit(packed: npt.NDArray[np.uint8], scales: FloatArray) -> FloatA
 
 
 class GraphBuilder:
-    """A graph in the making; floats are fp32, or fp16 with `half`."""
+    """A graph in the making; floats are fp32, or fp16 with `half`; `four_bit` stores matrices in 4-bit blocks."""
 
-    def __init__(self, half: bool = False) -> None:
+    def __init__(self, half: bool = False, four_bit: bool = False, accuracy_level: int = 4) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, onnx.TensorProto] = {}
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.float_type = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+        self.four_bit = four_bit
+        self._accuracy_level = accuracy_level
         self._names = 0
 
     def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> str:
@@ -87,6 +89,28 @@ class GraphBuilder:
     def real(self, name: str, value: float) -> str:
         """A scalar of the graph's float type as an initializer."""
         return self.constant(name, np.array(value, dtype=np.float32))
+
+    def multiply(self, name: str, source: str, weight: FloatArray) -> str:
+        """Multiply by a weight `(rows, columns)`, which becomes a float matrix or 4-bit blocks."""
+        if self.four_bit:
+            return self.multiply_packed(name, source, *quantize_4bit(weight))
+        return self.add("MatMul", source, self.constant(f"{name}.weight", weight))
+
+    def multiply_packed(self, name: str, source: str, packed: npt.NDArray[np.uint8], scales: FloatArray) -> str:
+        """Multiply by 4-bit blocks (`quantize_4bit`), with MatMulNBits or by the float matrix that they stand for."""
+        if not self.four_bit:
+            return self.multiply(name, source, dequantize_4bit(packed, scales))
+        columns, blocks, _ = packed.shape
+        weights = (self.constant(f"{name}.q4", packed), self.constant(f"{name}.scales", scales))
+        sizes = {"K": blocks * BLOCK, "N": columns, "bits": 4, "block_size": BLOCK}
+        level = self._accuracy_level
+        return self.add("MatMulNBits", source, *weights, domain=MS_DOMAIN, accuracy_level=level, **sizes)
+
+    def rms_norm(self, source: str, scale: str, epsilon: float) -> str:
+        """Root mean square norm by primitive nodes."""
+        mean = self.add("ReduceMean", self.add("Pow", source, self.real("two", 2.0)), self.ints(-1), keepdims=1)
+        root = self.add("Sqrt", self.add("Add", mean, self.real("epsilon", epsilon)))
+        return self.add("Mul", scale, self.add("Div", source, root))
 
     def dimension(self, source: str, axis: int) -> str:
         """A dimension of a tensor, int64 scalar."""

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from tools.graph_builder import BLOCK, MS_DOMAIN, FloatArray, GraphBuilder, Sizes, dequantize_4bit, quantize_4bit
+from tools.graph_builder import BLOCK, MS_DOMAIN, FloatArray, GraphBuilder, Sizes
 
 Attention = Literal["gqa", "concat"]
 EPSILON = 1e-5
@@ -80,7 +80,7 @@ class LlamaBuilder(GraphBuilder):
     """Collects the nodes and weights of a Llama decoder."""
 
     def __init__(self, shape: Shape, form: Form) -> None:
-        super().__init__(form.half)
+        super().__init__(form.half, form.four_bit, form.accuracy_level)
         self.shape = shape
         self.form = form
         self.io_type = TensorProto.FLOAT16 if form.half_io else TensorProto.FLOAT
@@ -93,39 +93,26 @@ class LlamaBuilder(GraphBuilder):
         return normal * np.float32(self.shape.scale / rows**0.5)
 
     def project(self, name: str, source: str, rows: int, columns: int) -> str:
-        """Multiply by a new weight `(rows, columns)`, a float matrix or 4-bit blocks."""
-        if self.shape.int4:
-            packed = self._random.integers(0, 256, (columns, rows // BLOCK, BLOCK // 2), dtype=np.uint8)
-            scales = np.full((columns * (rows // BLOCK),), self.shape.scale / rows**0.5 / 4.6, dtype=np.float32)
-            if not self.form.four_bit:
-                return self.add("MatMul", source, self.constant(f"{name}.weight", dequantize_4bit(packed, scales)))
-        else:
-            weight = self.random(rows, columns)
-            if not self.form.four_bit:
-                return self.add("MatMul", source, self.constant(f"{name}.weight", weight))
-            packed, scales = quantize_4bit(weight)
-        weights = (self.constant(f"{name}.q4", packed), self.constant(f"{name}.scales", scales))
-        sizes = {"K": rows, "N": columns, "bits": 4, "block_size": BLOCK, "accuracy_level": self.form.accuracy_level}
-        return self.add("MatMulNBits", source, *weights, domain=MS_DOMAIN, **sizes)
+        """Multiply by a new weight `(rows, columns)`."""
+        if not self.shape.int4:
+            return self.multiply(name, source, self.random(rows, columns))
+        packed = self._random.integers(0, 256, (columns, rows // BLOCK, BLOCK // 2), dtype=np.uint8)
+        scales = np.full((columns * (rows // BLOCK),), self.shape.scale / rows**0.5 / 4.6, dtype=np.float32)
+        return self.multiply_packed(name, source, packed, scales)
 
     def norm(self, source: str, skip: str | None = None) -> tuple[str, str]:
         """RMS norm of `source` (+ `skip`); returns the normed and the summed tensor's names."""
         scale = self.constant(f"norm_{self._norms}.scale", np.ones(self.shape.hidden, dtype=np.float32))
         self._norms += 1
         if self.form.attention == "concat":
-            return self._primitive_norm(source, skip, scale)
+            total = source if skip is None else self.add("Add", source, skip)
+            return self.rms_norm(total, scale, EPSILON), total
         if skip is None:
             return self.add("SimplifiedLayerNormalization", source, scale, axis=-1, epsilon=EPSILON), source
         name = self.add(
             "SkipSimplifiedLayerNormalization", source, skip, scale, outputs=4, domain=MS_DOMAIN, epsilon=EPSILON
         )
         return name, f"{name}.3"
-
-    def _primitive_norm(self, source: str, skip: str | None, scale: str) -> tuple[str, str]:
-        total = source if skip is None else self.add("Add", source, skip)
-        mean = self.add("ReduceMean", self.add("Pow", total, self.real("two", 2.0)), self.ints(-1), keepdims=1)
-        root = self.add("Sqrt", self.add("Add", mean, self.real("epsilon", EPSILON)))
-        return self.add("Mul", scale, self.add("Div", total, root)), total
 
     def past(self, layer: int, part: str) -> str:
         """An input of the cache, in the graph's own float type."""

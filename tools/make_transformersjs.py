@@ -5,16 +5,13 @@
     python -m tools.make_transformersjs bench-gqa OUT     the same model with GroupQueryAttention
 
 Needs numpy and onnx, for the 8-bit and bnb4 files onnxruntime too. The weights are those of `make_genai.py`'s preset of
-the same shape, the tokenizer too. File names are those of Transformers.js 3 (`src/utils/dtypes.js`).
+the same shape, the tokenizer too.
 """
 
 import argparse
-import json
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -22,19 +19,7 @@ import onnx
 from tools.llama_graph import SHAPES, Attention, Form, Shape, build_model
 from tools.make_genai import tokenizer_config, tokenizer_json
 from tools.merged_decoder import merge_decoders
-
-SUFFIXES: Mapping[str, str] = {
-    "fp32": "",
-    "fp16": "_fp16",
-    "q4": "_q4",
-    "q4f16": "_q4f16",
-    "int8": "_int8",
-    "uint8": "_uint8",
-    "q8": "_quantized",
-    "bnb4": "_bnb4",
-}
-HALF_DTYPES = ("fp16", "q4f16")
-FOUR_BIT_DTYPES = ("q4", "q4f16")
+from tools.model_files import FOUR_BIT_DTYPES, HALF_DTYPES, SUFFIXES, folder_size, quantize, save_graph, write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,48 +76,10 @@ def build_decoder(variant: Variant, dtype: str) -> onnx.ModelProto:
         half=half,
         half_io=variant.half_io and half,
     )
-    quantize = _QUANTIZERS.get(dtype, _as_it_is)
-    with_past = quantize(build_model(variant.shape, form))
+    with_past = quantize(build_model(variant.shape, form), dtype)
     if not variant.merged:
         return with_past
-    return merge_decoders(quantize(build_model(variant.shape, replace(form, with_past=False))), with_past)
-
-
-def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
-
-
-def _dynamic_8bit(weight_type: str) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
-    """Dynamic quantization with the options of Transformers.js' own script (`scripts/quantize.py`)."""
-
-    def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-
-        # "DefaultTensorType": onnx infers no types behind onnxruntime's own nodes.
-        options = {"EnableSubgraph": True, "MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT}
-        with TemporaryDirectory() as folder:
-            file = Path(folder, "model.onnx")
-            quantize_dynamic(model, file, weight_type=QuantType[weight_type], extra_options=options)
-            return onnx.load(str(file))
-
-    return quantize
-
-
-def _bnb4(model: onnx.ModelProto) -> onnx.ModelProto:
-    from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
-
-    quantizer = MatMulBnb4Quantizer(model, MatMulBnb4Quantizer.NF4, 64)
-    quantizer.process()
-    quantized: onnx.ModelProto = quantizer.model.model
-    return quantized
-
-
-_QUANTIZERS: Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-    "int8": _dynamic_8bit("QInt8"),
-    "uint8": _dynamic_8bit("QUInt8"),
-    "q8": _dynamic_8bit("QInt8"),
-    "bnb4": _bnb4,
-}
+    return merge_decoders(quantize(build_model(variant.shape, replace(form, with_past=False)), dtype), with_past)
 
 
 def config(variant: Variant) -> dict[str, Any]:
@@ -168,19 +115,6 @@ def generation_config() -> dict[str, Any]:
     return {"eos_token_id": [2, 0], "pad_token_id": 0, "do_sample": False}
 
 
-def save_graph(model: onnx.ModelProto, path: Path, external_data: bool) -> None:
-    """Write a model, with its weights in `<file>_data` if asked; what an earlier call left there goes."""
-    data = path.with_name(f"{path.name}_data")
-    data.unlink(missing_ok=True)
-    onnx.save(model, str(path), save_as_external_data=external_data, location=data.name)
-
-
-def write_json(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write each mapping as a JSON file."""
-    for name, content in files.items():
-        (folder / name).write_text(json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
 def write_folder(folder: Path, variant: Variant) -> None:
     """Write the whole folder, `config.json` last: where it is, the folder is complete."""
     (folder / "onnx").mkdir(parents=True, exist_ok=True)
@@ -194,12 +128,6 @@ def write_folder(folder: Path, variant: Variant) -> None:
         "config.json": config(variant),
     }
     write_json(folder, files)
-
-
-def folder_size(folder: Path) -> str:
-    """A folder's name and size, for a person."""
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return f"{folder}: {size / 1e6:.1f} MB"
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from support.tiny_genai import make_tiny
 from support.tiny_transformersjs import make_transformersjs
 
 from tools.graph_builder import dequantize_4bit, quantize_4bit
-from tools.make_transformersjs import FOUR_BIT_DTYPES, SUFFIXES, Variant
+from tools.make_transformersjs import Variant
+from tools.model_files import FOUR_BIT_DTYPES, SUFFIXES
 
 TOKENS = [5, 7, 9, 11, 100, 200, 33, 260, 270, 41]
 PIECES = (6, 1, 2, 1)
