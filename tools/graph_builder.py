@@ -1,5 +1,6 @@
 """Collects the nodes and the weights of an ONNX graph; knows no architecture. Needs numpy and onnx."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,12 @@ def dequantize_4bit(packed: npt.NDArray[np.uint8], scales: FloatArray) -> FloatA
     codes = np.stack([packed & 15, packed >> 4], axis=-1).reshape(*packed.shape[:2], BLOCK)
     values = (codes.astype(np.float32) - 8) * scales.reshape(*packed.shape[:2], 1)
     return np.ascontiguousarray(values.reshape(packed.shape[0], -1).T)
+
+
+def seeded_matrix(seed: int, name: str, rows: int, columns: int) -> FloatArray:
+    """A standard normal matrix `(rows, columns)` that depends on the seed and the weight's name alone."""
+    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    return random.standard_normal((rows, columns), dtype=np.float32)
 
 
 class GraphBuilder:

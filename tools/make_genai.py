@@ -9,6 +9,7 @@ seed, so a preset is the same everywhere.
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,9 @@ def byte_alphabet() -> dict[int, str]:
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + index) for index, byte in enumerate(others)}
 
 
-def tokenizer_json(vocab_size: int) -> dict[str, Any]:
+def tokenizer_json(vocab_size: int, special_tokens: Sequence[str] = SPECIAL_TOKENS) -> dict[str, Any]:
     """A byte-level BPE tokenizer in the format of Hugging Face's `tokenizers`, filled up to `vocab_size`."""
-    words = [*SPECIAL_TOKENS, *byte_alphabet().values(), *(merge.replace(" ", "") for merge in MERGES)]
+    words = [*special_tokens, *byte_alphabet().values(), *(merge.replace(" ", "") for merge in MERGES)]
     words += [f"<unused{index}>" for index in range(vocab_size - len(words))]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -43,7 +44,7 @@ def tokenizer_json(vocab_size: int) -> dict[str, Any]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": index, "content": token, **added} for index, token in enumerate(SPECIAL_TOKENS)],
+        "added_tokens": [{"id": index, "content": token, **added} for index, token in enumerate(special_tokens)],
         "normalizer": None,
         "pre_tokenizer": byte_level,
         "post_processor": None,
