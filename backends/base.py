@@ -4,7 +4,7 @@ Above it: `backends.worker`. A new backend is a class that satisfies `Backend` a
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -21,21 +21,30 @@ ProgressCallback = Callable[[str, float | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
-    """What to load: an absolute path, and options of which each is in the backend's `load_options`."""
+    """What to load: an absolute path, and options of which each is in the backend's `load_options`.
+
+    cache_path is a folder of ours (it need not be there yet) for what a backend measures once and remembers.
+    """
 
     path: Path
     options: LoadOptions
+    cache_path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What was loaded. context_length is in tokens, size_bytes is the weights' size on disk."""
+    """What was loaded. context_length is in tokens, size_bytes is the weights' size on disk.
+
+    dtype and notes are those of `messages.facts.ModelState`.
+    """
 
     backend_type: BackendType
     context_length: int | None
     size_bytes: int | None
     device: str | None
     capabilities: Capabilities
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,19 @@ class BackendState:
 
     kv_tokens: int = 0
     settings: InferenceSettings = field(default_factory=InferenceSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of texts, `(n_texts, dimensions)`, and the tokens that were read, those that were cut off not counted.
+
+    truncated has the places (from 0) of the texts that were longer than the model reads.
+    """
+
+    vectors: Sequence[Sequence[float]]
+    dimensions: int
+    input_tokens: int
+    truncated: tuple[int, ...] = ()
 
 
 class CancelToken:

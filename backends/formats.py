@@ -18,6 +18,18 @@ def is_genai_folder(path: Path) -> bool:
     return path.is_dir() and (path / "genai_config.json").is_file()
 
 
+def is_transformersjs_folder(path: Path) -> bool:
+    """True for a folder in the layout of Transformers.js: a `config.json`, and graphs in `onnx/` or beside it."""
+    if not path.is_dir() or not (path / "config.json").is_file():
+        return False
+    return any((path / "onnx").glob("*.onnx")) or any(path.glob("*.onnx"))
+
+
+def is_onnx_folder(path: Path) -> bool:
+    """True for a folder in either layout of ONNX Runtime."""
+    return is_genai_folder(path) or is_transformersjs_folder(path)
+
+
 def never(path: Path) -> bool:
     """For a backend that reads no files."""
     return False

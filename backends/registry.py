@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend, ModelDescription
-from backends.formats import is_genai_folder, is_gguf, never
+from backends.formats import is_gguf, is_onnx_folder, never
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
@@ -139,11 +139,11 @@ BACKENDS: tuple[BackendRow, ...] = (
     BackendRow(
         name="onnx",
         target="backends.onnx.backend:OnnxBackend",
-        detects=is_genai_folder,
+        detects=is_onnx_folder,
         describe="backends.onnx.describe:describe",
         probe="backends.onnx.probe:probe",
-        formats=("ONNX Runtime GenAI folder",),
-        modules=("onnxruntime_genai", "onnxruntime", "llguidance", "numpy", "jinja2"),
+        formats=("ONNX Runtime GenAI folder", "Transformers.js folder"),
+        modules=("onnxruntime_genai", "onnxruntime", "tokenizers", "llguidance", "numpy", "jinja2"),
         distribution="onnxruntime-genai",
         extra="onnx",
         environment=NO_TELEMETRY,

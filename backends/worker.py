@@ -93,7 +93,7 @@ class Engine:
                 LoadProgressEvent(ref=command.ref, phase=phase, progress=progress, message=message, total_bytes=size)
             )
 
-        info = backend.load(LoadSpec(Path(command.path), command.options), report)
+        info = backend.load(LoadSpec(Path(command.path), command.options, _path(command.cache_path)), report)
         self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
         self._writer.write(_loaded(command.ref, info, backend))
 
@@ -252,6 +252,10 @@ def _constraint(command: GenerateCommand) -> ResponseFormat | None:
     return None if wanted is None or wanted.type == "text" else wanted
 
 
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
 def _size(path: Path) -> int | None:
     """The bytes of a model's file, or of all files in its folder; None for a model without any."""
     if path.is_dir():
@@ -266,6 +270,8 @@ def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:
         context_length=info.context_length,
         size_bytes=info.size_bytes,
         device=info.device,
+        dtype=info.dtype,
+        notes=info.notes,
         capabilities=info.capabilities,
         unsupported_settings=tuple(sorted(backend.unsupported_settings)),
         response_formats=tuple(sorted(backend.response_formats)),

@@ -124,7 +124,11 @@ class Performance(Fact):
 
 
 class ModelState(Fact):
-    """A loaded (or loading, or crashed) model. Times are seconds since the epoch, sizes bytes."""
+    """A loaded (or loading, or crashed) model. Times are seconds since the epoch, sizes bytes.
+
+    dtype is the weights file that was chosen, where a model has several; notes are sentences about what was chosen
+    otherwise than asked for or than could be expected (a device that could not be used, say).
+    """
 
     model: str
     model_path: str
@@ -137,6 +141,8 @@ class ModelState(Fact):
     pid: int | None = None
     capabilities: Capabilities = Capabilities()
     device: str | None = None
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
     loaded_at: float | None = None
     expires_at: float | None = None
     performance: Performance = Performance()

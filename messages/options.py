@@ -27,11 +27,17 @@ JsonSchema = Annotated[dict[str, Any], AfterValidator(_refuse_depth)]
 """A JSON schema, or an object that holds one."""
 
 
+Dtype = Literal["auto", "fp32", "fp16", "q4", "q4f16", "int8", "uint8", "q8", "quantized", "bnb4"]
+"""Which of a folder's weights files to load, in the words of Transformers.js; q8 and quantized are one."""
+
+
 class LoadOptions(BaseModel):
     """The `options` of a `load`; what is left out is the backend's own choice.
 
     context_length is in tokens, threads in threads, keep_alive_s in seconds without use after which the model is
-    unloaded (0: after each use). tokens_per_second, prefill_ms and fault belong to the ECHO backend.
+    unloaded (0: after each use). dtype chooses among the weights files of a Transformers.js folder; fast_path lets
+    such a folder run in a faster engine, where that gives the same tokens. tokens_per_second, prefill_ms and fault
+    belong to the ECHO backend.
     An option that a backend cannot honour is refused with `unsupported_option`, never ignored.
     """
 
@@ -45,6 +51,8 @@ class LoadOptions(BaseModel):
     projector_path: str | None = None
     draft_model: str | None = None
     lora: str | None = None
+    dtype: Dtype | None = None
+    fast_path: bool | None = None
     keep_alive_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     tokens_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None

@@ -23,13 +23,17 @@ class _Frame(BaseModel):
 
 
 class LoadCommand(_Frame):
-    """Load the model at `path` (absolute) with a backend of the registry."""
+    """Load the model at `path` (absolute) with a backend of the registry.
+
+    cache_path is a folder of ours, absolute, for what a backend measures once and remembers; null remembers nothing.
+    """
 
     op: Literal["load"] = "load"
     ref: int
     backend: str
     path: str
     options: LoadOptions
+    cache_path: str | None = None
 
 
 class GenerateCommand(_Frame):
@@ -72,7 +76,10 @@ class LoadProgressEvent(_Frame):
 
 
 class LoadedEvent(_Frame):
-    """The model is ready; `unsupported_settings` and `response_formats` are its backend's."""
+    """The model is ready; `unsupported_settings` and `response_formats` are its backend's.
+
+    dtype and notes are those of `ModelState`.
+    """
 
     event: Literal["loaded"] = "loaded"
     ref: int
@@ -80,6 +87,8 @@ class LoadedEvent(_Frame):
     context_length: int | None
     size_bytes: int | None
     device: str | None
+    dtype: str | None = None
+    notes: tuple[str, ...] = ()
     capabilities: Capabilities
     unsupported_settings: tuple[str, ...]
     response_formats: tuple[str, ...]

@@ -83,6 +83,11 @@ class Paths:
         return self.data_dir / "models"
 
     @property
+    def engine_cache(self) -> Path:
+        """What backends measured once and remember; it may be deleted at any time."""
+        return self.data_dir / "engine-cache"
+
+    @property
     def daemon_log(self) -> Path:
         """The daemon's log file."""
         return self.log_dir / "daemon.log"

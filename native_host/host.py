@@ -47,6 +47,7 @@ class Host:
                 load_timeout_s=config.worker.load_timeout_s,
                 stop_timeout_s=config.worker.stop_timeout_s,
                 queue_limit=config.daemon.queue_limit,
+                cache_path=paths.engine_cache,
             ),
             keep_alive_s=config.models.keep_alive_s,
             max_loaded=config.models.max_loaded,

@@ -40,11 +40,15 @@ class ModelSource:
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """How long things may take, in seconds, and how many generations may wait."""
+    """How long things may take, in seconds, and how many generations may wait.
+
+    cache_path is the folder in which backends remember what they measured.
+    """
 
     load_timeout_s: float
     stop_timeout_s: float
     queue_limit: int
+    cache_path: Path
 
 
 class ManagedModel:
@@ -181,6 +185,8 @@ class ManagedModel:
             pid=self._worker.pid if self._worker else None,
             capabilities=info.capabilities if info else self.source.row.capabilities,
             device=info.device if info else None,
+            dtype=info.dtype if info else None,
+            notes=info.notes if info else (),
             loaded_at=self._loaded_at,
             expires_at=self.expires_at,
             performance=self.tracker.performance(),
@@ -205,6 +211,7 @@ class ManagedModel:
                     backend=self.source.row.name,
                     path=str(self.source.path),
                     options=self.source.options,
+                    cache_path=str(self.limits.cache_path),
                 )
                 event = await worker.call(command, command.ref, self._report)
         except TimeoutError:

@@ -1,1 +1,1 @@
-"""ONNX Runtime GenAI: models in the folder layout of its model builder (`genai_config.json` beside `model.onnx`)."""
+"""ONNX Runtime: folders of its GenAI model builder, and folders in the layout of Transformers.js."""

@@ -1,16 +1,16 @@
-"""The onnx backend: chat and text generation with onnxruntime-genai.
+"""The onnx backend: text generation and embeddings with ONNX Runtime.
 
-Above it: `backends.worker`. Below it: the folder's config, the engine, the KV cache, sampling and constraints, each in
-its module. One engine thread calls it; only a cancel comes from another.
+Above it: `backends.worker`. Below it: a loader for each of the two layouts (`genai`, `transformersjs`), and what they
+share: the KV cache, sampling, constraints, text. One engine thread calls it; only a cancel comes from another.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from backends.base import (
     BackendState,
     CancelToken,
+    Embeddings,
     GenerationEnd,
     GenerationEvent,
     GenerationRequest,
@@ -19,90 +19,59 @@ from backends.base import (
     ProgressCallback,
     refuse_unsupported_settings,
 )
-from backends.guards import require_memory, require_room, require_single
-from backends.onnx.capi import EngineError, GenaiLibrary
-from backends.onnx.config import GenaiFolder, read_folder, read_json
+from backends.guards import require_room, require_single
 from backends.onnx.decoding import Decoding
-from backends.onnx.devices import Device, choose_device, reported_device
-from backends.onnx.engine import Generator, Model, Tokenizer
+from backends.onnx.describe import has_transformersjs_layout
+from backends.onnx.genai.capi import GenaiLibrary
+from backends.onnx.genai.loader import load_genai
 from backends.onnx.guidance import Constraint, make_constraint
-from backends.onnx.kv_cache import KvCache
-from backends.onnx.prompt import PromptEncoder
+from backends.onnx.interface import EngineError
+from backends.onnx.model import EmbeddingModel, TextModel
 from backends.onnx.sampler import Sampler
-from backends.onnx.vocabulary import TokenText, Vocabulary
+from backends.onnx.transformersjs.loader import load_transformersjs
+from backends.onnx.vocabulary import TokenText
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import Capabilities
-from messages.options import LoadOptions
 from messages.settings import InferenceSettings
 
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
 
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """Everything that a loaded model consists of."""
-
-    folder: GenaiFolder
-    context: int
-    model: Model
-    tokenizer: Tokenizer
-    encoder: PromptEncoder
-    vocabulary: Vocabulary
-    cache: KvCache
-
-    def close(self) -> None:
-        """Free it, the parts before the model."""
-        self.cache.clear()
-        self.tokenizer.close()
-        self.model.close()
+LOAD_OPTIONS = frozenset({"context_length", "threads", "device", "parallel", "dtype", "fast_path", "lora"})
 
 
 class OnnxBackend:
-    """One model in onnxruntime-genai."""
+    """One model in ONNX Runtime."""
 
-    load_options: ClassVar[frozenset[str]] = frozenset({"context_length", "threads", "device", "parallel"})
+    load_options: ClassVar[frozenset[str]] = LOAD_OPTIONS
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset({"json_object", "json_schema", "regex"})
 
     def __init__(self) -> None:
         self._library = GenaiLibrary()
-        self._loaded: _Loaded | None = None
+        self._loaded: TextModel | EmbeddingModel | None = None
         self._settings = InferenceSettings()
 
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
         """Check the folder and the memory, then load it."""
         require_single(spec.options, "onnx")
         progress("reading", 0.0, "Reading the model's folder.")
-        folder = read_folder(spec.path)
-        context = folder.context_for(spec.options.context_length)
-        device = choose_device(spec.options.device, folder.providers)
-        require_memory(folder.path, folder.needed_bytes(context))
-        progress("loading", None, f"Loading {folder.weights_bytes / 1e6:.0f} MB of weights.")
         try:
-            self._loaded = self._load(folder, context, device, spec.options, progress)
-            self._loaded.cache.try_out(folder.eos_tokens[0])
-            used = reported_device(self._loaded.model.device)
+            load = load_transformersjs if has_transformersjs_layout(spec.path) else load_genai
+            self._loaded = load(self._library, spec, progress)
         except EngineError as error:
-            raise _load_failure(folder, error) from error
-        progress("ready", 1.0, f"Ready on {used.name}.")
-        return ModelInfo(
-            backend_type=used.backend_type,
-            context_length=context,
-            size_bytes=folder.weights_bytes,
-            device=used.name,
-            capabilities=Capabilities(json_schema=True),
-        )
+            raise _load_failure(spec, error) from error
+        progress("ready", 1.0, " ".join([f"Ready on {self._loaded.info.device}.", *self._loaded.info.notes]))
+        return self._loaded.info
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
         """Read the prompt, then decode token by token; the KV cache is kept for the next turn."""
-        loaded = self._require()
+        loaded = self._require_text()
         self._settings = request.settings
         constraint = make_constraint(request.response_format, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
         require_room(len(prompt.tokens), loaded.context)
         decoding = _decoding(loaded, request.settings, prompt.tokens, constraint)
-        loaded.encoder.transcript.forget()
+        loaded.encoder.forget()
         cached = 0
         try:
             for event in loaded.cache.prefill(prompt.tokens, cancel):
@@ -114,16 +83,30 @@ class OnnxBackend:
             raise _generation_failure(error) from error
         if prompt.text is not None and decoding.text_is_whole:
             text = prompt.text + "".join(decoding.texts)
-            loaded.encoder.transcript.remember(text, prompt.tokens + decoding.tokens)
+            loaded.encoder.remember(text, prompt.tokens + decoding.tokens)
         yield GenerationEnd(decoding.finish_reason, len(prompt.tokens), len(decoding.tokens), cached)
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
-        return len(self._require().encoder.encode(prompt).tokens)
+        loaded = self._require()
+        if isinstance(loaded, TextModel):
+            return len(loaded.encoder.encode(prompt).tokens)
+        return loaded.count_tokens(prompt)
+
+    def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
+        """One vector a text; HostError `unsupported_option` for a model that generates text."""
+        loaded = self._require()
+        if isinstance(loaded, TextModel):
+            text = "This model generates text and makes no embeddings; load a sentence-embedding model."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["model"])
+        try:
+            return loaded.embed(texts, normalize)
+        except EngineError as error:
+            raise _generation_failure(error) from error
 
     def get_state(self) -> BackendState:
         """Tokens in the KV cache, and the last settings."""
-        tokens = len(self._loaded.cache) if self._loaded else 0
+        tokens = len(self._loaded.cache) if isinstance(self._loaded, TextModel) else 0
         return BackendState(kv_tokens=tokens, settings=self._settings)
 
     def update_settings(self, settings: InferenceSettings) -> InferenceSettings:
@@ -136,51 +119,37 @@ class OnnxBackend:
             self._loaded.close()
             self._loaded = None
 
-    def _load(
-        self, folder: GenaiFolder, context: int, device: Device, options: LoadOptions, progress: ProgressCallback
-    ) -> _Loaded:
-        model = Model(self._library, folder.path, device.provider, options.threads)
-        progress("tokenizer", 0.8, "Reading the tokenizer.")
-        tokenizer = Tokenizer(model)
-        description = read_json(folder.path / "tokenizer.json")
-        return _Loaded(
-            folder=folder,
-            context=context,
-            model=model,
-            tokenizer=tokenizer,
-            encoder=PromptEncoder(folder, description, tokenizer),
-            vocabulary=Vocabulary(folder.path, description, folder.vocab_size, folder.eos_tokens),
-            cache=KvCache(
-                lambda: Generator(model, max_length=context, vocab_size=folder.vocab_size),
-                rewindable=folder.rewindable,
-                share_buffer=folder.share_buffer,
-            ),
-        )
-
-    def _require(self) -> _Loaded:
+    def _require(self) -> TextModel | EmbeddingModel:
         if self._loaded is None:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, "No model is loaded; load one first.")
         return self._loaded
 
+    def _require_text(self) -> TextModel:
+        loaded = self._require()
+        if isinstance(loaded, TextModel):
+            return loaded
+        text = "This model makes embeddings and generates no text; send embed, or load a model that generates."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["model"])
+
 
 def _decoding(
-    loaded: _Loaded, settings: InferenceSettings, prompt: list[int], constraint: Constraint | None
+    loaded: TextModel, settings: InferenceSettings, prompt: list[int], constraint: Constraint | None
 ) -> Decoding:
     return Decoding(
         cache=loaded.cache,
         sampler=Sampler(settings, prompt),
         text=TokenText(loaded.vocabulary, settings.stop),
         constraint=constraint,
-        eos_tokens=frozenset(loaded.folder.eos_tokens),
-        limit=min(settings.max_tokens, loaded.context - len(prompt)),
+        eos_tokens=loaded.eos_tokens,
+        limit=min(settings.max_tokens, loaded.room_after(len(prompt))),
     )
 
 
-def _load_failure(folder: GenaiFolder, error: EngineError) -> HostError:
+def _load_failure(spec: LoadSpec, error: EngineError) -> HostError:
     if _is_memory_failure(error):
         return HostError(ErrorCode.OUT_OF_MEMORY, f"The engine ran out of memory while loading: {error}")
-    text = f"ONNX Runtime GenAI cannot load {folder.path}: {error}"
-    return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(folder.path))
+    text = f"ONNX Runtime cannot load {spec.path}: {error}"
+    return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(spec.path))
 
 
 def _generation_failure(error: EngineError) -> HostError:

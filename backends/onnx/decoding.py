@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from backends.base import CancelToken, TokenChunk
 from backends.onnx.guidance import Constraint
-from backends.onnx.kv_cache import KvCache
+from backends.onnx.model import TokenCache
 from backends.onnx.sampler import Sampler
 from backends.onnx.vocabulary import TokenText
 from messages.facts import FinishReason
@@ -23,7 +23,7 @@ class Decoding:
     what was passed on of them.
     """
 
-    cache: KvCache
+    cache: TokenCache
     sampler: Sampler
     text: TokenText
     constraint: Constraint | None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from llguidance import LLMatcher
 
-from backends.onnx.engine import Logits
+from backends.onnx.interface import Logits
 from backends.onnx.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
 from messages.options import JsonObjectFormat, JsonSchemaFormat, RegexFormat, ResponseFormat

@@ -8,18 +8,18 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from backends.base import CancelToken, Prefill
-from backends.onnx.capi import EngineError
-from backends.onnx.config import PIECE
-from backends.onnx.engine import Generator, Logits
+from backends.onnx.interface import EngineError, Generator, Logits
+from backends.onnx.limits import PIECE
 
 
 class KvCache:
     """A sequence of tokens, all of them in the engine's KV cache."""
 
-    def __init__(self, make: Callable[[], Generator], *, rewindable: bool, share_buffer: bool) -> None:
+    def __init__(self, make: Callable[[], Generator], *, rewindable: bool, undoes: bool) -> None:
+        """`undoes` tells whether a terminated append leaves the engine's cache as it was, up to a rewind."""
         self._make = make
         self._rewindable = rewindable
-        self._share_buffer = share_buffer
+        self._undoes = undoes
         self._generator: Generator | None = make()
         self._tokens: list[int] = []
 
@@ -86,8 +86,8 @@ class KvCache:
         return True
 
     def _undo(self) -> None:
-        """Take back a terminated append. Without a shared buffer the engine's cache is then wrong (genai 0.18.0)."""
-        if self._share_buffer:
+        """Take back a terminated append. Without a shared buffer genai's cache is then wrong (0.18.0)."""
+        if self._undoes:
             self._rewind(len(self._tokens))
         else:
             self.clear()

@@ -6,21 +6,24 @@ weights are stepped over, so a file of gigabytes takes milliseconds. Standard li
 
 import mmap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _MODEL_GRAPH = 7
+_GRAPH_NODE = 1
 _GRAPH_INITIALIZER = 5
 _GRAPH_INPUT = 11
+_GRAPH_OUTPUT = 12
+_NODE_OPERATOR = 4
 _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _TYPE_TENSOR = 1
 _TENSOR_ELEMENT, _TENSOR_SHAPE = 1, 2
 _SHAPE_DIMENSION = 1
-_DIMENSION_VALUE = 1
+_DIMENSION_VALUE, _DIMENSION_NAME = 1, 2
 
 
 class OnnxError(Exception):
@@ -29,18 +32,26 @@ class OnnxError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """An input's element type (a number of `TensorProto.DataType`) and its dimensions, None where one is not fixed."""
+    """A value's element type (a number of `TensorProto.DataType`) and its dimensions.
+
+    A dimension that is not fixed is its name, or None without one.
+    """
 
     element: int
-    shape: tuple[int | None, ...]
+    shape: tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxHeader:
-    """External data files by name with the bytes each must have, and inputs by name with their types."""
+    """External data files by name with the bytes each must have; inputs and outputs by name with their types.
 
-    external: dict[str, int]
-    inputs: dict[str, TensorType]
+    operators are the kinds of its nodes, those in the branches of an `If` not included.
+    """
+
+    external: dict[str, int] = field(default_factory=dict)
+    inputs: dict[str, TensorType] = field(default_factory=dict)
+    outputs: dict[str, TensorType] = field(default_factory=dict)
+    operators: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +69,67 @@ def read_header(path: Path) -> OnnxHeader:
     if path.stat().st_size == 0:
         raise OnnxError("the file is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        header = OnnxHeader({}, {})
-        graphs = [field for field in _fields(data, 0, len(data)) if field.number == _MODEL_GRAPH]
+        header = OnnxHeader()
+        graphs = [part for part in _fields(data, 0, len(data)) if part.number == _MODEL_GRAPH]
         if len(graphs) != 1:
             raise OnnxError("there is no graph in it")
-        for field in _fields(data, graphs[0].start, graphs[0].end):
-            if field.number == _GRAPH_INITIALIZER:
-                _read_initializer(data, field, header.external)
-            elif field.number == _GRAPH_INPUT:
-                _read_input(data, field, header.inputs)
+        for part in _fields(data, graphs[0].start, graphs[0].end):
+            _read_part(data, part, header)
         return header
+
+
+def _read_part(data: mmap.mmap, part: _Field, header: OnnxHeader) -> None:
+    """Read one field of the graph."""
+    if part.number == _GRAPH_INITIALIZER:
+        _read_initializer(data, part, header.external)
+    elif part.number == _GRAPH_INPUT:
+        _read_value(data, part, header.inputs)
+    elif part.number == _GRAPH_OUTPUT:
+        _read_value(data, part, header.outputs)
+    elif part.number == _GRAPH_NODE:
+        fields = _fields(data, part.start, part.end)
+        header.operators.update(_text(data, inner) for inner in fields if inner.number == _NODE_OPERATOR)
 
 
 def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int]) -> None:
     entries: dict[str, str] = {}
-    for field in _fields(data, tensor.start, tensor.end):
-        if field.number == _TENSOR_EXTERNAL_DATA:
-            pair = {part.number: _text(data, part) for part in _fields(data, field.start, field.end)}
+    for entry in _fields(data, tensor.start, tensor.end):
+        if entry.number == _TENSOR_EXTERNAL_DATA:
+            pair = {part.number: _text(data, part) for part in _fields(data, entry.start, entry.end)}
             entries[pair.get(_ENTRY_KEY, "")] = pair.get(_ENTRY_VALUE, "")
     if "location" in entries:
         name, end = entries["location"], _number(entries, "offset") + _number(entries, "length")
         external[name] = max(end, external.get(name, 0))
 
 
-def _read_input(data: mmap.mmap, value: _Field, inputs: dict[str, TensorType]) -> None:
-    parts = {field.number: field for field in _fields(data, value.start, value.end)}
+def _read_value(data: mmap.mmap, value: _Field, values: dict[str, TensorType]) -> None:
+    parts = {part.number: part for part in _fields(data, value.start, value.end)}
     if _VALUE_NAME not in parts or _VALUE_TYPE not in parts:
         return
     kind = parts[_VALUE_TYPE]
     for tensor in _fields(data, kind.start, kind.end):
         if tensor.number == _TYPE_TENSOR:
-            inputs[_text(data, parts[_VALUE_NAME])] = _tensor_type(data, tensor)
+            values[_text(data, parts[_VALUE_NAME])] = _tensor_type(data, tensor)
 
 
 def _tensor_type(data: mmap.mmap, tensor: _Field) -> TensorType:
-    element, shape = 0, list[int | None]()
-    for field in _fields(data, tensor.start, tensor.end):
-        if field.number == _TENSOR_ELEMENT:
-            element = field.value
-        elif field.number == _TENSOR_SHAPE:
-            dimensions = _fields(data, field.start, field.end)
-            shape = [_dimension(data, part) for part in dimensions if part.number == _SHAPE_DIMENSION]
+    element, shape = 0, list[int | str | None]()
+    for part in _fields(data, tensor.start, tensor.end):
+        if part.number == _TENSOR_ELEMENT:
+            element = part.value
+        elif part.number == _TENSOR_SHAPE:
+            dimensions = _fields(data, part.start, part.end)
+            shape = [_dimension(data, size) for size in dimensions if size.number == _SHAPE_DIMENSION]
     return TensorType(element, tuple(shape))
 
 
-def _dimension(data: mmap.mmap, dimension: _Field) -> int | None:
-    parts = {field.number: field.value for field in _fields(data, dimension.start, dimension.end)}
-    return parts.get(_DIMENSION_VALUE)
+def _dimension(data: mmap.mmap, dimension: _Field) -> int | str | None:
+    for part in _fields(data, dimension.start, dimension.end):
+        if part.number == _DIMENSION_VALUE:
+            return part.value
+        if part.number == _DIMENSION_NAME:
+            return _text(data, part)
+    return None
 
 
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:

@@ -2,8 +2,8 @@
 
 import importlib.metadata
 
-from backends.onnx.capi import GenaiLibrary
 from backends.onnx.devices import available_devices
+from backends.onnx.genai.capi import GenaiLibrary
 from backends.registry import EngineProbe
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
-from backends.onnx.config import GenaiFolder, read_json, refuse
-from backends.onnx.engine import Tokenizer
+from backends.onnx.folder import read_json, refuse
+from backends.onnx.interface import TextTokenizer
 from backends.transcript import Transcript
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
@@ -31,19 +31,21 @@ class EncodedPrompt:
 class PromptEncoder:
     """Renders and tokenizes prompts. Raises HostError `model_invalid` if the chat template is broken."""
 
-    def __init__(self, folder: GenaiFolder, description: dict[str, Any], tokenizer: Tokenizer) -> None:
-        settings = read_json(folder.path / "tokenizer_config.json")
+    def __init__(
+        self, folder: Path, description: dict[str, Any], tokenizer: TextTokenizer, bos_token: int | None
+    ) -> None:
+        settings = read_json(folder / "tokenizer_config.json")
         self._tokenizer = tokenizer
         self._template = ChatTemplate(
-            _template_source(folder.path, settings),
+            _template_source(folder, settings),
             bos_token=_token_text(settings.get("bos_token")),
             eos_token=_token_text(settings.get("eos_token")),
         )
         adds_start = settings.get("add_bos_token", _adds_start(description))
-        self._start = [folder.bos_token] if adds_start and folder.bos_token is not None else []
+        self._start = [bos_token] if adds_start and bos_token is not None else []
         self.control = _control_tokens(description)
         """Matches the spelling of any special token."""
-        self.transcript = Transcript(self)
+        self._transcript = Transcript(self)
 
     def encode(self, prompt: PromptInput) -> EncodedPrompt:
         """Tokens of a prompt.
@@ -58,7 +60,15 @@ class PromptEncoder:
                 raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
             return EncodedPrompt(tokens, None)
         text = self._template.render([self._shield(message) for message in prompt.messages])
-        return EncodedPrompt(self.transcript.tokenize(text), text)
+        return EncodedPrompt(self._transcript.tokenize(text), text)
+
+    def forget(self) -> None:
+        """Keep nothing of the last conversation."""
+        self._transcript.forget()
+
+    def remember(self, text: str, tokens: list[int]) -> None:
+        """Keep a conversation whose text is exactly that of its tokens."""
+        self._transcript.remember(text, tokens)
 
     def tokenize_prompt(self, text: str) -> list[int]:
         """Tokens of a rendered conversation; a start token is the chat template's business."""

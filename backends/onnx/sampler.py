@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from backends.onnx.engine import Logits
+from backends.onnx.interface import Logits
 from messages.settings import InferenceSettings
 
 Weights = npt.NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
-from backends.onnx.config import refuse
+from backends.onnx.folder import refuse
 from backends.text_stream import StopFilter, Utf8Assembler
 
 

@@ -13,8 +13,8 @@ from support.tiny_genai import load, make_tiny
 
 from backends.base import LoadSpec
 from backends.onnx.backend import OnnxBackend
-from backends.onnx.config import DEFAULT_CONTEXT
 from backends.onnx.describe import describe
+from backends.onnx.limits import DEFAULT_CONTEXT
 from backends.registry import detect, row
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions

@@ -9,8 +9,8 @@ from support.tiny_genai import load, request, run
 
 from backends.base import CancelToken, GenerationEnd, TokenChunk
 from backends.onnx.backend import OnnxBackend
-from backends.onnx.capi import EngineError
-from backends.onnx.engine import Generator
+from backends.onnx.genai.engine import Generator
+from backends.onnx.interface import EngineError
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
 from messages.options import RegexFormat

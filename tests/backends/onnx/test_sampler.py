@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.onnx.engine import Logits
+from backends.onnx.interface import Logits
 from backends.onnx.sampler import PENALTY_WINDOW, Sampler
 from messages.settings import InferenceSettings
 

@@ -4,7 +4,7 @@ Why not the engine's own Python module: it holds Python's lock during every call
 is loaded or a long prompt is read nothing else in the process runs, no cancel is seen and none can be sent. ctypes lets
 go of the lock. Prototypes are those of `src/ort_genai_c.h` of onnxruntime-genai 0.16 to 0.18.
 
-Above it: `backends.onnx.engine`. Nothing here knows of prompts or settings.
+Above it: `backends.onnx.genai.engine`. Nothing here knows of prompts or settings.
 """
 
 import ctypes
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from backends.onnx.interface import EngineError
 
 Handle = ctypes.c_void_p
 
@@ -52,10 +54,6 @@ _DESTROYERS = (
 )
 
 _LIBRARY_NAMES = {"win32": "onnxruntime-genai.dll", "darwin": "libonnxruntime-genai.dylib"}
-
-
-class EngineError(Exception):
-    """What the engine says went wrong, in its own words."""
 
 
 class GenaiLibrary:

@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from backends.onnx.capi import GenaiLibrary, Handle
-
-Logits = npt.NDArray[np.float32]
-"""Scores of the next token, `(vocab_size,) float32`."""
+from backends.onnx.genai.capi import GenaiLibrary, Handle
+from backends.onnx.interface import Logits
 
 
 class Model:

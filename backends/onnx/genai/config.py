@@ -5,27 +5,18 @@ it, and it must not bring code of its own (`custom_ops_library` is a shared libr
 Keys are those of `src/config.cpp` of onnxruntime-genai 0.18.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from backends.onnx.onnx_file import OnnxError, OnnxHeader, read_header
-from messages.errors import ErrorCode, HostError
-
-DEFAULT_CONTEXT = 4096
-"""Tokens of context where the load does not say and the model could do more: a KV cache is allocated whole."""
-
-PIECE = 128
-"""Tokens of a prompt that are read at once: 3 % slower than all at once (genai 0.18, 2 threads, int4), and progress
-shows."""
-
-_FIXED_BYTES = 64 * 1024 * 1024
+from backends.onnx.folder import external_size, externals, is_inside, read_json, read_onnx, refuse
+from backends.onnx.limits import PIECE, WORKING_BYTES, choose_context
+from backends.onnx.onnx_file import OnnxHeader
 
 ROPE_SWITCH = {"phi3": 4096, "phimoe": 4096, "phi3small": 8192}
 """Model types whose rotary factors change behind so many tokens, which makes the KV cache before it wrong
@@ -89,20 +80,11 @@ class GenaiFolder:
     def context_for(self, wanted: int | None) -> int:
         """Tokens of context to load with; HostError `invalid_request` if more is wanted than there is."""
         largest = min(self.context_length, ROPE_SWITCH.get(self.model_type, self.context_length))
-        if wanted is None:
-            return min(largest, DEFAULT_CONTEXT)
-        if wanted > largest:
-            raise HostError(
-                ErrorCode.INVALID_REQUEST,
-                f"The model was trained on contexts of up to {largest} tokens; {wanted} is more than it can use.",
-                fields=[f"options.context_length: must be <= {largest}"],
-                trained_context=largest,
-            )
-        return wanted
+        return choose_context(wanted, largest)
 
     def needed_bytes(self, context: int) -> int:
         """Memory for the weights, a KV cache of `context` tokens, and the logits of one piece of a prompt."""
-        return self.weights_bytes + context * self.token_bytes + PIECE * self.vocab_size * 4 + _FIXED_BYTES
+        return self.weights_bytes + context * self.token_bytes + PIECE * self.vocab_size * 4 + WORKING_BYTES
 
 
 def read_folder(path: Path) -> GenaiFolder:
@@ -119,9 +101,9 @@ def _read_folder(path: Path) -> GenaiFolder:
     config = _parse(path, raw)
     decoder = config.model.decoder
     files = _decoder_files(path, decoder)
-    headers = {name: _read_onnx(path / name) for name in files}
+    headers = {name: read_onnx(path / name) for name in files}
     sizes = [(path / name).stat().st_size for name in files]
-    sizes += [_external_size(path, name, needed) for name, needed in _externals(headers.values()).items()]
+    sizes += [external_size(path, name, needed) for name, needed in externals(headers.values()).items()]
     for name in ("tokenizer.json", "tokenizer_config.json"):
         read_json(path / name)
     eos = config.model.eos_token_id
@@ -137,29 +119,6 @@ def _read_folder(path: Path) -> GenaiFolder:
         share_buffer=config.search.past_present_share_buffer,
         providers=_providers(decoder.session_options),
     )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file; HostError `model_invalid` if it is not there or not one."""
-    if not path.is_file():
-        refuse(path, "is missing")
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        refuse(path, f"cannot be read ({error})", error)
-    if not isinstance(value, dict):
-        refuse(path, "is not a JSON object")
-    return value
-
-
-def refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
-    """Raise `model_invalid` about one file of the folder."""
-    raise HostError(
-        ErrorCode.MODEL_INVALID,
-        f"{path.name} {reason}. Get the model's folder again, complete: {path.parent}",
-        model_path=str(path.parent),
-        file=str(path),
-    ) from cause
 
 
 def _parse(path: Path, raw: dict[str, Any]) -> _Config:
@@ -180,7 +139,7 @@ def _refuse_foreign_code(path: Path, raw: dict[str, Any]) -> None:
     for key, value in _strings(raw):
         if key == "custom_ops_library":
             refuse(file, "asks for a library of code (custom_ops_library), which is never loaded from a model's folder")
-        if key.endswith(_FILE_KEYS) and not _is_inside(path, value):
+        if key.endswith(_FILE_KEYS) and not is_inside(path, value):
             refuse(file, f"names a file outside the folder ({key}: {value})")
 
 
@@ -196,12 +155,6 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield key, value
 
 
-def _is_inside(folder: Path, name: str) -> bool:
-    """True if a relative name stays in the folder; links inside it are the user's own doing (download caches)."""
-    parts = Path(name).parts
-    return not Path(name).is_absolute() and ".." not in parts and ":" not in name and not name.startswith("\\")
-
-
 def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:
     stages = [stage for entry in decoder.pipeline if isinstance(entry, dict) for stage in entry.values()]
     names = [
@@ -213,39 +166,15 @@ def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:
     return names or [decoder.filename]
 
 
-def _read_onnx(file: Path) -> OnnxHeader:
-    try:
-        return read_header(file)
-    except OnnxError as error:
-        refuse(file, f"is not a whole ONNX model: {error}", error)
-
-
-def _externals(headers: Iterable[OnnxHeader]) -> dict[str, int]:
-    merged: dict[str, int] = {}
-    for header in headers:
-        for name, needed in header.external.items():
-            merged[name] = max(needed, merged.get(name, 0))
-    return merged
-
-
-def _external_size(path: Path, name: str, needed: int) -> int:
-    file = path / name
-    if not _is_inside(path, name):
-        refuse(path / "model.onnx", f"names a file outside the folder ({name})")
-    if not file.is_file():
-        refuse(file, "is missing (it holds weights)")
-    size = file.stat().st_size
-    if size < needed:
-        refuse(file, f"is cut off: it has {size} bytes and needs {needed}")
-    return size
-
-
 def _token_bytes(decoder: _Decoder, headers: Iterable[OnnxHeader]) -> int:
     """Keys and values of one token: of the graph's own inputs, since the engine believes them and not the config."""
     patterns = [decoder.inputs.get(f"past_{kind}_names", f"past_key_values.%d.{kind}") for kind in ("key", "value")]
     names = re.compile("|".join(re.escape(pattern).replace("%d", r"\d+") for pattern in patterns))
     caches = [kind for header in headers for name, kind in header.inputs.items() if names.fullmatch(name)]
-    return sum(_ELEMENT_BYTES.get(kind.element, 4) * prod(size or 1 for size in kind.shape) for kind in caches)
+    return sum(
+        _ELEMENT_BYTES.get(kind.element, 4) * prod(size if isinstance(size, int) else 1 for size in kind.shape)
+        for kind in caches
+    )
 
 
 def _providers(options: dict[str, Any]) -> tuple[str, ...]:

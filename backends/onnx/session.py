@@ -1,0 +1,131 @@
+"""ONNX Runtime's session: made for one device and no other, its errors as one exception, its runs to be cut off.
+
+Above it: `transformersjs`. The runtime's own fallback is off: it runs on the CPU without a word of error and prints
+"EP Error" to stdout (onnxruntime 1.31, `InferenceSession.__init__`).
+"""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backends.onnx.interface import EngineError
+
+ELEMENT_TYPES: dict[int, Any] = {
+    1: np.float32,
+    6: np.int32,
+    7: np.int64,
+    9: np.bool_,
+    10: np.float16,
+    11: np.float64,
+}
+"""numpy's types of the tensors that we feed and read, by the numbers of `TensorProto.DataType`."""
+
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a session runs: the provider first asked, its options, and the kind of memory that it keeps tensors in."""
+
+    provider: str = "CPUExecutionProvider"
+    options: tuple[tuple[str, str], ...] = ()
+    memory: str = "cpu"
+
+
+class Session:
+    """One loaded graph. Raises EngineError whenever the runtime fails."""
+
+    def __init__(self, path: Path, placement: Placement, threads: int | None) -> None:
+        """Load a graph; EngineError also where the provider does not take it."""
+        self._runtime = importlib.import_module("onnxruntime")
+        self._failures = _failures()
+        self.placement = placement
+        with self.failures():
+            self.raw = self._runtime.InferenceSession(
+                str(path), _options(self._runtime, threads), providers=_providers(placement), enable_fallback=0
+            )
+        if self.raw.get_providers()[0] != placement.provider:
+            raise EngineError(f"{placement.provider} does not take this model")
+        self._options = self._runtime.RunOptions()
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Turn what the runtime raises into EngineError."""
+        try:
+            yield
+        except self._failures as error:
+            raise EngineError(str(error).strip() or type(error).__name__) from error
+
+    def binding(self) -> Any:
+        """A new `onnxruntime.IOBinding`."""
+        with self.failures():
+            return self.raw.io_binding()
+
+    def run(self, binding: Any) -> None:
+        """Run with a binding; EngineError also if `terminate` was called."""
+        with self.failures():
+            self.raw.run_with_iobinding(binding, self._options)
+
+    def run_arrays(self, feeds: dict[str, npt.NDArray[Any]], outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
+        """Run on arrays in and arrays out."""
+        with self.failures():
+            arrays: list[npt.NDArray[Any]] = self.raw.run(list(outputs), feeds, self._options)
+        return arrays
+
+    def activate(self, adapter: Path) -> None:
+        """Use a LoRA adapter (`.onnx_adapter`) in every run from now on."""
+        with self.failures():
+            loaded = self._runtime.LoraAdapter()
+            loaded.Load(str(adapter))
+            self._options.add_active_adapter(loaded)
+        self._adapter = loaded
+
+    def empty(self, shape: Sequence[int], dtype: Any) -> Any:
+        """A new `onnxruntime.OrtValue` in the memory of the session's device, its content undefined."""
+        with self.failures():
+            return self._runtime.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self.placement.memory)
+
+    def value(self, array: npt.NDArray[Any]) -> Any:
+        """An array as an `onnxruntime.OrtValue` in the memory of the session's device."""
+        with self.failures():
+            return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.placement.memory)
+
+    def terminate(self) -> None:
+        """End the running run with an error, and every later one until `resume`; from any thread."""
+        self._options.terminate = True
+
+    def resume(self) -> None:
+        """Take a `terminate` back."""
+        self._options.terminate = False
+
+    def close(self) -> None:
+        """Free the graph and its weights."""
+        del self.raw
+
+
+def _options(runtime: Any, threads: int | None) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _providers(placement: Placement) -> list[Any]:
+    """The placement's provider, and the CPU for the nodes that it leaves."""
+    first = (placement.provider, dict(placement.options))
+    return [first] if placement.provider == "CPUExecutionProvider" else [first, "CPUExecutionProvider"]
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """What the runtime raises: its own classes have no common base."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*own, RuntimeError, ValueError)
