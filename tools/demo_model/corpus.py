@@ -13,8 +13,8 @@ from tools.demo_model.grammar import Choice, literal, normalise, parse
 
 DATA = Path(__file__).parent / "data"
 FALLBACK = "fallback"
-# Of four questions three come out of a template and one is a handwritten one.
-TEMPLATE_PARTS = 3
+# Of two questions one comes out of a template and one is a handwritten one.
+TEMPLATE_PARTS = 1
 
 
 @dataclass(frozen=True)
