@@ -3,8 +3,6 @@
 Above it: `backends.onnx.backend`. Below it: the folder, its graphs, and a runner for each kind of model.
 """
 
-from collections.abc import Callable
-
 from backends.base import LoadSpec, ModelInfo, ProgressCallback
 from backends.guards import require_memory
 from backends.onnx.devices import choose_device
@@ -14,7 +12,7 @@ from backends.onnx.kv_cache import KvCache
 from backends.onnx.model import EmbeddingModel, TextModel
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.session import Placement, Session
-from backends.onnx.transformersjs.decoder import GrowingStore, OrtGenerator, SharedStore
+from backends.onnx.transformersjs.decoder import OrtGenerator
 from backends.onnx.transformersjs.dtypes import choose_dtype
 from backends.onnx.transformersjs.folder import TransformersJsFolder, read_folder
 from backends.onnx.transformersjs.graph import DecoderGraph, read_decoder_graph
@@ -61,7 +59,7 @@ def _assemble(
 ) -> TextModel:
     file = folder.path / "tokenizer.json"
     description = read_json(file)
-    cache = KvCache(_maker(session, graph, context), rewindable=True, undoes=True)
+    cache = KvCache(lambda: OrtGenerator(session, graph, context), rewindable=True, undoes=True)
     cache.try_out(folder.require_eos()[0])
     return TextModel(
         info=info,
@@ -72,13 +70,3 @@ def _assemble(
         context=context,
         release=session.close,
     )
-
-
-def _maker(session: Session, graph: DecoderGraph, context: int) -> Callable[[], OrtGenerator]:
-    def make() -> OrtGenerator:
-        store = (
-            SharedStore(session, graph.caches, context) if graph.shares_cache else GrowingStore(session, graph.caches)
-        )
-        return OrtGenerator(session, graph, store, context)
-
-    return make
