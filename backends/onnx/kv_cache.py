@@ -4,11 +4,12 @@ Above it: `backends.onnx.backend`. Below it: one `Generator` at a time. Everythi
 (an engine's error, a termination that cannot be undone) throws the generator away; the next prompt then begins cold.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from backends.base import CancelToken, Prefill
 from backends.onnx.interface import EngineError, Generator, Logits
+from backends.onnx.interrupt import Interrupt
 from backends.onnx.limits import PIECE
 
 
@@ -34,7 +35,7 @@ class KvCache:
         Raises EngineError.
         """
         cached = self._keep_common(prompt)
-        interrupt = _Interrupt(self._require())
+        interrupt = Interrupt(self._require())
         cancel.on_cancel(interrupt.fire)
         yield Prefill(done=cached, total=len(prompt), cached=cached)
         while len(self._tokens) < len(prompt) and not cancel.cancelled:
@@ -72,10 +73,10 @@ class KvCache:
             self._generator.close()
             self._generator = None
 
-    def _append(self, piece: Sequence[int], interrupt: "_Interrupt") -> bool:
+    def _append(self, piece: Sequence[int], interrupt: Interrupt) -> bool:
         """Add tokens; False if a cancel cut it short, with the cache as it was before or empty."""
         try:
-            interrupt.run(piece)
+            interrupt.run(partial(self._require().append, piece))
         except EngineError:
             if not interrupt.fired:
                 self.clear()
@@ -114,35 +115,6 @@ class KvCache:
         if self._generator is None:
             self._generator = self._make()
         return self._generator
-
-
-class _Interrupt:
-    """Lets another thread end an append that runs, and no other: a late cancel must not hit the next turn."""
-
-    def __init__(self, generator: Generator) -> None:
-        self._generator = generator
-        self._lock = threading.Lock()
-        self._running = False
-        self.fired = False
-
-    def run(self, tokens: Sequence[int]) -> None:
-        """Append; EngineError if `fire` came in between."""
-        with self._lock:
-            self._running = True
-        try:
-            self._generator.append(tokens)
-        finally:
-            with self._lock:
-                self._running = False
-                if self.fired:
-                    self._generator.resume()
-
-    def fire(self) -> None:
-        """End the append that runs now, if one does; from any thread."""
-        with self._lock:
-            if self._running and not self.fired:
-                self.fired = True
-                self._generator.terminate()
 
 
 def _common_length(left: Sequence[int], right: Sequence[int]) -> int:

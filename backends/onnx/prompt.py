@@ -37,13 +37,13 @@ class PromptEncoder:
         settings = read_json(folder / "tokenizer_config.json")
         self._tokenizer = tokenizer
         self._template = ChatTemplate(
-            _template_source(folder, settings),
-            bos_token=_token_text(settings.get("bos_token")),
-            eos_token=_token_text(settings.get("eos_token")),
+            template_source(folder, settings) or DEFAULT_TEMPLATE,
+            bos_token=token_text(settings.get("bos_token")),
+            eos_token=token_text(settings.get("eos_token")),
         )
         adds_start = settings.get("add_bos_token", _adds_start(description))
         self._start = [bos_token] if adds_start and bos_token is not None else []
-        self.control = _control_tokens(description)
+        self.control = control_tokens(description)
         """Matches the spelling of any special token."""
         self._transcript = Transcript(self)
 
@@ -53,13 +53,13 @@ class PromptEncoder:
         Raises HostError `unsupported_option` for pictures and sounds, `invalid_request` for an empty prompt, for a NUL
         character (the engine's tokenizer takes it for the end) and for a conversation that the template refuses.
         """
-        _refuse_other_media(prompt)
+        refuse_other_media(prompt)
         if prompt.messages is None:
             tokens = [*self._start, *self.tokenize_rest(prompt.prompt or "")]
             if not tokens:
                 raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
             return EncodedPrompt(tokens, None)
-        text = self._template.render([self._shield(message) for message in prompt.messages])
+        text = self._template.render([shield(message, self.control) for message in prompt.messages])
         return EncodedPrompt(self._transcript.tokenize(text), text)
 
     def forget(self) -> None:
@@ -81,14 +81,16 @@ class PromptEncoder:
             raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages or prompt: must not contain U+0000"])
         return [token for part in text.split(SHIELD) if part for token in self._tokenizer.encode(part)]
 
-    def _shield(self, message: Message) -> Message:
-        """A message in which what spells a special token is none: content must not end its own turn."""
-        text = message.text.replace(SHIELD, "")
-        shielded = self.control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
-        return Message.model_construct(role=message.role, content=shielded)
+
+def shield(message: Message, control: re.Pattern[str]) -> Message:
+    """A message in which what spells a special token is none: content must not end its own turn."""
+    text = message.text.replace(SHIELD, "")
+    shielded = control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
+    return Message.model_construct(role=message.role, content=shielded)
 
 
-def _refuse_other_media(prompt: PromptInput) -> None:
+def refuse_other_media(prompt: PromptInput) -> None:
+    """Raise HostError `unsupported_option` for pictures and sounds."""
     kinds: Sequence[Literal["image", "audio"]] = ("image", "audio")
     for kind in kinds:
         if prompt.has_part(kind):
@@ -96,8 +98,8 @@ def _refuse_other_media(prompt: PromptInput) -> None:
             raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
 
 
-def _template_source(folder: Path, settings: dict[str, Any]) -> str:
-    """The folder's chat template: its own file, else the one in tokenizer_config.json.
+def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+    """The folder's chat template: its own file, else the one in tokenizer_config.json, else None.
 
     Several named ones there are no case: the engine's tokenizer does not load such a folder (genai 0.18.0).
     """
@@ -108,21 +110,22 @@ def _template_source(folder: Path, settings: dict[str, Any]) -> str:
         except (OSError, UnicodeDecodeError) as error:
             refuse(file, f"cannot be read ({error})", error)
     template = settings.get("chat_template")
-    return template if isinstance(template, str) else DEFAULT_TEMPLATE
+    return template if isinstance(template, str) else None
 
 
-def _token_text(token: Any) -> str:
+def token_text(token: Any) -> str:
     """A special token's text: a string, or an object with it."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else ""
 
 
-def _control_tokens(description: dict[str, Any]) -> re.Pattern[str]:
+def control_tokens(description: dict[str, Any]) -> re.Pattern[str]:
+    """Matches the spelling of any special token of a `tokenizer.json`."""
     added = [
         token for token in description.get("added_tokens") or [] if isinstance(token, dict) and token.get("special")
     ]
-    spellings = sorted(filter(None, (_token_text(token) for token in added)), key=len, reverse=True)
+    spellings = sorted(filter(None, (token_text(token) for token in added)), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
 
 
