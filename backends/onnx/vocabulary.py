@@ -5,6 +5,7 @@ Tokens become bytes here, and `Utf8Assembler` makes characters of them. llguidan
 library that defined that format (Hugging Face tokenizers).
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Vocabulary:
     def __init__(self, folder: Path, description: dict[str, Any], vocab_size: int, eos_tokens: Sequence[int]) -> None:
         file = folder / "tokenizer.json"
         try:
-            self.tokenizer = LLTokenizer(str(file), n_vocab=vocab_size, eos_token=list(eos_tokens))
+            self.tokenizer = LLTokenizer(_source(file, description), n_vocab=vocab_size, eos_token=list(eos_tokens))
         except ValueError as error:
             refuse(file, f"is not a tokenizer for this model ({error})", error)
         self.size = vocab_size
@@ -59,6 +60,21 @@ class TokenText:
     def flush(self) -> str:
         """End the text and return what was held back."""
         return self._stops.feed(self._utf8.flush()) + self._stops.flush()
+
+
+def _source(file: Path, description: dict[str, Any]) -> str:
+    """What llguidance reads: the file's path, or JSON in which the decoder is one that it knows.
+
+    It does not know T5's, "Metaspace" (llguidance 1.9, `toktrie_hf_tokenizers`), but the steps that this stands for.
+    """
+    decoder = description.get("decoder")
+    parts = decoder.get("decoders", [decoder]) if isinstance(decoder, dict) else []
+    marks = [part.get("replacement", "\u2581") for part in parts if part.get("type") == "Metaspace"]
+    if not marks:
+        return str(file)
+    replace = {"type": "Replace", "pattern": {"String": marks[0]}, "content": " "}
+    steps = [replace, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    return json.dumps({**description, "decoder": {"type": "Sequence", "decoders": steps}})
 
 
 def _strips_first_space(decoder: Any) -> bool:

@@ -85,3 +85,10 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) 
     with pytest.raises(HostError) as caught:
         Vocabulary(tmp_path, SENTENCE_PIECE, 100, [2])
     assert caught.value.code is ErrorCode.MODEL_INVALID
+
+
+def test_t5_s_kind_of_decoder_is_known_too(tmp_path: Path) -> None:
+    metaspace = {**SENTENCE_PIECE, "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"}}
+    assert text_of(tmp_path, metaspace, "<s>", "▁Hello", "▁world", "lo", "▁") == "Hello worldlo "
+    in_a_row = {**SENTENCE_PIECE, "decoder": {"type": "Sequence", "decoders": [metaspace["decoder"]]}}
+    assert text_of(tmp_path, in_a_row, "▁Hello", "▁world") == "Hello world"
