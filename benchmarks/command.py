@@ -12,7 +12,19 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import burst, first_token, machine, memory, round_trip, second_turn, spawn, stop, stream
+from benchmarks import (
+    burst,
+    first_token,
+    growth,
+    machine,
+    memory,
+    onnx_stream,
+    round_trip,
+    second_turn,
+    spawn,
+    stop,
+    stream,
+)
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.table import Row, head, markdown
 
@@ -22,11 +34,13 @@ GROUPS: Mapping[str, Measure] = {
     "spawn": spawn.measure,
     "round-trip": round_trip.measure,
     "stream": stream.measure,
+    "onnx-stream": onnx_stream.measure,
     "first-token": first_token.measure,
     "stop": stop.measure,
     "second-turn": second_turn.measure,
     "burst": burst.measure,
     "memory": memory.measure,
+    "growth": growth.measure,
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-PACKAGES = ("llama-cpp-python", "onnxruntime-genai")
+PACKAGES = ("llama-cpp-python", "onnxruntime", "onnxruntime-genai")
 
 
 def describe() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.hosts import REPOSITORY
-from tools import make_genai, make_gguf
+from tools import make_genai, make_gguf, make_transformersjs
 
 CACHE = REPOSITORY / ".cache"
 
@@ -23,6 +23,14 @@ def genai() -> Path:
     path = CACHE / "bench-genai"
     if not path.exists():
         make_genai.write_folder(path, make_genai.PRESETS["bench"])
+    return path
+
+
+def transformersjs() -> Path:
+    """A Transformers.js folder with the same weights, as optimum exports them, in fp32 and q4."""
+    path = CACHE / "bench-transformersjs"
+    if not (path / "config.json").exists():
+        make_transformersjs.write_folder(path, make_transformersjs.PRESETS["bench"])
     return path
 
 

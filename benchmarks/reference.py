@@ -1,24 +1,21 @@
 """The reference engine, in a process of its own: a bare decode loop, and llama-cpp-python's own streaming.
 
-`python -m benchmarks.reference MODEL THREADS` reads one JSON request a line and answers each with one line.
+`python -m benchmarks.reference MODEL THREADS`.
 The bare loop is what llama.cpp can do: greedy, nothing kept, nothing written.
 """
 
-import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import llama_cpp
 
 from backends.llamacpp.memory import BATCH_TOKENS
 from benchmarks.hosts import REPOSITORY
+from benchmarks.line_process import LineProcess, answer_lines
 from messages.frames import JsonObject
 
 CONTEXT_TOKENS = 4096
@@ -92,54 +89,24 @@ class _Engines:
         return {"rate": request["tokens"] / (time.perf_counter() - started), "chunks": count}
 
 
-class Reference:
+class Reference(LineProcess):
     """The other process, seen from here."""
 
     def __init__(self, model: Path, threads: int) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.reference", str(model), str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=REPOSITORY,
-        )
-
-    def __enter__(self) -> "Reference":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.communicate(timeout=30)
+        super().__init__([sys.executable, "-m", "benchmarks.reference", str(model), str(threads)], REPOSITORY)
 
     def bare(self, prompt: str, tokens: int) -> JsonObject:
         """See `BareLoop.run`."""
-        return self._ask({"op": "bare", "prompt": prompt, "tokens": tokens})
+        return self.ask({"op": "bare", "prompt": prompt, "tokens": tokens})
 
     def chat_rate(self, prompt: str, tokens: int) -> float:
         """Tokens a second of `create_chat_completion(stream=True)`, from the call to its last chunk."""
-        return float(self._ask({"op": "chat", "prompt": prompt, "tokens": tokens})["rate"])
-
-    def _ask(self, request: JsonObject) -> JsonObject:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError("the reference engine has gone; is llama-cpp-python installed?")
-        answer: JsonObject = json.loads(line)
-        return answer
+        return float(self.ask({"op": "chat", "prompt": prompt, "tokens": tokens})["rate"])
 
 
 def main() -> None:
-    """Answer requests until stdin ends; stdout is for the answers alone, whatever the engine prints."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    engines = _Engines(sys.argv[1], int(sys.argv[2]))
-    for line in sys.stdin:
-        print(json.dumps(engines.answer(json.loads(line))), file=answers, flush=True)
+    """Answer until stdin ends."""
+    answer_lines(lambda: _Engines(sys.argv[1], int(sys.argv[2])).answer)
 
 
 if __name__ == "__main__":

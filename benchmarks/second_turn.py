@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks.lab import BrowserHome, PagePort
-from benchmarks.models import genai, gguf, prose
+from benchmarks.models import genai, gguf, prose, transformersjs
 from benchmarks.samples import median
 from benchmarks.sizes import Sizes
 from benchmarks.table import Row, at_most_times
@@ -13,23 +13,25 @@ ANSWER_TOKENS = 32
 
 
 def measure(sizes: Sizes) -> list[Row]:
-    """A row a backend."""
+    """A row a backend and layout."""
     with BrowserHome() as home:
         port = home.open_port()
         return [
-            _measure_backend(port, "llamacpp", gguf(), sizes),
-            _measure_backend(port, "onnx", genai(), sizes),
+            _measure(port, "llamacpp", gguf(), sizes),
+            _measure(port, "onnx, genai folder", genai(), sizes),
+            _measure(port, "onnx, Transformers.js folder", transformersjs(), sizes, dtype="q4"),
+            _measure(port, "onnx, same on the fast path", transformersjs(), sizes, dtype="q4", fast_path=True),
         ]
 
 
-def _measure_backend(port: PagePort, backend: str, model: Path, sizes: Sizes) -> Row:
+def _measure(port: PagePort, what: str, model: Path, sizes: Sizes, **options: object) -> Row:
     port.request("unload", all=True)
-    name = port.load(model, backend=backend)
+    name = port.load(model, options=options)
     words = _words(port, name, sizes.history_tokens)
     _converse(port, name, prose(words, "warm"))
     turns = [_converse(port, name, prose(words, f"{number} begins")) for number in range(sizes.turns)]
     first, second = ([turn[place] for turn in turns] for place in (0, 1))
-    figure = f"second turn, {backend}, history of {sizes.history_tokens:,} tokens: to first token; first turn's"
+    figure = f"second turn, {what}, history of {sizes.history_tokens:,} tokens: to first token; first turn's"
     return at_most_times(figure, "ms", median(second), median(first), LIMIT)
 
 

@@ -17,6 +17,9 @@ class Sizes:
     stop_prompt_tokens: int = 2000
     turns: int = 10
     history_tokens: int = 1500
+    onnx_rounds: int = 15
+    onnx_tokens: int = 256
+    growth_generations: int = 1000
     burst_tokens: int = 30_000
     burst_rounds: int = 10
 
@@ -31,6 +34,9 @@ QUICK = Sizes(
     first_token_rounds=3,
     stops=3,
     turns=1,
+    onnx_rounds=1,
+    onnx_tokens=64,
+    growth_generations=20,
     burst_tokens=5_000,
     burst_rounds=1,
 )

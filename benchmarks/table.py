@@ -58,6 +58,11 @@ def at_most(figure: str, unit: str, ours: float, limit: float, aside: str = "") 
     return Row(figure, _in(ours, unit), "-", aside, f"<= {limit:g} {unit}", ours <= limit)
 
 
+def not_measured(figure: str, goal: str, reason: str) -> Row:
+    """A row whose reference cannot be had here: its goal is missed, since nothing shows that it is met."""
+    return Row(figure, "-", "-", f"not measured: {reason}", goal, False)
+
+
 def _in(value: float, unit: str) -> str:
     digits = 0 if value >= 100 else 1 if value >= 20 else 2
     return f"{value:,.{digits}f} {unit}"

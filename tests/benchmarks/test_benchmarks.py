@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.burst import lags_ms
 from benchmarks.command import GROUPS
+from benchmarks.line_process import LineProcess
 from benchmarks.samples import alternate, quantile
-from benchmarks.table import at_least_times, at_most_more, at_most_times
+from benchmarks.table import at_least_times, at_most_more, at_most_times, not_measured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK_TIMEOUT_S = 150
@@ -54,6 +55,20 @@ def test_a_goal_is_met_at_its_limit_and_missed_beyond_it() -> None:
     assert at_least_times("f", "tok/s", 94.0, 100.0, None).met is None
     assert at_most_more("f", "ms", 13.0, 10.0, 3.0).met is True
     assert at_most_more("f", "ms", 13.1, 10.0, 3.0).met is False
+
+
+def test_a_reference_that_cannot_be_had_misses_its_goal_and_says_why() -> None:
+    row = not_measured("f", ">= 2 x", "Node.js is not installed")
+    assert row.met is False
+    assert "Node.js is not installed" in row.compared
+
+
+def test_a_reference_process_answers_requests_and_says_when_it_has_gone() -> None:
+    echo = "import sys; print(sys.stdin.readline(), end='', flush=True)"
+    with LineProcess([sys.executable, "-c", echo], REPOSITORY) as reference:
+        assert reference.ask({"tokens": 1}) == {"tokens": 1}
+        with pytest.raises(RuntimeError, match="the reference has gone"):
+            reference.ask({"tokens": 2})
 
 
 def test_a_token_that_waited_for_others_of_its_partial_is_late_by_that_wait() -> None:
