@@ -20,7 +20,6 @@ from onnx import TensorProto, numpy_helper
 from tools.graph_builder import BLOCK, MS_DOMAIN, FloatArray, GraphBuilder, Sizes
 
 Attention = Literal["gqa", "concat"]
-EPSILON = 1e-5
 ROPE_BASE = 10_000.0
 NO_LIMIT = 2**62
 
@@ -43,6 +42,7 @@ class Shape:
     share_buffer: bool = True
     scale: float = 2.0
     seed: int = 0
+    epsilon: float = 1e-5
 
     @property
     def head_size(self) -> int:
@@ -100,17 +100,26 @@ class LlamaBuilder(GraphBuilder):
         scales = np.full((columns * (rows // BLOCK),), self.shape.scale / rows**0.5 / 4.6, dtype=np.float32)
         return self.multiply_packed(name, source, packed, scales)
 
+    def embedding(self) -> FloatArray:
+        """The token embedding `(vocab, hidden)`."""
+        return self.random(self.shape.vocab, self.shape.hidden) * np.float32(self.shape.vocab**0.5)
+
+    def norm_scale(self, index: int) -> FloatArray:
+        """The scale `(hidden,)` of a norm; two a layer, in order, and the last."""
+        return np.ones(self.shape.hidden, dtype=np.float32)
+
     def norm(self, source: str, skip: str | None = None) -> tuple[str, str]:
         """RMS norm of `source` (+ `skip`); returns the normed and the summed tensor's names."""
-        scale = self.constant(f"norm_{self._norms}.scale", np.ones(self.shape.hidden, dtype=np.float32))
+        scale = self.constant(f"norm_{self._norms}.scale", self.norm_scale(self._norms))
+        epsilon = self.shape.epsilon
         self._norms += 1
         if self.form.attention == "concat":
             total = source if skip is None else self.add("Add", source, skip)
-            return self.rms_norm(total, scale, EPSILON), total
+            return self.rms_norm(total, scale, epsilon), total
         if skip is None:
-            return self.add("SimplifiedLayerNormalization", source, scale, axis=-1, epsilon=EPSILON), source
+            return self.add("SimplifiedLayerNormalization", source, scale, axis=-1, epsilon=epsilon), source
         name = self.add(
-            "SkipSimplifiedLayerNormalization", source, skip, scale, outputs=4, domain=MS_DOMAIN, epsilon=EPSILON
+            "SkipSimplifiedLayerNormalization", source, skip, scale, outputs=4, domain=MS_DOMAIN, epsilon=epsilon
         )
         return name, f"{name}.3"
 
@@ -140,14 +149,19 @@ class LlamaBuilder(GraphBuilder):
 
 
 def build_model(shape: Shape, form: Form) -> onnx.ModelProto:
+    """A decoder with random weights."""
+    return build_graph(LlamaBuilder(shape, form))
+
+
+def build_graph(graph: LlamaBuilder) -> onnx.ModelProto:
     """The whole decoder: input_ids, attention_mask and past keys and values in, logits and present ones out."""
-    graph = LlamaBuilder(shape, form)
+    shape, form = graph.shape, graph.form
     graph.input("input_ids", ["batch_size", "sequence_length"])
     graph.input("attention_mask", ["batch_size", "total_sequence_length"])
     positions = _positions(graph)
     layers: GroupedAttention | ConcatAttention
     layers = GroupedAttention(graph, positions) if form.attention == "gqa" else ConcatAttention(graph, positions)
-    embedding = graph.constant("embedding", graph.random(shape.vocab, shape.hidden) * np.float32(shape.vocab**0.5))
+    embedding = graph.constant("embedding", graph.embedding())
     stream = graph.add("Gather", embedding, "input_ids")
     branch: str | None = None
     for layer in range(shape.layers):
