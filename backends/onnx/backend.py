@@ -19,7 +19,7 @@ from backends.base import (
     ProgressCallback,
     refuse_unsupported_settings,
 )
-from backends.guards import require_room, require_single
+from backends.guards import require_single
 from backends.onnx.decoding import Decoding
 from backends.onnx.describe import has_transformersjs_layout
 from backends.onnx.genai.capi import GenaiLibrary
@@ -69,7 +69,6 @@ class OnnxBackend:
         self._settings = request.settings
         constraint = make_constraint(request.response_format, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
-        require_room(len(prompt.tokens), loaded.context)
         decoding = _decoding(loaded, request.settings, prompt.tokens, constraint)
         loaded.encoder.forget()
         cached = 0
@@ -137,7 +136,7 @@ def _decoding(
 ) -> Decoding:
     return Decoding(
         cache=loaded.cache,
-        sampler=Sampler(settings, prompt),
+        sampler=Sampler(settings, loaded.followed(prompt)),
         text=TokenText(loaded.vocabulary, settings.stop),
         constraint=constraint,
         eos_tokens=loaded.eos_tokens,
@@ -148,7 +147,8 @@ def _decoding(
 def _load_failure(spec: LoadSpec, error: EngineError) -> HostError:
     if _is_memory_failure(error):
         return HostError(ErrorCode.OUT_OF_MEMORY, f"The engine ran out of memory while loading: {error}")
-    text = f"ONNX Runtime cannot load {spec.path}: {error}"
+    adapter = f" with the adapter {spec.options.lora}" if spec.options.lora else ""
+    text = f"ONNX Runtime cannot load {spec.path}{adapter}: {error}"
     return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(spec.path))
 
 

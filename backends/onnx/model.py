@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backends.base import CancelToken, Embeddings, ModelInfo, Prefill
+from backends.guards import require_room
 from backends.onnx.interface import Logits
 from backends.onnx.prompt import EncodedPrompt
 from backends.onnx.vocabulary import Vocabulary
 from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
 
 
 class PromptReader(Protocol):
@@ -50,7 +52,7 @@ class TokenCache(Protocol):
 class TextModel:
     """A model that generates text.
 
-    context is in tokens. Where `shares_context`, prompt and answer share it; an encoder-decoder has it twice.
+    context is in tokens; prompt and answer share it, unless the answer has a room of its own (an encoder-decoder's).
     """
 
     info: ModelInfo
@@ -60,11 +62,26 @@ class TextModel:
     eos_tokens: frozenset[int]
     context: int
     release: Callable[[], None]
-    shares_context: bool = True
+    answer_room: int | None = None
 
     def room_after(self, prompt_tokens: int) -> int:
-        """Tokens that an answer may have."""
-        return self.context - prompt_tokens if self.shares_context else self.context
+        """Tokens that an answer to a prompt may have; HostError `context_overflow` if the prompt is too long."""
+        if self.answer_room is None:
+            require_room(prompt_tokens, self.context)
+            return self.context - prompt_tokens
+        if prompt_tokens > self.context:
+            raise HostError(
+                ErrorCode.CONTEXT_OVERFLOW,
+                f"The prompt has {prompt_tokens} tokens and the model reads {self.context}."
+                " Send less, or load the model with a larger context_length.",
+                prompt_tokens=prompt_tokens,
+                context_length=self.context,
+            )
+        return self.answer_room
+
+    def followed(self, prompt: Sequence[int]) -> Sequence[int]:
+        """The tokens that an answer goes on from: none where the prompt is another text, read by an encoder."""
+        return prompt if self.answer_room is None else ()
 
     def close(self) -> None:
         """Free it, the cache before the model."""

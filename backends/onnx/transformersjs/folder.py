@@ -43,11 +43,17 @@ class ModelConfig(BaseModel):
     max_position_embeddings: _Count | None = None
     n_positions: _Count | None = None
     hidden_size: _Count | None = None
+    d_model: _Count | None = None
     d_kv: _Count | None = None
     head_dim: _Count | None = None
     num_attention_heads: _Count | None = None
     num_key_value_heads: _Count | None = None
     num_hidden_layers: _Count | None = None
+    num_layers: _Count | None = None
+    num_decoder_layers: _Count | None = None
+    decoder_layers: _Count | None = None
+    num_heads: _Count | None = None
+    decoder_attention_heads: _Count | None = None
     bos_token_id: int | list[int] | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
@@ -129,7 +135,7 @@ def _read_folder(path: Path) -> TransformersJsFolder:
     config = _parse(path / "config.json", read_json(path / "config.json"))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         read_json(path / name)
-    generation = _generation_config(path)
+    generation = read_generation_config(path)
     graphs = dict(_graphs(path))
     return TransformersJsFolder(
         path=path,
@@ -151,7 +157,8 @@ def _parse(file: Path, raw: dict[str, Any]) -> ModelConfig:
         refuse(file, f"is not complete ({'; '.join(places[:3])})", error)
 
 
-def _generation_config(path: Path) -> dict[str, Any]:
+def read_generation_config(path: Path) -> dict[str, Any]:
+    """What `generation_config.json` says, nulls left out; empty if there is none."""
     file = path / "generation_config.json"
     given = read_json(file) if file.is_file() else {}
     return {key: value for key, value in given.items() if value is not None}
@@ -212,4 +219,7 @@ def _encoder_decoder(path: Path, graphs: dict[str, dict[str, Path]]) -> FolderKi
         refuse(graph_folder(path) / f"{missing[0]}.onnx", "is missing (or decoder_model_merged.onnx in its place)")
     for other in set(graphs) - wanted:
         del graphs[other]
+    if not set.intersection(*(set(files) for files in graphs.values())):
+        have = "; ".join(f"{stem}: {', '.join(files)}" for stem, files in graphs.items())
+        refuse(next(iter(graphs[decoders[0]].values())), f"is of another dtype than the other graphs ({have})")
     return FolderKind.ENCODER_DECODER
