@@ -8,6 +8,7 @@ from backends.onnx.devices import DEVICES
 from backends.onnx.genai import config as genai
 from backends.onnx.transformersjs import folder as transformersjs
 from backends.onnx.transformersjs.dtypes import choose_dtype
+from backends.onnx.transformersjs.encoder_decoder_graph import read_graphs
 from backends.onnx.transformersjs.graph import read_decoder_graph
 from messages.options import LoadOptions
 
@@ -45,6 +46,8 @@ def _describe_transformersjs(path: Path, options: LoadOptions) -> ModelDescripti
     token_bytes = 0
     if folder.kind is transformersjs.FolderKind.DECODER:
         token_bytes = read_decoder_graph(folder.graphs[folder.decoder][dtype], folder.config).token_bytes
+    elif folder.kind is transformersjs.FolderKind.ENCODER_DECODER:
+        token_bytes = read_graphs(folder, dtype).token_bytes
     return ModelDescription(
         format=TRANSFORMERSJS_FORMAT,
         size_bytes=folder.weights_bytes(dtype),

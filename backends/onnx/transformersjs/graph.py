@@ -82,7 +82,7 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     Raises HostError `model_invalid` that names what is missing, unknown, or not as the config has it.
     """
     header = read_onnx(file)
-    _require_decoder(file, header)
+    require_decoder(file, header)
     pasts = {name: value for name, value in header.inputs.items() if name.startswith(_PAST)}
     if not pasts:
         refuse(file, "has no KV cache (no past_key_values inputs); take the export with past, or decoder_model_merged")
@@ -95,7 +95,7 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     graph = DecoderGraph(
         file=file,
         inputs={name: value for name, value in header.inputs.items() if name in PLAIN_INPUTS},
-        caches=tuple(_cache(file, name, value, header.outputs, config.head_size) for name, value in pasts.items()),
+        caches=tuple(read_cache(file, name, value, header.outputs, config.head_size) for name, value in pasts.items()),
         logits_element=logits.element,
         vocab_size=vocab_size,
         shares_cache=SHARED_OPERATOR in header.operators,
@@ -104,7 +104,8 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     return graph
 
 
-def _require_decoder(file: Path, header: OnnxHeader) -> None:
+def require_decoder(file: Path, header: OnnxHeader) -> None:
+    """HostError `model_invalid` unless a graph takes tokens and gives the logits of a vocabulary."""
     if "input_ids" not in header.inputs or "logits" not in header.outputs:
         given = f"takes {', '.join(header.inputs)} and gives {', '.join(header.outputs)}"
         refuse(file, f"is not a text decoder, which takes input_ids and gives logits: it {given}")
@@ -128,7 +129,8 @@ def _compare(graph: DecoderGraph, config: ModelConfig) -> None:
             refuse(graph.file, f"does not belong to config.json: it has {found} where {name} says {wanted}")
 
 
-def _cache(file: Path, past: str, value: TensorType, outputs: Mapping[str, TensorType], head_size: int) -> Cache:
+def read_cache(file: Path, past: str, value: TensorType, outputs: Mapping[str, TensorType], head_size: int) -> Cache:
+    """The cache that comes in by the input `past`; HostError `model_invalid` if `outputs` do not give it."""
     present = next((name for name in _present_names(past) if name in outputs), None)
     if present is None:
         refuse(file, f"takes {past} and gives no output for it back")

@@ -14,7 +14,8 @@ from backends.onnx.prompt import PromptEncoder
 from backends.onnx.session import Placement, Session
 from backends.onnx.transformersjs.decoder import OrtGenerator
 from backends.onnx.transformersjs.dtypes import choose_dtype
-from backends.onnx.transformersjs.folder import TransformersJsFolder, read_folder
+from backends.onnx.transformersjs.encoder_decoder_loader import load_encoder_decoder
+from backends.onnx.transformersjs.folder import FolderKind, TransformersJsFolder, read_folder
 from backends.onnx.transformersjs.graph import DecoderGraph, read_decoder_graph
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
 from backends.onnx.vocabulary import Vocabulary
@@ -29,6 +30,8 @@ def load_transformersjs(
     Raises EngineError, and HostError `model_invalid`, `invalid_request`, `unsupported_option`, `out_of_memory`.
     """
     folder = read_folder(spec.path)
+    if folder.kind is FolderKind.ENCODER_DECODER:
+        return load_encoder_decoder(folder, spec, progress)
     return load_decoder(folder, spec, progress)
 
 
