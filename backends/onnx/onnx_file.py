@@ -17,6 +17,7 @@ _GRAPH_INITIALIZER = 5
 _GRAPH_INPUT = 11
 _GRAPH_OUTPUT = 12
 _NODE_OPERATOR = 4
+_TENSOR_NAME = 8
 _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
 _VALUE_NAME, _VALUE_TYPE = 1, 2
@@ -45,11 +46,14 @@ class TensorType:
 class OnnxHeader:
     """External data files by name with the bytes each must have; inputs and outputs by name with their types.
 
-    operators are the kinds of its nodes, those in the branches of an `If` not included.
+    optional are the inputs for which the graph has a value of its own: those that a LoRA adapter fills, and in files
+    before IR version 4 every weight. operators are the kinds of its nodes, those in the branches of an `If` not
+    included.
     """
 
     external: dict[str, int] = field(default_factory=dict)
     inputs: dict[str, TensorType] = field(default_factory=dict)
+    optional: dict[str, TensorType] = field(default_factory=dict)
     outputs: dict[str, TensorType] = field(default_factory=dict)
     operators: set[str] = field(default_factory=set)
 
@@ -69,19 +73,21 @@ def read_header(path: Path) -> OnnxHeader:
     if path.stat().st_size == 0:
         raise OnnxError("the file is empty")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        header = OnnxHeader()
+        header, weights = OnnxHeader(), set[str]()
         graphs = [part for part in _fields(data, 0, len(data)) if part.number == _MODEL_GRAPH]
         if len(graphs) != 1:
             raise OnnxError("there is no graph in it")
         for part in _fields(data, graphs[0].start, graphs[0].end):
-            _read_part(data, part, header)
+            _read_part(data, part, header, weights)
+        for name in weights & header.inputs.keys():
+            header.optional[name] = header.inputs.pop(name)
         return header
 
 
-def _read_part(data: mmap.mmap, part: _Field, header: OnnxHeader) -> None:
+def _read_part(data: mmap.mmap, part: _Field, header: OnnxHeader, weights: set[str]) -> None:
     """Read one field of the graph."""
     if part.number == _GRAPH_INITIALIZER:
-        _read_initializer(data, part, header.external)
+        weights.add(_read_initializer(data, part, header.external))
     elif part.number == _GRAPH_INPUT:
         _read_value(data, part, header.inputs)
     elif part.number == _GRAPH_OUTPUT:
@@ -91,15 +97,19 @@ def _read_part(data: mmap.mmap, part: _Field, header: OnnxHeader) -> None:
         header.operators.update(_text(data, inner) for inner in fields if inner.number == _NODE_OPERATOR)
 
 
-def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int]) -> None:
-    entries: dict[str, str] = {}
+def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int]) -> str:
+    """Read a weight's place, if it is in another file; returns the weight's name."""
+    weight, entries = "", dict[str, str]()
     for entry in _fields(data, tensor.start, tensor.end):
-        if entry.number == _TENSOR_EXTERNAL_DATA:
+        if entry.number == _TENSOR_NAME:
+            weight = _text(data, entry)
+        elif entry.number == _TENSOR_EXTERNAL_DATA:
             pair = {part.number: _text(data, part) for part in _fields(data, entry.start, entry.end)}
             entries[pair.get(_ENTRY_KEY, "")] = pair.get(_ENTRY_VALUE, "")
     if "location" in entries:
         name, end = entries["location"], _number(entries, "offset") + _number(entries, "length")
         external[name] = max(end, external.get(name, 0))
+    return weight
 
 
 def _read_value(data: mmap.mmap, value: _Field, values: dict[str, TensorType]) -> None:

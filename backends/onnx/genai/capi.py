@@ -40,6 +40,9 @@ _CHECKED: dict[str, tuple[Any, ...]] = {
     "OgaTensorGetData": (Handle, _OUT),
     "OgaGenerator_RewindTo": (Handle, ctypes.c_size_t),
     "OgaGenerator_SetRuntimeOption": (Handle, ctypes.c_char_p, ctypes.c_char_p),
+    "OgaCreateAdapters": (Handle, _OUT),
+    "OgaLoadAdapter": (Handle, ctypes.c_char_p, ctypes.c_char_p),
+    "OgaSetActiveAdapter": (Handle, Handle, ctypes.c_char_p),
 }
 """Functions that return an error object or null."""
 
@@ -51,6 +54,7 @@ _DESTROYERS = (
     "OgaDestroyGeneratorParams",
     "OgaDestroyGenerator",
     "OgaDestroyTensor",
+    "OgaDestroyAdapters",
 )
 
 _LIBRARY_NAMES = {"win32": "onnxruntime-genai.dll", "darwin": "libonnxruntime-genai.dylib"}
@@ -76,6 +80,10 @@ class GenaiLibrary:
         self.sequence_data = _prototype(
             library, "OgaSequencesGetSequenceData", ctypes.POINTER(ctypes.c_int32), (Handle, ctypes.c_size_t)
         )
+        self._register = _prototype(
+            library, "OgaRegisterExecutionProviderLibrary", None, (ctypes.c_char_p, ctypes.c_char_p)
+        )
+        self._plugins: set[str] = set()
         _prototype(library, "OgaSetTelemetryEnabled", None, (ctypes.c_bool,))(False)
 
     def call(self, name: str, *arguments: Any) -> None:
@@ -91,6 +99,15 @@ class GenaiLibrary:
         handle = Handle()
         self.call(name, *arguments, ctypes.byref(handle))
         return handle
+
+    def register(self, name: str, plugin: Path) -> None:
+        """Register a plug-in provider's library, once.
+
+        Only one that ONNX Runtime took before: the function has no way to say that it failed, and ends the process.
+        """
+        if name not in self._plugins:
+            self._plugins.add(name)
+            self._register(name.encode(), str(plugin).encode())
 
     def destroy(self, name: str, handle: Handle) -> None:
         """Free an object with the destroyer of its kind."""

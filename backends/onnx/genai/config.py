@@ -6,7 +6,7 @@ Keys are those of `src/config.cpp` of onnxruntime-genai 0.18.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from backends.onnx.folder import external_size, externals, is_inside, read_json, read_onnx, refuse
 from backends.onnx.limits import PIECE, WORKING_BYTES, choose_context
-from backends.onnx.onnx_file import OnnxHeader
+from backends.onnx.onnx_file import OnnxHeader, TensorType
 
 ROPE_SWITCH = {"phi3": 4096, "phimoe": 4096, "phi3small": 8192}
 """Model types whose rotary factors change behind so many tokens, which makes the KV cache before it wrong
@@ -59,9 +59,13 @@ class _Config(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class GenaiFolder:
-    """A checked folder. Sizes are bytes; `token_bytes` is what one token takes in the KV cache."""
+    """A checked folder. Sizes are bytes; `token_bytes` is what one token takes in the KV cache.
+
+    adapted are the inputs that a LoRA adapter may fill, providers what the folder asks for, best first.
+    """
 
     path: Path
+    graphs: tuple[Path, ...]
     model_type: str
     context_length: int
     vocab_size: int
@@ -71,6 +75,7 @@ class GenaiFolder:
     token_bytes: int
     share_buffer: bool
     providers: tuple[str, ...]
+    adapted: Mapping[str, TensorType]
 
     @property
     def rewindable(self) -> bool:
@@ -109,6 +114,7 @@ def _read_folder(path: Path) -> GenaiFolder:
     eos = config.model.eos_token_id
     return GenaiFolder(
         path=path,
+        graphs=tuple(path / name for name in files),
         model_type=config.model.type,
         context_length=config.model.context_length,
         vocab_size=config.model.vocab_size,
@@ -118,6 +124,7 @@ def _read_folder(path: Path) -> GenaiFolder:
         token_bytes=_token_bytes(decoder, headers.values()),
         share_buffer=config.search.past_present_share_buffer,
         providers=_providers(decoder.session_options),
+        adapted={name: kind for header in headers.values() for name, kind in header.optional.items()},
     )
 
 

@@ -15,9 +15,12 @@ import numpy as np
 from backends.onnx.genai.capi import GenaiLibrary, Handle
 from backends.onnx.interface import Logits
 
+_ADAPTER = b"adapter"
+"""What we call the one adapter of a model."""
+
 
 class Model:
-    """A loaded model."""
+    """A loaded model, and the LoRA adapter that its generators run with."""
 
     def __init__(self, library: GenaiLibrary, folder: Path, provider: str | None, threads: int | None) -> None:
         """Load a folder's model.
@@ -26,6 +29,7 @@ class Model:
         Raises EngineError.
         """
         self.library = library
+        self._adapters: Handle | None = None
         config = library.create("OgaCreateConfig", str(folder).encode())
         try:
             if provider is not None:
@@ -45,8 +49,20 @@ class Model:
         self.library.call("OgaModelGetDeviceType", self.handle, ctypes.byref(name))
         return (name.value or b"").decode()
 
+    def activate(self, adapter: Path) -> None:
+        """Let every generator made from now on run with an adapter (`.onnx_adapter`). Raises EngineError."""
+        self._adapters = self.library.create("OgaCreateAdapters", self.handle)
+        self.library.call("OgaLoadAdapter", self._adapters, str(adapter).encode(), _ADAPTER)
+
+    def adapt(self, generator: Handle) -> None:
+        """Give a generator that has read nothing yet the adapter, if there is one. Raises EngineError."""
+        if self._adapters is not None:
+            self.library.call("OgaSetActiveAdapter", generator, self._adapters, _ADAPTER)
+
     def close(self) -> None:
         """Free the model; tokenizers and generators first."""
+        if self._adapters is not None:
+            self.library.destroy("OgaDestroyAdapters", self._adapters)
         self.library.destroy("OgaDestroyModel", self.handle)
 
 
@@ -87,6 +103,7 @@ class Generator:
             self._handle: Handle | None = library.create("OgaCreateGenerator", model.handle, params)
         finally:
             library.destroy("OgaDestroyGeneratorParams", params)
+        model.adapt(self._handle)
 
     def append(self, tokens: Sequence[int]) -> None:
         """Run the model over new tokens. Raises EngineError, also when `terminate` was called."""

@@ -14,6 +14,7 @@ from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.config import GenaiFolder, read_folder
 from backends.onnx.genai.engine import Generator, Model, Tokenizer
 from backends.onnx.kv_cache import KvCache
+from backends.onnx.lora import read_adapter
 from backends.onnx.model import TextModel
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.vocabulary import Vocabulary
@@ -28,9 +29,12 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
     folder = read_folder(spec.path)
     context = folder.context_for(spec.options.context_length)
     device = choose_device(spec.options.device, folder.providers)
+    adapter = read_adapter(spec.options.lora, folder.adapted)
     require_memory(folder.path, folder.needed_bytes(context))
     progress("loading", None, f"Loading {folder.weights_bytes / 1e6:.0f} MB of weights.")
     model = Model(library, folder.path, device.provider, spec.options.threads)
+    if adapter is not None:
+        model.activate(adapter)
     progress("tokenizer", 0.8, "Reading the tokenizer.")
     return _assemble(folder, context, model)
 

@@ -60,7 +60,8 @@ class Cache:
 class DecoderGraph:
     """A decoder's inputs besides the caches, its caches, and the vocabulary's size.
 
-    shares_cache tells that the graph writes into the cache that it is given.
+    shares_cache tells that the graph writes into the cache that it is given; adapted are the inputs that a LoRA adapter
+    may fill.
     """
 
     file: Path
@@ -69,6 +70,7 @@ class DecoderGraph:
     logits_element: int
     vocab_size: int
     shares_cache: bool
+    adapted: Mapping[str, TensorType]
 
     @property
     def token_bytes(self) -> int:
@@ -99,6 +101,7 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
         logits_element=logits.element,
         vocab_size=vocab_size,
         shares_cache=SHARED_OPERATOR in header.operators,
+        adapted=header.optional,
     )
     _compare(graph, config)
     return graph

@@ -9,6 +9,7 @@ from backends.onnx.devices import choose_device
 from backends.onnx.folder import read_json
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.kv_cache import KvCache
+from backends.onnx.lora import read_adapter
 from backends.onnx.model import EmbeddingModel, TextModel
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.session import Placement, Session
@@ -41,10 +42,13 @@ def load_decoder(folder: TransformersJsFolder, spec: LoadSpec, progress: Progres
     device = choose_device(spec.options.device, ())
     dtype = choose_dtype(spec.options.dtype, folder.dtypes, device)
     graph = read_decoder_graph(folder.graphs[folder.decoder][dtype], folder.config)
+    adapter = read_adapter(spec.options.lora, graph.adapted)
     size = folder.weights_bytes(dtype)
     require_memory(folder.path, folder.needed_bytes(dtype, context, graph.token_bytes))
     progress("loading", None, f"Loading {size / 1e6:.0f} MB of {dtype} weights.")
     session = Session(graph.file, Placement(), spec.options.threads)
+    if adapter is not None:
+        session.activate(adapter)
     info = ModelInfo(
         backend_type=device.backend_type,
         context_length=context,
