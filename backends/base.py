@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NoReturn, Protocol
 
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -187,6 +187,12 @@ class Backend(Protocol):
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
 
+    def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
+        """One vector a text, of length 1 if they are to be normalised; None is as the model says.
+
+        Raises HostError `invalid_request`, `unsupported_option` (see `refuse_embeddings`), `out_of_memory`.
+        """
+
     def get_state(self) -> BackendState:
         """Tell how the engine stands."""
 
@@ -210,3 +216,9 @@ def refuse_unsupported_settings(
             fields=[f"settings.{name}" for name in wanted],
         )
     return settings
+
+
+def refuse_embeddings(backend: str) -> NoReturn:
+    """Raise `unsupported_option`, for a backend that makes no embeddings."""
+    text = f"The {backend} backend makes no embeddings; load a sentence-embedding model in ONNX format."
+    raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["model"])

@@ -5,12 +5,13 @@ It is deterministic and has no engine: what it proves is the way of a request, n
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from backends.base import (
     BackendState,
     CancelToken,
+    Embeddings,
     GenerationEnd,
     GenerationEvent,
     GenerationRequest,
@@ -19,6 +20,7 @@ from backends.base import (
     Prefill,
     ProgressCallback,
     TokenChunk,
+    refuse_embeddings,
     refuse_unsupported_settings,
 )
 from backends.faults import Fault, parse_fault
@@ -84,6 +86,10 @@ class EchoBackend:
         """Count the words of all messages."""
         texts = [prompt.prompt or ""] if prompt.messages is None else [message.text for message in prompt.messages]
         return sum(len(split_words(text)) for text in texts)
+
+    def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
+        """Nothing of the kind: HostError `unsupported_option`."""
+        refuse_embeddings("echo")
 
     def get_state(self) -> BackendState:
         """Tell the settings it last ran with."""

@@ -147,7 +147,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         distribution="onnxruntime-genai",
         extra="onnx",
         environment=NO_TELEMETRY,
-        capabilities=Capabilities(json_schema=True),
+        capabilities=Capabilities(json_schema=True, embed=True),
         priority=10,
     ),
     BackendRow(

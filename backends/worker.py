@@ -40,6 +40,8 @@ from messages.worker import (
     CancelCommand,
     CountCommand,
     CountedEvent,
+    EmbedCommand,
+    EmbeddedEvent,
     EndedEvent,
     FailedEvent,
     GenerateCommand,
@@ -48,11 +50,15 @@ from messages.worker import (
     LoadProgressEvent,
     PrefillEvent,
     TokensEvent,
+    VectorsEvent,
 )
 
 logger = logging.getLogger("tabagent.worker")
 
 READ_BYTES = 1 << 16
+VECTOR_VALUES = 1 << 16
+"""Values of vectors that one event carries at most: about 800 KB of JSON."""
+
 CLOSE_TIMEOUT_S = 1.0
 """How long an engine may take to stop and free what outlives a process, in seconds."""
 
@@ -127,6 +133,22 @@ class Engine:
         tokens = self._require_backend().count_tokens(command.prompt)
         self._writer.write(CountedEvent(ref=command.ref, tokens=tokens, context_length=self._context_length))
 
+    def embed(self, command: EmbedCommand) -> None:
+        """Make vectors of texts, and send them piece by piece."""
+        made = self._require_backend().embed(command.texts, command.normalize)
+        rows = max(1, VECTOR_VALUES // made.dimensions)
+        for start in range(0, len(made.vectors), rows):
+            piece = tuple(tuple(vector) for vector in made.vectors[start : start + rows])
+            self._writer.write(VectorsEvent(ref=command.ref, vectors=piece))
+        self._writer.write(
+            EmbeddedEvent(
+                ref=command.ref,
+                dimensions=made.dimensions,
+                input_tokens=made.input_tokens,
+                truncated=made.truncated,
+            )
+        )
+
     def close(self) -> None:
         """Free the backend."""
         if self._backend is not None:
@@ -196,6 +218,8 @@ class Worker:
                 self._work.put((command.ref, lambda: self._engine.load(command)))
             case CountCommand():
                 self._work.put((command.ref, lambda: self._engine.count(command)))
+            case EmbedCommand():
+                self._work.put((command.ref, lambda: self._engine.embed(command)))
             case GenerateCommand():
                 cancel = self._cancels[command.ref] = CancelToken()
                 self._work.put((command.ref, lambda: self._engine.generate(command, cancel)))

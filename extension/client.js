@@ -129,6 +129,11 @@ export class NativeHostClient {
     return this.request("attach", { job_id, cursor }, handlers);
   }
 
+  /** A vector for each text of `input` (a string or an array of them), from a loaded embedding model. */
+  embed(fields) {
+    return this.request("embed", fields);
+  }
+
   listModels() {
     return this.request("list_models");
   }

@@ -18,6 +18,7 @@ class ActionType(StrEnum):
     LIST_BACKENDS = "list_backends"
     GET_SYSTEM_INFO = "get_system_info"
     COUNT_TOKENS = "count_tokens"
+    EMBED = "embed"
     LIST_JOBS = "list_jobs"
     ATTACH = "attach"
     READ_JOB = "read_job"

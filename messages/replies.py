@@ -272,6 +272,15 @@ class TokenCount(Fact):
     context_length: int | None
 
 
+class Embedded(Fact):
+    """Fields of `embed`: a vector for each text, and the places (from 0) of the texts that were cut off."""
+
+    embeddings: list[tuple[float, ...]]
+    dimensions: int
+    input_tokens: int
+    truncated: list[int]
+
+
 class JobListing(Fact):
     """One job; `created` is seconds since the epoch."""
 

@@ -6,7 +6,7 @@ each wrong field in the wire's own spelling.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from messages.actions import ActionType
 from messages.content import Message, PromptInput
@@ -18,6 +18,9 @@ from messages.validation import describe
 
 RequestId = str | int | None
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
+
+MAX_TEXTS = 2048
+"""Most texts that one `embed` takes; as many as OpenAI's API."""
 
 
 class Request(BaseModel):
@@ -172,6 +175,18 @@ class CountTokens(_Prompted):
     action: Literal[ActionType.COUNT_TOKENS]
 
 
+def _as_texts(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Embed(_NamesModel):
+    """Vectors of one text or of many."""
+
+    action: Literal[ActionType.EMBED]
+    input: Annotated[list[str], BeforeValidator(_as_texts), Field(min_length=1, max_length=MAX_TEXTS)]
+    normalize: bool | None = None
+
+
 class ListJobs(Request):
     """This origin's jobs."""
 
@@ -208,6 +223,7 @@ AnyRequest = Annotated[
     | ListBackends
     | GetSystemInfo
     | CountTokens
+    | Embed
     | ListJobs
     | Attach
     | ReadJob,

@@ -61,7 +61,21 @@ class CountCommand(_Frame):
     prompt: PromptInput
 
 
-Command = Annotated[LoadCommand | GenerateCommand | CancelCommand | CountCommand, Field(discriminator="op")]
+class EmbedCommand(_Frame):
+    """Make vectors of texts; answered by vectors events, then by one embedded event.
+
+    normalize None is as the model's folder says.
+    """
+
+    op: Literal["embed"] = "embed"
+    ref: int
+    texts: tuple[str, ...]
+    normalize: bool | None = None
+
+
+Command = Annotated[
+    LoadCommand | GenerateCommand | CancelCommand | CountCommand | EmbedCommand, Field(discriminator="op")
+]
 
 
 class LoadProgressEvent(_Frame):
@@ -134,6 +148,24 @@ class CountedEvent(_Frame):
     context_length: int | None
 
 
+class VectorsEvent(_Frame):
+    """The vectors of the next texts, in their order; many come in pieces, so that no frame is too large."""
+
+    event: Literal["vectors"] = "vectors"
+    ref: int
+    vectors: tuple[tuple[float, ...], ...]
+
+
+class EmbeddedEvent(_Frame):
+    """All vectors were sent; `truncated` has the places (from 0) of the texts that were cut off."""
+
+    event: Literal["embedded"] = "embedded"
+    ref: int
+    dimensions: int
+    input_tokens: int
+    truncated: tuple[int, ...]
+
+
 class FailedEvent(_Frame):
     """A command failed."""
 
@@ -149,7 +181,15 @@ class FailedEvent(_Frame):
 
 
 Event = Annotated[
-    LoadProgressEvent | LoadedEvent | PrefillEvent | TokensEvent | EndedEvent | CountedEvent | FailedEvent,
+    LoadProgressEvent
+    | LoadedEvent
+    | PrefillEvent
+    | TokensEvent
+    | EndedEvent
+    | CountedEvent
+    | VectorsEvent
+    | EmbeddedEvent
+    | FailedEvent,
     Field(discriminator="event"),
 ]
 

@@ -68,7 +68,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-TERMINAL_EVENTS = ("loaded", "ended", "counted", "failed")
+TERMINAL_EVENTS = ("loaded", "ended", "counted", "embedded", "failed")
 
 
 class WorkerProcess(asyncio.BufferedProtocol):

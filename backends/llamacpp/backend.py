@@ -3,7 +3,7 @@
 Above it: the worker. Imported late, since it imports the engine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -12,11 +12,13 @@ import psutil
 from backends.base import (
     BackendState,
     CancelToken,
+    Embeddings,
     GenerationEvent,
     GenerationRequest,
     LoadSpec,
     ModelInfo,
     ProgressCallback,
+    refuse_embeddings,
 )
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_room, require_single
@@ -111,6 +113,10 @@ class LlamaCppBackend:
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
         return len(_read_prompt(self._require_loaded(), prompt).tokens)
+
+    def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
+        """Nothing of the kind: HostError `unsupported_option`."""
+        refuse_embeddings("llamacpp")
 
     def get_state(self) -> BackendState:
         """Tell how many tokens the KV cache holds, and the last settings."""

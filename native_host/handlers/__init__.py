@@ -10,7 +10,7 @@ from typing import Any
 from messages.actions import ActionType
 from messages.facts import Fact
 from native_host.context import RequestContext
-from native_host.handlers import generation, info, jobs, models
+from native_host.handlers import embedding, generation, info, jobs, models
 
 Handler = Callable[[RequestContext, Any], Awaitable[Fact]]
 
@@ -27,6 +27,7 @@ HANDLERS: Mapping[ActionType, Handler] = {
     ActionType.LIST_BACKENDS: info.list_backends,
     ActionType.GET_SYSTEM_INFO: info.get_system_info,
     ActionType.COUNT_TOKENS: generation.count_tokens,
+    ActionType.EMBED: embedding.embed,
     ActionType.LIST_JOBS: jobs.list_jobs,
     ActionType.ATTACH: jobs.attach,
     ActionType.READ_JOB: jobs.read_job,

@@ -13,7 +13,10 @@ from native_host.managed_model import ManagedModel
 from native_host.origins import CLI_ORIGIN
 from native_host.system_info import read_system_info
 
-FEATURES = ["streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"]
+FEATURES = [
+    *("streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"),
+    "embed",
+]
 
 
 async def ping(context: RequestContext, request: Ping) -> Pong:

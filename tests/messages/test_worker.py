@@ -14,6 +14,8 @@ from messages.worker import (
     Command,
     CountCommand,
     CountedEvent,
+    EmbedCommand,
+    EmbeddedEvent,
     EndedEvent,
     Event,
     FailedEvent,
@@ -23,6 +25,7 @@ from messages.worker import (
     LoadProgressEvent,
     PrefillEvent,
     TokensEvent,
+    VectorsEvent,
 )
 
 PROMPT = PromptInput(
@@ -42,6 +45,7 @@ COMMANDS_SENT: list[Command] = [
     GenerateCommand(ref=3, prompt=PromptInput(prompt=""), settings=InferenceSettings()),
     CancelCommand(ref=2),
     CountCommand(ref=4, prompt=PROMPT),
+    EmbedCommand(ref=5, texts=("a 🙂", ""), normalize=False),
 ]
 EVENTS_SENT: list[Event] = [
     LoadProgressEvent(ref=1, phase="loading", progress=None, message="Loading", total_bytes=5),
@@ -59,6 +63,8 @@ EVENTS_SENT: list[Event] = [
     TokensEvent(ref=2, text="🙂\u2028", count=3),
     EndedEvent(ref=2, finish_reason=FinishReason.STOP, input_tokens=2, output_tokens=3, cached_tokens=0),
     CountedEvent(ref=4, tokens=2, context_length=None),
+    VectorsEvent(ref=5, vectors=((0.25, -1.0), (0.0, 1e-9))),
+    EmbeddedEvent(ref=5, dimensions=2, input_tokens=3, truncated=(1,)),
     FailedEvent(ref=2, code=ErrorCode.BUSY, message="Busy.", details={"retry_after_ms": 5, "fields": ["a"]}),
 ]
 

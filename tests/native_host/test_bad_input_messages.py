@@ -138,7 +138,7 @@ def test_an_id_that_cannot_be_echoed_is_refused(port: Port, identity: object) ->
     assert answer["error"]["details"]["fields"][0].startswith("id: must be")
 
 
-@pytest.mark.parametrize("action", ["embed", "pull_model", "cancel_pull", "delete_model", "shutdown", ""])
+@pytest.mark.parametrize("action", ["pull_model", "cancel_pull", "delete_model", "shutdown", ""])
 def test_an_unknown_action_is_named_with_those_there_are(port: Port, action: str) -> None:
     answer = port.call(action)
     assert code_of(answer) == "unknown_action"
@@ -174,6 +174,10 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ({"action": "update_settings"}, "settings: is required"),
     ({"action": "update_settings", "settings": {"seed": -1}}, "settings.seed: must be >= 0"),
     ({"action": "get_stats", "scope": "everything"}, "scope: must be 'last' or 'aggregate'"),
+    ({"action": "embed"}, "input: is required"),
+    ({"action": "embed", "input": []}, "input: must have at least 1 item(s)"),
+    ({"action": "embed", "input": ["a", 5]}, "input[1]: must be a string"),
+    ({"action": "embed", "input": ["a"] * 2049}, "input: must have at most 2048 item(s)"),
     ({"action": "attach"}, "job_id: is required"),
     ({"action": "read_job", "job_id": "j1", "wait_ms": 30_001}, "wait_ms: must be <= 30000"),
     ({"action": "stop_generation", "job_id": "j1", "model": "echo"}, "job_id: give job_id or model, not both"),

@@ -1,0 +1,51 @@
+"""The handler of embed. It takes the model's turn as a generation does, but makes no job: its answer is soon there."""
+
+from messages.errors import ErrorCode, HostError
+from messages.replies import Embedded
+from messages.requests import Embed
+from messages.worker import EmbedCommand, EmbeddedEvent, Event, VectorsEvent
+from native_host.context import RequestContext
+from native_host.managed_model import ManagedModel
+
+
+async def embed(context: RequestContext, request: Embed) -> Embedded:
+    """Make a vector of each text."""
+    models = context.host.models
+    model = models.find(request.model)
+    _refuse_text_model(model)
+    model.join_queue()
+    models.use(model)
+    try:
+        async with model.turn():
+            return await _embed(model, request)
+    finally:
+        models.release(model)
+
+
+async def _embed(model: ManagedModel, request: Embed) -> Embedded:
+    await model.wait_ready()
+    vectors: list[tuple[float, ...]] = []
+
+    def take(event: Event) -> None:
+        if isinstance(event, VectorsEvent):
+            vectors.extend(event.vectors)
+
+    worker = model.worker
+    command = EmbedCommand(ref=worker.next_ref(), texts=tuple(request.input), normalize=request.normalize)
+    end = await worker.call(command, command.ref, take)
+    assert isinstance(end, EmbeddedEvent)
+    model.note_success()
+    return Embedded(
+        embeddings=vectors,
+        dimensions=end.dimensions,
+        input_tokens=end.input_tokens,
+        truncated=list(end.truncated),
+    )
+
+
+def _refuse_text_model(model: ManagedModel) -> None:
+    """Refuse what a loaded model is known not to do; of one that still loads, its backend says so in its turn."""
+    if model.info is not None and not model.info.capabilities.embed:
+        name = model.source.name
+        text = f"{name} ({model.source.row.name}) makes no embeddings; load a sentence-embedding model, or name one."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["model"])
