@@ -49,6 +49,8 @@ def make_constraint(wanted: ResponseFormat | None, vocabulary: Vocabulary) -> Co
     grammar = _grammar(wanted)
     if grammar is None:
         return None
+    if vocabulary.strips_first_space:
+        grammar = _after_space(grammar)
     matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
     if matcher.is_error():
         reason = matcher.get_error().strip().splitlines()[0]
@@ -73,6 +75,17 @@ def _grammar(wanted: ResponseFormat | None) -> str | None:
 
 def _json_grammar(schema: dict[str, Any]) -> str:
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": _WHITESPACE})
+
+
+def _after_space(grammar: str) -> str:
+    """The same with a space allowed in front: the first word's token has one, and it is taken off the text.
+
+    Without it "▁yes" could not begin an answer that matches "yes", and some vocabularies spell it in no other way.
+    """
+    whole = json.loads(grammar)
+    whole["grammars"][0]["name"] = "text"
+    whole["grammars"].insert(0, {"lark_grammar": 'start: " "? @text'})
+    return json.dumps(whole)
 
 
 def _too_hard(matcher: LLMatcher) -> str:

@@ -1,6 +1,7 @@
 """What an encoder reads: prompts and messages with the tokenizer's own end, and real T5's kind of tokenizer."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from backends.onnx.transformersjs.source_prompt import SourceReader
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
+from messages.options import JsonSchemaFormat, RegexFormat
 
 END = 1
 
@@ -102,6 +104,24 @@ def test_t5_s_kind_of_tokenizer_gives_words_with_spaces_and_none_in_front(folder
     assert outcome.end.input_tokens == 3
     assert " " in outcome.text
     assert not outcome.text.startswith(" ")
+    backend.close()
+
+
+def test_a_constraint_lets_the_first_word_have_its_space(folder: Path) -> None:
+    unigram_tokenizer().save(str(folder / "tokenizer.json"))
+    backend = load(folder)
+    for seed in range(3):
+        wanted = RegexFormat(type="regex", regex="w[12]( w3)?v4|w7")
+        outcome = run(backend, "w1 w2", wanted, temperature=1.0, seed=seed)
+        assert re.fullmatch(wanted.regex, outcome.text)
+        assert outcome.end.output_tokens <= 3
+    with pytest.raises(HostError) as caught:
+        run(backend, "w1", RegexFormat(type="regex", regex=")("))
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    chosen = JsonSchemaFormat(type="json_schema", json_schema={"enum": [5]})
+    with pytest.raises(HostError) as caught:
+        run(backend, "w1", chosen)
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
     backend.close()
 
 
