@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from support.graph_decoder import ELEMENTS, open_session
+from support.graph_decoder import ELEMENTS, GraphDecoder, open_session
 from tokenizers import Tokenizer
 
 from tools.make_genai import CHAT_TEMPLATE, SPECIAL_TOKENS, byte_alphabet
@@ -25,6 +25,7 @@ class Reference:
     """One graph, and the folder whose tokenizer goes with it; `extra` are inputs that every run gets besides."""
 
     def __init__(self, folder: Path, graph: Path, extra: Mapping[str, npt.NDArray[Any]] | None = None) -> None:
+        self._graph = graph
         self._session = open_session(graph)
         self._extra = extra or {}
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -69,9 +70,15 @@ class Reference:
             read.append(token)
         return read[start:]
 
-    def text(self, prompt: str | Sequence[tuple[str, str]], count: int = 24) -> str:
-        """The text of `greedy`."""
-        return self.text_of(self.greedy(prompt, count))
+    def greedy_in_steps(self, prompt: str | Sequence[tuple[str, str]], count: int) -> list[int]:
+        """The same with the graph's own cache: what 8-bit files need, whose result depends on what is read at once."""
+        tokens = GraphDecoder(self._graph).greedy(self.encode(prompt), count)
+        ends = [place for place, token in enumerate(tokens) if token in END_TOKENS]
+        return tokens[: ends[0]] if ends else tokens
+
+    def text(self, prompt: str | Sequence[tuple[str, str]], count: int = 24, in_steps: bool = False) -> str:
+        """The text of `greedy` or `greedy_in_steps`."""
+        return self.text_of((self.greedy_in_steps if in_steps else self.greedy)(prompt, count))
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """The text of tokens: special ones write nothing, nor does 0xFF, which no UTF-8 has and llguidance uses."""

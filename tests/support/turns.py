@@ -1,0 +1,74 @@
+"""Conversations that are cut off, changed and gone on with, on any backend, their answers held against a reference."""
+
+from collections.abc import Generator as Events
+from collections.abc import Sequence
+
+from support.reference_text import Reference
+from support.tiny_genai import Outcome, request, run
+
+from backends.base import Backend, CancelToken, GenerationEnd, Prefill, TokenChunk
+from messages.facts import FinishReason
+from messages.options import RegexFormat
+
+Turns = Sequence[tuple[str, str]]
+
+LONG = "The quick brown fox jumps over the lazy dog. " * 8
+LETTERS = RegexFormat(type="regex", regex="[a-z ]{200}")
+"""Keeps a random model's answer in plain letters, so that the next turn's text is that of the very same tokens."""
+
+
+def cut_after(backend: Backend, turns: Turns, tokens: int) -> Outcome:
+    """Cancel a constrained answer once it has so many tokens; what came of it."""
+    cancel, events = CancelToken(), []
+    for event in backend.generate(request(list(turns), LETTERS, max_tokens=100), cancel):
+        events.append(event)
+        if sum(isinstance(one, TokenChunk) for one in events) == tokens:
+            cancel.cancel()
+    end = events[-1]
+    assert isinstance(end, GenerationEnd)
+    assert end.finish_reason is FinishReason.CANCELLED
+    text = "".join(event.text for event in events if isinstance(event, TokenChunk))
+    return Outcome(text, end, tuple(event for event in events if isinstance(event, Prefill)))
+
+
+def close_after(backend: Backend, turns: Turns, tokens: int) -> str:
+    """Close a constrained answer's iterator once it has so many tokens; its text."""
+    events = backend.generate(request(list(turns), LETTERS, max_tokens=100), CancelToken())
+    assert isinstance(events, Events)
+    texts: list[str] = []
+    while len(texts) < tokens:
+        event = next(events)
+        if isinstance(event, TokenChunk):
+            texts.append(event.text)
+    events.close()
+    return "".join(texts)
+
+
+def cancel_in_prefill(backend: Backend, prompt: str | list[tuple[str, str]], done: int) -> GenerationEnd:
+    """Cancel a generation between two pieces of its prompt, once `done` tokens are read."""
+    cancel = CancelToken()
+    for event in backend.generate(request(prompt), cancel):
+        if isinstance(event, Prefill) and event.done >= done:
+            cancel.cancel()
+    assert isinstance(event, GenerationEnd)
+    assert (event.finish_reason, event.output_tokens) == (FinishReason.CANCELLED, 0)
+    return event
+
+
+def check_next_turn(backend: Backend, reference: Reference, asked: Turns, answer: str) -> int:
+    """Go on after an answer, and hold the greedy text against the reference's; the cached tokens of it."""
+    turns = [*asked, ("assistant", answer), ("user", "And then?")]
+    following = run(backend, turns, max_tokens=12)
+    assert following.text == reference.text(turns, 12)
+    return following.end.cached_tokens
+
+
+def check_rewinds_everywhere(backend: Backend, reference: Reference, prompt: str) -> None:
+    """Change a prompt at each place in turn, after the whole of it was read: the answer is that of a fresh start."""
+    for place in range(len(prompt)):
+        whole = run(backend, prompt, max_tokens=1)
+        changed = prompt[:place] + "X#"
+        outcome = run(backend, changed, max_tokens=3)
+        assert outcome.text == reference.text(changed, 3), place
+        assert whole.end.input_tokens == len(reference.encode(prompt))
+        assert outcome.end.cached_tokens <= place
