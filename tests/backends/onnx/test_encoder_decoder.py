@@ -2,13 +2,17 @@
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from support.full_recompute import FullRecompute
 from support.tiny_genai import load, request, run
 from support.tiny_t5 import T5Graphs, make_t5
@@ -16,6 +20,7 @@ from support.tiny_t5 import T5Graphs, make_t5
 from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.interface import EngineError
+from backends.onnx.onnx_file import read_header
 from backends.onnx.session import Session
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -67,6 +72,37 @@ def test_quantized_weights_are_chosen_and_run(tmp_path: Path) -> None:
     source = FullRecompute(folder).tokenizer.encode("Hello").ids
     outcome = run(backend, "Hello")
     assert outcome.text == FullRecompute(folder).decode(graphs.greedy(source, 24))
+    backend.close()
+
+
+def test_states_caches_and_logits_in_half_precision_stay_so(tmp_path: Path) -> None:
+    folder = make_t5(tmp_path, "tiny-split")
+    for file in (folder / "onnx").glob("*.onnx"):
+        onnx.save(convert_float_to_float16(onnx.load(file), keep_io_types=False), file)
+    header = read_header(folder / "onnx" / "decoder_with_past_model.onnx")
+    assert {header.outputs["logits"].element, header.inputs["past_key_values.0.encoder.key"].element} == {
+        TensorProto.FLOAT16
+    }
+    backend, reference = load(folder), FullRecompute(folder)
+    for prompt in PROMPTS[:2]:
+        assert run(backend, prompt, max_tokens=8).text == reference.text(prompt, 8)
+    backend.close()
+
+
+def test_inputs_that_only_some_exports_have_are_filled(t5_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(t5_folder, tmp_path / "more"))
+    for file in (folder / "onnx").glob("decoder*.onnx"):
+        model = onnx.load(file)
+        more: dict[str, tuple[int, list[str | int]]] = {
+            "decoder_attention_mask": (TensorProto.INT64, ["batch_size", "total"])
+        }
+        if "encoder_hidden_states" not in {value.name for value in model.graph.input}:
+            more["encoder_hidden_states"] = (TensorProto.FLOAT, ["batch_size", "encoder_sequence_length", 64])
+        values = [helper.make_tensor_value_info(name, *kind) for name, kind in more.items()]
+        model.graph.input.extend(values)
+        onnx.save(model, file)
+    backend = load(folder)
+    assert run(backend, "Hello").text == FullRecompute(t5_folder).text("Hello")
     backend.close()
 
 
