@@ -1,4 +1,4 @@
-"""What a decoder graph says, computed without any of our code and without a KV cache: what tests hold backends against.
+"""What a decoder graph says, computed without our engines and without a KV cache: what tests hold backends against.
 
 onnxruntime with arrays in and out, the whole sequence read anew for every token, Hugging Face's tokenizer for the
 prompt, and the tokens' bytes by the vocabulary of `tools.make_genai`.
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from support.graph_decoder import ELEMENTS, GraphDecoder, open_session
 from tokenizers import Tokenizer
 
+from backends.onnx.limits import PIECE
 from tools.make_genai import CHAT_TEMPLATE, SPECIAL_TOKENS, byte_alphabet
 
 END_TOKENS = (0, 2)
@@ -72,9 +73,16 @@ class Reference:
 
     def greedy_in_steps(self, prompt: str | Sequence[tuple[str, str]], count: int) -> list[int]:
         """The same with the graph's own cache: what 8-bit files need, whose result depends on what is read at once."""
-        tokens = GraphDecoder(self._graph).greedy(self.encode(prompt), count)
-        ends = [place for place, token in enumerate(tokens) if token in END_TOKENS]
-        return tokens[: ends[0]] if ends else tokens
+        decoder, new, chosen = GraphDecoder(self._graph), self.encode(prompt), list[int]()
+        decoder.reset()
+        while len(chosen) < count:
+            pieces = [new[start : start + PIECE] for start in range(0, len(new), PIECE)]
+            token = int([decoder.step(np.array([piece])) for piece in pieces][-1][0, -1].argmax())
+            if token in END_TOKENS:
+                break
+            chosen.append(token)
+            new = [token]
+        return chosen
 
     def text(self, prompt: str | Sequence[tuple[str, str]], count: int = 24, in_steps: bool = False) -> str:
         """The text of `greedy` or `greedy_in_steps`."""

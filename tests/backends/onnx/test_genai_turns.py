@@ -72,7 +72,9 @@ def test_a_turn_after_an_answer_that_was_given_up_is_right(
     check_next_turn(backend, reference, ASKED, text)
 
 
-@pytest.mark.parametrize("settings", [{"max_tokens": 9}, {"stop": ("e",), "max_tokens": 60}], ids=["length", "stop"])
+@pytest.mark.parametrize(
+    "settings", [{"max_tokens": 9}, {"stop": ("b", "f", "k", "q"), "max_tokens": 60}], ids=["length", "stop"]
+)
 def test_a_turn_after_an_answer_cut_by_its_settings_is_right(
     backend: OnnxBackend, reference: Reference, settings: dict[str, Any]
 ) -> None:
