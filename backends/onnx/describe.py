@@ -6,10 +6,12 @@ from backends.base import ModelDescription
 from backends.formats import is_genai_folder, is_transformersjs_folder
 from backends.onnx.devices import DEVICES
 from backends.onnx.genai import config as genai
+from backends.onnx.limits import attention_bytes
 from backends.onnx.transformersjs import folder as transformersjs
 from backends.onnx.transformersjs.dtypes import choose_dtype
 from backends.onnx.transformersjs.encoder_decoder_graph import read_graphs
 from backends.onnx.transformersjs.graph import read_decoder_graph
+from backends.onnx.transformersjs.sentence import text_limit
 from messages.options import LoadOptions
 
 GENAI_FORMAT = "ONNX Runtime GenAI folder"
@@ -48,6 +50,9 @@ def _describe_transformersjs(path: Path, options: LoadOptions) -> ModelDescripti
         token_bytes = read_decoder_graph(folder.graphs[folder.decoder][dtype], folder.config).token_bytes
     elif folder.kind is transformersjs.FolderKind.ENCODER_DECODER:
         token_bytes = read_graphs(folder, dtype).token_bytes
+    elif folder.kind is transformersjs.FolderKind.EMBEDDER:
+        context = text_limit(folder, options.context_length)
+        token_bytes = attention_bytes(folder.config.num_attention_heads, context)
     return ModelDescription(
         format=TRANSFORMERSJS_FORMAT,
         size_bytes=folder.weights_bytes(dtype),

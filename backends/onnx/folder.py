@@ -15,15 +15,20 @@ from messages.errors import ErrorCode, HostError
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file; HostError `model_invalid` if it is not there or not one."""
-    if not path.is_file():
-        refuse(path, "is missing")
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        refuse(path, f"cannot be read ({error})", error)
+    value = read_value(path)
     if not isinstance(value, dict):
         refuse(path, "is not a JSON object")
     return value
+
+
+def read_value(path: Path) -> Any:
+    """Read any JSON value from a file; HostError `model_invalid` if it is not there or not JSON."""
+    if not path.is_file():
+        refuse(path, "is missing")
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        refuse(path, f"cannot be read ({error})", error)
 
 
 def refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:

@@ -13,6 +13,17 @@ WORKING_BYTES = 64 * 1024 * 1024
 """Memory that an engine takes beside weights, KV cache and logits."""
 
 
+EMBEDDING_BATCH = 2048
+"""Tokens of texts that an embedding model reads at once, their padding included, at most (or one text)."""
+
+_USUAL_HEADS = 16
+
+
+def attention_bytes(heads: int | None, length: int) -> int:
+    """Bytes that attention without a KV cache takes for each token of a longest text: a row of scores in float32."""
+    return 4 * (heads or _USUAL_HEADS) * max(EMBEDDING_BATCH, length)
+
+
 def choose_context(wanted: int | None, largest: int | None) -> int:
     """Tokens of context to load with; largest is what the model was trained on, None if it does not say.
 
