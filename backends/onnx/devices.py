@@ -1,68 +1,156 @@
-"""The devices that the installed build of ONNX Runtime can use, and what the engine calls them.
+"""The devices that the installed build of ONNX Runtime may use, and what everybody calls them.
 
-The engine's own `is_..._available` functions answer True on a CPU build that then fails (seen in genai 0.18.0), so the
-list of providers that ONNX Runtime was built with decides, and after a load the device that the model says it is on.
+What is listed here is what the build *names*; whether a device works is only known by trying (`placement`, `trial`):
+names say nothing of drivers, and the engine's own `is_..._available` functions answer True on a CPU build that then
+fails (seen in genai 0.18.0). Above it: `placement`, `trial`, `dtypes`. Below it: `plugins`.
 """
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
+from backends.onnx import plugins
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType
+
+AUTO = "auto"
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a session runs: the provider first asked, its options, and the kind of memory that it keeps tensors in.
+
+    also are the providers that take what the first one leaves, before the CPU does; a plug-in's provider is one of
+    `onnxruntime.get_ep_devices`. Where it is strict, a graph of which the provider leaves anything to the CPU fails.
+    """
+
+    provider: str = CPU_PROVIDER
+    options: tuple[tuple[str, str], ...] = ()
+    memory: str = "cpu"
+    also: tuple[str, ...] = ()
+    plugin: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One kind of device: our name, genai's name of its provider ("" for the CPU), ONNX Runtime's, and ours for both.
+    """One kind of device, under its names.
 
-    `reported` is what a model on it says of itself.
+    name is ours on the wire, label the one for people, provider ONNX Runtime's, genai that of onnxruntime-genai ("" for
+    the CPU, None where it cannot use the device), reported what a genai model on it says of itself. memory is where
+    tensors are kept between runs, also the providers that take what the first one leaves. Only an automatic device is
+    tried unasked.
     """
 
     name: str
+    label: str
     provider: str
-    runtime_provider: str
     backend_type: BackendType
-    reported: str
+    genai: str | None = None
+    reported: str = ""
+    memory: str = "cpu"
+    also: tuple[str, ...] = ()
+    automatic: bool = True
+    plugin: bool = False
 
+    @property
+    def placement(self) -> Placement:
+        """The same for a session of ONNX Runtime."""
+        return Placement(self.provider, memory=self.memory, also=self.also, plugin=self.plugin)
+
+
+CPU = Device("cpu", "the CPU", CPU_PROVIDER, BackendType.ONNX_CPU, "", "CPU")
+
+_CUDA = "CUDAExecutionProvider"
 
 DEVICES = (
-    Device("cpu", "", "CPUExecutionProvider", BackendType.ONNX_CPU, "CPU"),
-    Device("cuda", "cuda", "CUDAExecutionProvider", BackendType.ONNX_CUDA, "CUDA"),
-    Device("directml", "dml", "DmlExecutionProvider", BackendType.ONNX_DIRECTML, "DirectML"),
-    Device("npu", "qnn", "QNNExecutionProvider", BackendType.ONNX_NPU, "QnnWithSharedMemory"),
-    Device("openvino", "OpenVINO", "OpenVINOExecutionProvider", BackendType.ONNX_OPENVINO, "OpenVINO"),
+    CPU,
+    Device("cuda", "CUDA", _CUDA, BackendType.ONNX_CUDA, "cuda", "CUDA", memory="cuda"),
+    Device("migraphx", "MIGraphX", "MIGraphXExecutionProvider", BackendType.ONNX_ROCM),
+    Device("directml", "DirectML", "DmlExecutionProvider", BackendType.ONNX_DIRECTML, "dml", "DirectML", memory="dml"),
+    Device("openvino", "OpenVINO", "OpenVINOExecutionProvider", BackendType.ONNX_OPENVINO, "OpenVINO", "OpenVINO"),
+    Device("webgpu", "WebGPU", "WebGpuExecutionProvider", BackendType.ONNX_WEBGPU, "WebGPU", "WebGPU"),
+    Device(
+        "tensorrt",
+        "TensorRT",
+        "TensorrtExecutionProvider",
+        BackendType.ONNX_CUDA,
+        memory="cuda",
+        also=(_CUDA,),
+        automatic=False,
+    ),
+    Device(
+        "tensorrt-rtx",
+        "TensorRT for RTX",
+        "NvTensorRTRTXExecutionProvider",
+        BackendType.ONNX_CUDA,
+        "NvTensorRtRtx",
+        "NvTensorRtRtx",
+        memory="cuda",
+        automatic=False,
+    ),
+    Device("npu", "QNN", "QNNExecutionProvider", BackendType.ONNX_NPU, "qnn", "QnnWithSharedMemory", automatic=False),
+    Device("coreml", "CoreML", "CoreMLExecutionProvider", BackendType.ONNX_COREML, automatic=False),
 )
+"""The CPU, then the accelerators, the one to be tried first before the others.
+
+Not automatic are those that do badly with a text model not made for them: TensorRT and TensorRT for RTX compile for
+minutes, QNN and CoreML take graphs of fixed shapes only and leave the rest to the CPU.
+"""
+
+_NO_DEVICES = frozenset({"AzureExecutionProvider"})
+"""Providers that compute elsewhere: never used."""
 
 
-def available_devices() -> tuple[Device, ...]:
-    """The devices of this build; imports ONNX Runtime."""
-    built = importlib.import_module("onnxruntime").get_available_providers()
-    return tuple(device for device in DEVICES if device.runtime_provider in built)
+def find_devices(with_plugins: bool = True) -> tuple[Device, ...]:
+    """The devices that this build and the registered plug-ins name, in the order of preference.
 
-
-def choose_device(wanted: str | None, folder_providers: tuple[str, ...]) -> Device:
-    """The device to load on: the wanted one, else the one the folder was made for if the build has it, else the CPU.
-
-    Raises HostError `unsupported_option` for a device that the build does not have.
+    Plug-ins are libraries of the user's that run in this process as soon as they are looked for.
     """
-    devices = available_devices()
-    for device in devices:
-        if device.name == wanted:
-            return device
-    if wanted is not None:
-        known = ", ".join(device.name for device in devices)
-        raise HostError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            f"The installed ONNX Runtime has no device {wanted!r}; it has: {known}.",
-            fields=[f"options.device: must be one of {known}"],
-        )
-    asked = {provider.lower() for provider in folder_providers}
-    return next((device for device in devices if device.provider.lower() in asked), DEVICES[0])
+    runtime = importlib.import_module("onnxruntime")
+    built = set(runtime.get_available_providers())
+    known = tuple(device for device in DEVICES if device.provider in built)
+    return (*known, *_plugin_devices(built)) if with_plugins else known
 
 
-def reported_device(name: str) -> Device:
-    """The device that a loaded model says it is on; HostError `unsupported_option` for one we do not know."""
+def device_of(provider: str) -> Device:
+    """The device of one of ONNX Runtime's providers."""
     for device in DEVICES:
-        if device.reported == name:
+        if device.provider == provider:
             return device
-    raise HostError(ErrorCode.UNSUPPORTED_OPTION, f"The model runs on {name}, which this backend does not know.")
+    name = provider.removesuffix("ExecutionProvider")
+    return Device(name.lower(), name, provider, BackendType.ONNX_PLUGIN, provider, plugin=True)
+
+
+def device_of_genai(name: str) -> Device:
+    """The device that genai calls so: a provider in a folder's config, or what a loaded model says it is on."""
+    folded = name.casefold()
+    for device in DEVICES:
+        if folded in {device.reported.casefold(), (device.genai or "cpu").casefold()} - {""}:
+            return device
+    return device_of(name)
+
+
+def named_device(name: str, devices: Sequence[Device]) -> Device:
+    """The device of that name; HostError `unsupported_option`, with the names that there are, if there is none."""
+    for device in devices:
+        if device.name == name:
+            return device
+    raise no_device(f"The installed ONNX Runtime has no device {name!r}", devices)
+
+
+def no_device(reason: str, devices: Collection[Device]) -> HostError:
+    """The error for a device that cannot be had. The reason is half a sentence."""
+    known = ", ".join(device.name for device in devices)
+    return HostError(
+        ErrorCode.UNSUPPORTED_OPTION,
+        f"{reason}; it has: {known}.",
+        fields=[f"options.device: must be one of {AUTO}, {known}"],
+    )
+
+
+def _plugin_devices(built: set[str]) -> list[Device]:
+    """The devices of plug-ins; what the build has itself is not listed again."""
+    providers = [name for name in plugins.providers() if name not in built | _NO_DEVICES]
+    return [replace(device_of(provider), plugin=True) for provider in providers]

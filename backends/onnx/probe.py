@@ -2,13 +2,13 @@
 
 import importlib.metadata
 
-from backends.onnx.devices import available_devices
 from backends.onnx.genai.capi import GenaiLibrary
+from backends.onnx.trial import usable_devices
 from backends.registry import EngineProbe
 
 
 def probe() -> EngineProbe:
-    """Start the engine; ImportError or OSError if it does not."""
+    """Start the engine and try its devices; ImportError or OSError if it does not start, EngineError if it fails."""
     GenaiLibrary()
     version = importlib.metadata.version("onnxruntime-genai")
-    return EngineProbe(version=version, devices=tuple(device.name for device in available_devices()))
+    return EngineProbe(version=version, devices=usable_devices())

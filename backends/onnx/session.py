@@ -7,14 +7,16 @@ Above it: `transformersjs`. The runtime's own fallback is off: it runs on the CP
 import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backends.onnx.devices import CPU_PROVIDER, Placement
+from backends.onnx.failures import runtime_failures
 from backends.onnx.interface import EngineError
+from backends.onnx.wording import plain
 
 ELEMENT_TYPES: dict[int, Any] = {
     1: np.float32,
@@ -29,26 +31,20 @@ ELEMENT_TYPES: dict[int, Any] = {
 _ERRORS_ONLY = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a session runs: the provider first asked, its options, and the kind of memory that it keeps tensors in."""
-
-    provider: str = "CPUExecutionProvider"
-    options: tuple[tuple[str, str], ...] = ()
-    memory: str = "cpu"
-
-
 class Session:
     """One loaded graph. Raises EngineError whenever the runtime fails."""
 
-    def __init__(self, path: Path, placement: Placement, threads: int | None) -> None:
-        """Load a graph; EngineError also where the provider does not take it."""
+    def __init__(self, graph: Path | bytes, placement: Placement, threads: int | None) -> None:
+        """Load a graph, a file's or its bytes; EngineError also where the provider does not take it."""
         self._runtime = importlib.import_module("onnxruntime")
-        self._failures = _failures()
+        self._failures = runtime_failures()
         self.placement = placement
         with self.failures():
             self.raw = self._runtime.InferenceSession(
-                str(path), _options(self._runtime, threads), providers=_providers(placement), enable_fallback=0
+                str(graph) if isinstance(graph, Path) else graph,
+                _options(self._runtime, placement, threads),
+                providers=_providers(placement),
+                enable_fallback=0,
             )
         if self.raw.get_providers()[0] != placement.provider:
             raise EngineError(f"{placement.provider} does not take this model")
@@ -61,7 +57,7 @@ class Session:
         try:
             yield
         except self._failures as error:
-            raise EngineError(str(error).strip() or type(error).__name__) from error
+            raise EngineError(plain(str(error)) or type(error).__name__) from error
 
     def binding(self) -> Any:
         """A new `onnxruntime.IOBinding`, in which an active adapter's weights are bound already."""
@@ -115,23 +111,23 @@ class Session:
         del self.raw
 
 
-def _options(runtime: Any, threads: int | None) -> Any:
+def _options(runtime: Any, placement: Placement, threads: int | None) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+    if placement.strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    if placement.plugin:
+        devices = [device for device in runtime.get_ep_devices() if device.ep_name == placement.provider]
+        options.add_provider_for_devices(devices, dict(placement.options))
     return options
 
 
-def _providers(placement: Placement) -> list[Any]:
-    """The placement's provider, and the CPU for the nodes that it leaves."""
-    first = (placement.provider, dict(placement.options))
-    return [first] if placement.provider == "CPUExecutionProvider" else [first, "CPUExecutionProvider"]
-
-
-def _failures() -> tuple[type[BaseException], ...]:
-    """What the runtime raises: its own classes have no common base."""
-    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
-    own = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*own, RuntimeError, ValueError)
+def _providers(placement: Placement) -> list[Any] | None:
+    """The placement's provider and those for the nodes that it leaves; a plug-in's stands in the session's options."""
+    if placement.plugin:
+        return None
+    names = dict.fromkeys((placement.provider, *placement.also, *(() if placement.strict else (CPU_PROVIDER,))))
+    return [(name, dict(placement.options)) if name == placement.provider else name for name in names]

@@ -3,12 +3,14 @@
 Above it: `backends.onnx.backend`. Below it: the folder's config and the engine.
 """
 
+import importlib.metadata
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from backends.base import LoadSpec, ModelInfo, ProgressCallback
-from backends.guards import require_memory
-from backends.onnx.devices import Device, choose_device, reported_device
+from backends.onnx.devices import device_of_genai
 from backends.onnx.folder import read_json
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.config import GenaiFolder, read_folder
@@ -16,6 +18,8 @@ from backends.onnx.genai.engine import Generator, Model, Tokenizer
 from backends.onnx.kv_cache import KvCache
 from backends.onnx.lora import read_adapter
 from backends.onnx.model import TextModel
+from backends.onnx.placement import Choice, Plan, place
+from backends.onnx.plugins import registered_plugins
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.vocabulary import Vocabulary
 from messages.facts import Capabilities
@@ -28,44 +32,68 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
     """
     folder = read_folder(spec.path)
     context = folder.context_for(spec.options.context_length)
-    device = choose_device(spec.options.device, folder.providers)
     adapter = read_adapter(spec.options.lora, folder.adapted)
-    require_memory(folder.path, folder.needed_bytes(context))
-    progress("loading", None, f"Loading {folder.weights_bytes / 1e6:.0f} MB of weights.")
-    model = Model(library, folder.path, device.provider, spec.options.threads)
+
+    def start(choice: Choice) -> _Running:
+        return _start(library, folder, context, adapter, choice)
+
+    plan = Plan(
+        graphs=lambda dtype: folder.graphs,
+        weights_bytes=lambda dtype: folder.weights_bytes,
+        needed_bytes=lambda dtype: folder.needed_bytes(context),
+        start=start,
+        step=lambda running: running.cache.try_out(folder.eos_tokens[0]),
+        stop=_Running.close,
+        device=lambda running: device_of_genai(running.model.device),
+        providers=folder.providers,
+        usable=lambda device: device.genai is not None,
+        engine=f"onnxruntime-genai {importlib.metadata.version('onnxruntime-genai')}",
+    )
+    placed = place(spec, plan, progress)
+    progress("tokenizer", 0.8, "Reading the tokenizer.")
+    return _assemble(folder, placed.model, placed.info(context, Capabilities(json_schema=True)), context)
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A loaded model and its KV cache."""
+
+    model: Model
+    cache: KvCache
+
+    def close(self) -> None:
+        """Free both, the cache first."""
+        self.cache.clear()
+        self.model.close()
+
+
+def _start(library: GenaiLibrary, folder: GenaiFolder, context: int, adapter: Path | None, choice: Choice) -> _Running:
+    for plugin in registered_plugins() if choice.device.plugin else ():
+        library.register(plugin.name, plugin.library)
+    provider = None if choice.as_folder_says else choice.device.genai
+    model = Model(library, folder.path, provider, choice.threads)
     if adapter is not None:
         model.activate(adapter)
-    progress("tokenizer", 0.8, "Reading the tokenizer.")
-    return _assemble(folder, context, model)
-
-
-def _assemble(folder: GenaiFolder, context: int, model: Model) -> TextModel:
-    tokenizer = Tokenizer(model)
-    description = read_json(folder.path / "tokenizer.json")
     cache = KvCache(
         lambda: Generator(model, max_length=context, vocab_size=folder.vocab_size),
         rewindable=folder.rewindable,
         undoes=folder.share_buffer,
     )
     cache.try_out(folder.eos_tokens[0])
+    return _Running(model, cache)
+
+
+def _assemble(folder: GenaiFolder, running: _Running, info: ModelInfo, context: int) -> TextModel:
+    tokenizer = Tokenizer(running.model)
+    description = read_json(folder.path / "tokenizer.json")
     return TextModel(
-        info=_info(folder, context, reported_device(model.device)),
+        info=info,
         encoder=PromptEncoder(folder.path, description, tokenizer, folder.bos_token),
         vocabulary=Vocabulary(folder.path, description, folder.vocab_size, folder.eos_tokens),
-        cache=cache,
+        cache=running.cache,
         eos_tokens=frozenset(folder.eos_tokens),
         context=context,
-        release=partial(_release, tokenizer.close, model.close),
-    )
-
-
-def _info(folder: GenaiFolder, context: int, used: Device) -> ModelInfo:
-    return ModelInfo(
-        backend_type=used.backend_type,
-        context_length=context,
-        size_bytes=folder.weights_bytes,
-        device=used.name,
-        capabilities=Capabilities(json_schema=True),
+        release=partial(_release, tokenizer.close, running.model.close),
     )
 
 
