@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from support.browsers.waiting import wait_until
+from support.tiny_embedder import make_embedder
 
 from messages.frames import encode, frame
 from native_host.runtime import source_root
@@ -110,6 +112,25 @@ def test_it_loads_generates_and_counts(worker: RunningWorker) -> None:
     assert (end["finish_reason"], end["input_tokens"], end["output_tokens"]) == ("stop", 3, 3)
     worker.send("count", 3, prompt={"prompt": "a b"})
     assert worker.read() == {"event": "counted", "ref": 3, "tokens": 2, "context_length": 100}
+
+
+def test_a_backend_without_embeddings_says_so_and_goes_on(worker: RunningWorker) -> None:
+    worker.load()
+    worker.send("embed", 2, texts=["a"])
+    failed = worker.until("failed")[-1]
+    assert (failed["ref"], failed["code"]) == (2, "unsupported_option")
+    worker.generate(3, "a b")
+    assert text_of(worker.until("ended")) == "a b"
+
+
+def test_many_vectors_come_in_pieces_that_are_all_there(worker: RunningWorker, tmp_path: Path) -> None:
+    worker.send("load", 1, backend="onnx", path=str(make_embedder(tmp_path)), options={})
+    assert worker.until("loaded", "failed")[-1]["event"] == "loaded"
+    worker.send("embed", 2, texts=["the sun"] * 2500, normalize=True)
+    *pieces, last = worker.until("embedded", "failed")
+    assert [piece["event"] for piece in pieces] == ["vectors"] * 2
+    assert sum(len(piece["vectors"]) for piece in pieces) == 2500
+    assert (last["event"], last["dimensions"], last["input_tokens"], last["truncated"]) == ("embedded", 32, 10_000, [])
 
 
 def test_tokens_that_come_fast_are_gathered_into_few_events(worker: RunningWorker) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from support.browsers.echo import load_echo, saying, words
 from support.browsers.lab import Lab
 from support.browsers.page import Page
+from support.tiny_embedder import make_embedder
 
 
 def test_send_gives_a_result_or_throws_the_hosts_error(page: Page) -> None:
@@ -18,6 +22,17 @@ def test_send_says_so_when_the_reply_is_too_large_for_one_message(page: Page) ->
     load_echo(page)
     fields = saying("x" * 300_000, stream=False)
     assert page.call("send", "generate", fields)["error"]["code"] == "reply_too_large"
+
+
+def test_embed_gives_a_vector_for_each_text_however_large_the_reply(page: Page, tmp_path: Path) -> None:
+    client = page.call("connect")
+    model = str(make_embedder(tmp_path))
+    assert "result" in page.call("request", client, "load", {"model": model})
+    single = page.call("embed", client, {"input": "the sun"})["result"]
+    many = page.call("embed", client, {"input": ["the sun", "a cat"] * 600})["result"]
+    assert [len(vector) for vector in many["embeddings"]] == [32] * 1200
+    assert single["embeddings"][0] == pytest.approx(many["embeddings"][1198], abs=1e-6)
+    assert page.call("embed", client, {"input": []})["error"]["code"] == "invalid_request"
 
 
 def test_an_error_over_a_port_has_the_hosts_code_and_details(page: Page) -> None:

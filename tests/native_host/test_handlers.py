@@ -4,10 +4,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.browsers.waiting import wait_until
 from support.host_process import BrowserHost, Json, Port
+from support.tiny_embedder import make_embedder
 
 from messages.actions import ActionType
 from native_host import runtime
@@ -33,6 +35,7 @@ SMALLEST: dict[ActionType, Json] = {
     ActionType.GENERATE: {"prompt": "a b"},
     ActionType.UPDATE_SETTINGS: {"settings": {"temperature": 0.5}},
     ActionType.COUNT_TOKENS: {"prompt": "a b"},
+    ActionType.EMBED: {"input": "a b"},
     ActionType.ATTACH: {"job_id": ""},
     ActionType.READ_JOB: {"job_id": ""},
 }
@@ -55,6 +58,7 @@ FIELDS: dict[ActionType, set[str]] = {
         *("os", "os_version", "python_version", "host_version", "cpu", "memory", "accelerators", "disk", "problems"),
     },
     ActionType.COUNT_TOKENS: {"tokens", "context_length"},
+    ActionType.EMBED: {"embeddings", "dimensions", "input_tokens", "truncated"},
     ActionType.LIST_JOBS: {"jobs"},
     ActionType.ATTACH: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "stats"},
     ActionType.READ_JOB: {
@@ -65,8 +69,12 @@ FIELDS: dict[ActionType, set[str]] = {
 
 
 @pytest.mark.parametrize("action", list(ActionType))
-def test_each_action_answers_with_its_fields_and_exactly_one_result(port: Port, action: ActionType) -> None:
+def test_each_action_answers_with_its_fields_and_exactly_one_result(
+    port: Port, action: ActionType, tmp_path: Path
+) -> None:
     fields = dict(SMALLEST.get(action, {}))
+    if action is ActionType.EMBED:
+        fields["model"] = port.call("load", model=str(make_embedder(tmp_path)))["model"]["model"]
     if "job_id" in fields:
         fields["job_id"] = port.call("generate", prompt="a b", stream=False)["job_id"]
     request = port.ask(action, **fields)

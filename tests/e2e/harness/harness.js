@@ -111,6 +111,7 @@ globalThis.harness = {
   },
   statuses: (client) => clients[client].statuses,
   request: (client, action, fields) => outcome(clients[client].host.request(action, fields)),
+  embed: (client, fields) => outcome(clients[client].host.embed(fields)),
   close: (client) => clients[client].host.close(),
 
   /** Begin a generation; `progress` tells how far it is and `finished` waits for its end. */
