@@ -1,9 +1,9 @@
 """Chat templates: conversations into the prompt that a model was trained on, by its own Jinja source.
 
 Above it: the backends whose models bring a template. A template is foreign code, so it runs in Jinja's immutable
-sandbox, without a loader, and with a limit on its time. Behaviour is that of Transformers 4.5x `chat_template_utils`:
-trim_blocks, lstrip_blocks, loop controls, `raise_exception`, `strftime_now`, a `tojson` that does not escape HTML,
-and `generation` blocks that only mark text.
+sandbox, with no other template to load, and with a limit on its time. Behaviour is that of Transformers 4.5x
+`chat_template_utils`: trim_blocks, lstrip_blocks, loop controls, `raise_exception`, `strftime_now`, a `tojson` that
+does not escape HTML, and `generation` blocks that only mark text.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from jinja2 import TemplateError, nodes
+from jinja2 import DictLoader, TemplateError, TemplateNotFound, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -88,6 +88,8 @@ class ChatTemplate:
             raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"]) from refusal
         except _OutOfTime as error:
             raise _broken(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds") from error
+        except TemplateNotFound as error:
+            raise _broken(f"it imports {error.name}, and a template may import nothing") from error
         except _FOREIGN_ERRORS as error:
             raise _broken(error) from error
 
@@ -115,7 +117,12 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**"])
 
     def __init__(self, tick: Callable[[], str]) -> None:
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock])
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _GenerationBlock],
+            loader=DictLoader({}),
+        )
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now

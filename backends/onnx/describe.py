@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from backends.base import ModelDescription
-from backends.formats import is_genai_folder, is_transformersjs_folder
+from backends.formats import is_genai_folder
 from backends.onnx.devices import DEVICES
 from backends.onnx.genai import config as genai
 from backends.onnx.limits import attention_bytes
@@ -37,8 +37,8 @@ def describe(path: Path, options: LoadOptions) -> ModelDescription:
 
 
 def has_transformersjs_layout(path: Path) -> bool:
-    """True for a folder of Transformers.js; where both configs are, genai's wins."""
-    return is_transformersjs_folder(path) and not is_genai_folder(path)
+    """True for a folder of Transformers.js, its graphs missing or not; where both configs are, genai's wins."""
+    return (path / "config.json").is_file() and not is_genai_folder(path)
 
 
 def _describe_transformersjs(path: Path, options: LoadOptions) -> ModelDescription:

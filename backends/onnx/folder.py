@@ -5,12 +5,15 @@ the file. Above it: the readers of the two layouts.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from backends.onnx.onnx_file import OnnxError, OnnxHeader, read_header
 from messages.errors import ErrorCode, HostError
+
+_POINTER_MAGIC = b"version https://git-lfs"
+_POINTER = "is Git LFS' pointer to the model and not the model itself (git lfs pull fetches it)"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -31,14 +34,25 @@ def read_value(path: Path) -> Any:
         refuse(path, f"cannot be read ({error})", error)
 
 
-def refuse(path: Path, reason: str, cause: BaseException | None = None) -> NoReturn:
-    """Raise `model_invalid` about one file of the folder."""
-    raise HostError(
-        ErrorCode.MODEL_INVALID,
-        f"{path.name} {reason}. Get the model's folder again, complete: {path.parent}",
-        model_path=str(path.parent),
-        file=str(path),
-    ) from cause
+def refuse(path: Path, reason: str, cause: BaseException | None = None, *, damaged: bool = True) -> NoReturn:
+    """Raise `model_invalid` about one file of the folder: `damaged`, or whole and of a kind that cannot be run."""
+    folder = _model_folder(path)
+    again = f"{path.name} {reason}. Get the model's folder again, complete: {folder}"
+    message = again if damaged else f"{path.name} of {folder} {reason}."
+    raise HostError(ErrorCode.MODEL_INVALID, message, model_path=str(folder), file=str(path)) from cause
+
+
+def _model_folder(path: Path) -> Path:
+    """The model's folder, of one of its files: graphs may be in `onnx/`."""
+    above = path.parent.parent
+    return above if path.parent.name == "onnx" and (above / "config.json").is_file() else path.parent
+
+
+def require_tokens(path: Path, tokens: Sequence[int], vocab_size: int | None) -> None:
+    """Raise `model_invalid` for end tokens that a model with this vocabulary cannot say."""
+    outside = [token for token in tokens if vocab_size is not None and not 0 <= token < vocab_size]
+    if outside:
+        refuse(path, f"names the end token {outside[0]}, and the vocabulary has {vocab_size} tokens")
 
 
 def is_inside(folder: Path, name: str) -> bool:
@@ -52,7 +66,13 @@ def read_onnx(file: Path) -> OnnxHeader:
     try:
         return read_header(file)
     except OnnxError as error:
-        refuse(file, f"is not a whole ONNX model: {error}", error)
+        reason = _POINTER if _is_pointer(file) else f"is not a whole ONNX model: {error}"
+        refuse(file, reason, error)
+
+
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(len(_POINTER_MAGIC)) == _POINTER_MAGIC
 
 
 def externals(headers: Iterable[OnnxHeader]) -> dict[str, int]:
@@ -64,11 +84,11 @@ def externals(headers: Iterable[OnnxHeader]) -> dict[str, int]:
     return merged
 
 
-def external_size(path: Path, name: str, needed: int) -> int:
-    """The size of an external data file; HostError `model_invalid` if it is not whole, or not in the graph's folder."""
-    file = path / name
-    if not is_inside(path, name):
-        refuse(path / "model.onnx", f"names a file outside the folder ({name})")
+def external_size(graph: Path, name: str, needed: int) -> int:
+    """The size of a graph's external data file; HostError `model_invalid` if it is not whole, or in another folder."""
+    file = graph.parent / name
+    if not name or not is_inside(graph.parent, name):
+        refuse(graph, f"has its weights in a file outside the folder ({name or 'without a name'})", damaged=False)
     if not file.is_file():
         refuse(file, "is missing (it holds weights)")
     size = file.stat().st_size

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.onnx.interface import EngineError
+from backends.onnx.wording import plain
 
 Handle = ctypes.c_void_p
 
@@ -92,7 +93,7 @@ class GenaiLibrary:
         if result:
             message = self._result_error(result).decode("utf-8", "replace")
             self._destroy_result(result)
-            raise EngineError(message)
+            raise EngineError(plain(message))
 
     def create(self, name: str, *arguments: Any) -> Handle:
         """Call a function whose last parameter receives a new object, and return that object."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from backends.onnx.folder import external_size, externals, is_inside, read_json, read_onnx, refuse
+from backends.onnx.folder import external_size, externals, is_inside, read_json, read_onnx, refuse, require_tokens
 from backends.onnx.limits import PIECE, WORKING_BYTES, choose_context
 from backends.onnx.onnx_file import OnnxHeader, TensorType
 
@@ -108,10 +108,12 @@ def _read_folder(path: Path) -> GenaiFolder:
     files = _decoder_files(path, decoder)
     headers = {name: read_onnx(path / name) for name in files}
     sizes = [(path / name).stat().st_size for name in files]
-    sizes += [external_size(path, name, needed) for name, needed in externals(headers.values()).items()]
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        read_json(path / name)
+    sizes += [external_size(path / files[0], name, needed) for name, needed in externals(headers.values()).items()]
+    read_json(path / "tokenizer_config.json")
+    _check_tokenizer(path / "tokenizer.json")
     eos = config.model.eos_token_id
+    eos_tokens = tuple(eos) if isinstance(eos, list) else (eos,)
+    require_tokens(path / "genai_config.json", eos_tokens, config.model.vocab_size)
     return GenaiFolder(
         path=path,
         graphs=tuple(path / name for name in files),
@@ -119,7 +121,7 @@ def _read_folder(path: Path) -> GenaiFolder:
         context_length=config.model.context_length,
         vocab_size=config.model.vocab_size,
         bos_token=config.model.bos_token_id,
-        eos_tokens=tuple(eos) if isinstance(eos, list) else (eos,),
+        eos_tokens=eos_tokens,
         weights_bytes=sum(sizes),
         token_bytes=_token_bytes(decoder, headers.values()),
         share_buffer=config.search.past_present_share_buffer,
@@ -133,7 +135,7 @@ def _parse(path: Path, raw: dict[str, Any]) -> _Config:
     model = raw.get("model")
     others = [name for name in _OTHER_MODALITIES if isinstance(model, dict) and name in model]
     if others:
-        refuse(file, f"is of a model with {', '.join(others)}, and this backend runs text models only")
+        refuse(file, f"is of a model with {', '.join(others)}, and this backend runs text models only", damaged=False)
     try:
         return _Config.model_validate(raw)
     except ValidationError as error:
@@ -145,9 +147,10 @@ def _refuse_foreign_code(path: Path, raw: dict[str, Any]) -> None:
     file = path / "genai_config.json"
     for key, value in _strings(raw):
         if key == "custom_ops_library":
-            refuse(file, "asks for a library of code (custom_ops_library), which is never loaded from a model's folder")
+            reason = "asks for a library of code (custom_ops_library), which is never loaded from a model's folder"
+            refuse(file, reason, damaged=False)
         if key.endswith(_FILE_KEYS) and not is_inside(path, value):
-            refuse(file, f"names a file outside the folder ({key}: {value})")
+            refuse(file, f"names a file outside the folder ({key}: {value})", damaged=False)
 
 
 def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -160,6 +163,13 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _strings(inner, key)
     elif isinstance(value, str):
         yield key, value
+
+
+def _check_tokenizer(file: Path) -> None:
+    """The engine reads the vocabulary without looking whether there is one, and crashes now and then (genai 0.18)."""
+    model = read_json(file).get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
+        refuse(file, "has no vocabulary (model.vocab)")
 
 
 def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from backends.onnx.folder import external_size, externals, read_json, read_onnx, refuse
+from backends.onnx.folder import external_size, externals, read_json, read_onnx, refuse, require_tokens
 from backends.onnx.limits import WORKING_BYTES, choose_context
 from backends.onnx.transformersjs.dtypes import SUFFIXES
 
@@ -94,9 +94,10 @@ class TransformersJsFolder:
         return set.intersection(*(set(files) for files in self.graphs.values()))
 
     def require_eos(self) -> tuple[int, ...]:
-        """The tokens that end an answer; HostError `model_invalid` if the folder names none."""
+        """The tokens that end an answer; HostError `model_invalid` if the folder names none, or impossible ones."""
         if not self.eos_tokens:
             refuse(self.path / "config.json", "names no eos_token_id, so no answer would ever end")
+        require_tokens(self.path / "config.json", self.eos_tokens, self.config.vocab_size)
         return self.eos_tokens
 
     def files(self, dtype: str) -> list[Path]:
@@ -127,7 +128,7 @@ def read_folder(path: Path) -> TransformersJsFolder:
 def graph_bytes(file: Path) -> int:
     """Bytes of a graph with its external data; HostError `model_invalid` for data that is missing or elsewhere."""
     header = read_onnx(file)
-    data = [external_size(file.parent, name, needed) for name, needed in externals([header]).items()]
+    data = [external_size(file, name, needed) for name, needed in externals([header]).items()]
     return file.stat().st_size + sum(data)
 
 
@@ -193,7 +194,7 @@ def _kind(path: Path, config: ModelConfig, graphs: dict[str, dict[str, Path]]) -
         refuse(graph_folder(path) / f"{_ENCODER}.onnx", "is missing, and the config is an encoder-decoder's")
     stem = next((stem for stem in _DECODERS if stem in graphs), None)
     if stem is None:
-        have = ", ".join(sorted(file.name for file in graph_folder(path).glob("*.onnx")))
+        have = ", ".join(sorted(file.name for file in graph_folder(path).glob("*.onnx"))) or "no graph at all"
         refuse(graph_folder(path) / "model.onnx", f"is missing (there is: {have})")
     for other in set(graphs) - {stem}:
         del graphs[other]
@@ -208,7 +209,8 @@ def _single_kind(file: Path) -> FolderKind:
     if header.outputs.keys() & EMBEDDING_OUTPUTS:
         return FolderKind.EMBEDDER
     given = ", ".join(header.outputs)
-    return refuse(file, f"is neither a text decoder (no output logits) nor an embedding model; it gives: {given}")
+    reason = f"is neither a text decoder (no output logits) nor an embedding model; it gives: {given}"
+    return refuse(file, reason, damaged=False)
 
 
 def _encoder_decoder(path: Path, graphs: dict[str, dict[str, Path]]) -> FolderKind:

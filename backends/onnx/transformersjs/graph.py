@@ -87,10 +87,11 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     require_decoder(file, header)
     pasts = {name: value for name, value in header.inputs.items() if name.startswith(_PAST)}
     if not pasts:
-        refuse(file, "has no KV cache (no past_key_values inputs); take the export with past, or decoder_model_merged")
+        reason = "has no KV cache (no past_key_values inputs); take the export with past, or decoder_model_merged"
+        refuse(file, reason, damaged=False)
     unknown = sorted(header.inputs.keys() - PLAIN_INPUTS - pasts.keys())
     if unknown:
-        refuse(file, f"wants inputs that this backend does not know: {', '.join(unknown)}")
+        refuse(file, f"wants inputs that this backend does not know: {', '.join(unknown)}", damaged=False)
     logits = header.outputs["logits"]
     vocab_size = logits.shape[2]
     assert isinstance(vocab_size, int)
@@ -111,10 +112,13 @@ def require_decoder(file: Path, header: OnnxHeader) -> None:
     """HostError `model_invalid` unless a graph takes tokens and gives the logits of a vocabulary."""
     if "input_ids" not in header.inputs or "logits" not in header.outputs:
         given = f"takes {', '.join(header.inputs)} and gives {', '.join(header.outputs)}"
-        refuse(file, f"is not a text decoder, which takes input_ids and gives logits: it {given}")
+        refuse(file, f"is not a text decoder, which takes input_ids and gives logits: it {given}", damaged=False)
     logits = header.outputs["logits"]
     if len(logits.shape) != 3 or not isinstance(logits.shape[2], int) or logits.element not in ELEMENT_BYTES:
-        refuse(file, f"is not a text decoder: its logits have the shape {list(logits.shape)}")
+        told = " x ".join(map(str, logits.shape))
+        refuse(
+            file, f"is not a text decoder, which has logits for each token of a text: its own are {told}", damaged=False
+        )
 
 
 def _compare(graph: DecoderGraph, config: ModelConfig) -> None:
@@ -138,10 +142,11 @@ def read_cache(file: Path, past: str, value: TensorType, outputs: Mapping[str, T
     if present is None:
         refuse(file, f"takes {past} and gives no output for it back")
     if value.element not in ELEMENT_BYTES:
-        refuse(file, f"has a KV cache of element type {value.element}, which this backend cannot feed")
+        reason = f"has a KV cache of element type {value.element}, which this backend cannot feed"
+        refuse(file, reason, damaged=False)
     axis = time_axis(value)
     if axis is None:
-        refuse(file, f"has a KV cache of a fixed length ({past} {list(value.shape)})")
+        refuse(file, f"has a KV cache of a fixed length ({past} {list(value.shape)})", damaged=False)
     shape = tuple(0 if place == axis else _size(place, size, head_size) for place, size in enumerate(value.shape))
     return Cache(past, present, shape, axis, value.element)
 
