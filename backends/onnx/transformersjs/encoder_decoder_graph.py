@@ -90,7 +90,7 @@ def _encoder(file: Path) -> tuple[Graph, TensorType]:
     header = read_onnx(file)
     if "input_ids" not in header.inputs or STATES not in header.outputs:
         given = f"takes {', '.join(header.inputs)} and gives {', '.join(header.outputs)}"
-        refuse(file, f"is not a text encoder, which takes input_ids and gives {STATES}: it {given}")
+        refuse(file, f"is not a text encoder, which takes input_ids and gives {STATES}: it {given}", damaged=False)
     return _graph(file, header, _ENCODER_INPUTS), header.outputs[STATES]
 
 
@@ -98,7 +98,7 @@ def _graph(file: Path, header: OnnxHeader, known: frozenset[str]) -> Graph:
     pasts = frozenset(name for name in header.inputs if name.startswith(_PAST))
     unknown = sorted(header.inputs.keys() - known - pasts)
     if unknown:
-        refuse(file, f"wants inputs that this backend does not know: {', '.join(unknown)}")
+        refuse(file, f"wants inputs that this backend does not know: {', '.join(unknown)}", damaged=False)
     inputs = {name: value for name, value in header.inputs.items() if name not in pasts}
     return Graph(file, inputs, pasts)
 
@@ -110,7 +110,7 @@ def _caches(
     pasts = {name: value for name, value in later.inputs.items() if name.startswith(_PAST)}
     own = {name: value for name, value in pasts.items() if _OF_ENCODER not in name}
     if not own:
-        refuse(file, "has no KV cache (no past_key_values inputs)")
+        refuse(file, "has no KV cache (no past_key_values inputs)", damaged=False)
     lost = [name for name in pasts if name.replace("past_key_values", "present") not in first.outputs]
     if lost:
         refuse(file, f"takes a KV cache that the first decoder does not give ({lost[0]})")
@@ -125,9 +125,11 @@ def _check_decoder(graphs: EncoderDecoderGraphs, first: OnnxHeader) -> None:
     """Whether the decoder can be fed from this encoder."""
     taken = graphs.first.inputs.get("encoder_hidden_states")
     if taken is None:
-        refuse(graphs.first.file, "is not the decoder of an encoder-decoder (no input encoder_hidden_states)")
+        reason = "is not the decoder of an encoder-decoder (no input encoder_hidden_states)"
+        refuse(graphs.first.file, reason, damaged=False)
     if graphs.first.file == graphs.later.file and graphs.crossed and "use_cache_branch" not in graphs.first.inputs:
-        refuse(graphs.first.file, "has no input use_cache_branch, so it cannot begin without a cache")
+        reason = "has no input use_cache_branch, so it cannot begin without a cache"
+        refuse(graphs.first.file, reason, damaged=False)
     if taken.element != graphs.states.element or taken.element not in ELEMENT_BYTES:
         types = f"{graphs.states.element} given, {taken.element} taken"
         refuse(graphs.first.file, f"takes the encoder's states in another element type ({types})")
