@@ -166,10 +166,12 @@ def _strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _check_tokenizer(file: Path) -> None:
-    """The engine reads the vocabulary without looking whether there is one, and crashes now and then (genai 0.18)."""
+    """Refuse a tokenizer without what the engine reads unlooked: it then crashes, or not (genai 0.18)."""
     model = read_json(file).get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict | list):
-        refuse(file, "has no vocabulary (model.vocab)")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if not isinstance(vocabulary, list) and not (isinstance(vocabulary, dict) and isinstance(merges, list)):
+        refuse(file, "has no vocabulary that the engine can read (model.vocab, model.merges)")
 
 
 def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:

@@ -97,6 +97,9 @@ BAD = {
     "weights cut off": (cut("model.onnx.data", 1000), "model.onnx.data"),
     "tokenizer missing": (remove("tokenizer.json"), "tokenizer.json"),
     "tokenizer not JSON": (write("tokenizer.json", b"hello"), "tokenizer.json"),
+    "tokenizer without a model": (write("tokenizer.json", b"{}"), "tokenizer.json"),
+    "tokenizer without a vocabulary": (write("tokenizer.json", b'{"model": {"type": "BPE"}}'), "tokenizer.json"),
+    "tokenizer without merges": (write("tokenizer.json", b'{"model": {"vocab": {"a": 0}}}'), "tokenizer.json"),
     "tokenizer settings missing": (remove("tokenizer_config.json"), "tokenizer_config.json"),
 }
 
@@ -111,7 +114,9 @@ def test_a_bad_folder_is_refused_with_the_file_s_name(copied: Path, damage: Dama
 
 
 LATE = {
-    "tokenizer of no kind": write("tokenizer.json", b'{"model": {"type": "Nonsense"}}'),
+    "tokenizer of no kind": write(
+        "tokenizer.json", b'{"model": {"type": "Nonsense", "vocab": {"a": 0}, "merges": []}}'
+    ),
     "tokenizer of another model": in_model(vocab_size=100),
     "end token out of range": in_model(eos_token_id=100_000),
     "input of another name": in_decoder(inputs={"input_ids": "banana"}),
