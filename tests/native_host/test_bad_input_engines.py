@@ -26,7 +26,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
     """A host one engine of which does not import, while the other crashes."""
     python, packages = make_bare_python(tmp_path_factory.mktemp("broken") / "venv")
-    link_packages(packages, ("jinja2", "markupsafe", "llguidance*", "numpy*"))
+    link_packages(packages, ("jinja2", "markupsafe", "llguidance*", "numpy*", "tokenizers*"))
     for module, text in (("llama_cpp", BROKEN), ("onnxruntime_genai", CRASHING), ("onnxruntime", CRASHING)):
         (packages / f"{module}.py").write_text(text)
     with BrowserHost(python=str(python)) as host, host.port() as port:
