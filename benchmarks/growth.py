@@ -56,7 +56,7 @@ def _resident_mb(client: HostClient, model: Path, count: int, options: JsonObjec
 
 def _generate(client: HostClient, model: str, number: int) -> None:
     """A short generation after a prompt that begins like no other, of one of the first prompts' lengths."""
-    prompt = prose(PROMPT_WORDS * (1 + number % FIRST), f"{number} begins")
+    prompt = prose(PROMPT_WORDS * (1 + number % FIRST), f"{number:04} begins")
     settings = {"temperature": 0, "max_tokens": GENERATED_TOKENS}
     request = client.send(ActionType.GENERATE, model=model, prompt=prompt, settings=settings)
     list(client.messages(request, GENERATION_TIMEOUT_S))
