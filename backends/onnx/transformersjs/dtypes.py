@@ -31,8 +31,11 @@ _SPELLINGS = {"quantized": "q8"}
 def choose_dtype(wanted: str | None, available: Collection[str], device: Device) -> str:
     """The dtype to load: the wanted one, else the best one for a device.
 
-    Raises HostError `unsupported_option` if the folder has no file of the wanted one.
+    Raises HostError `unsupported_option` if the folder has no file of the wanted one, `model_invalid` if there is none.
     """
+    if not available:
+        text = "No dtype has a file for each of the model's graphs. Get the model's folder again, complete."
+        raise HostError(ErrorCode.MODEL_INVALID, text)
     if wanted is None or wanted == "auto":
         order = _ON_CPU if device.name == "cpu" else _ON_ACCELERATOR
         return next(name for name in order if name in available)
