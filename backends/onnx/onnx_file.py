@@ -16,7 +16,8 @@ _GRAPH_NODE = 1
 _GRAPH_INITIALIZER = 5
 _GRAPH_INPUT = 11
 _GRAPH_OUTPUT = 12
-_NODE_OPERATOR = 4
+_NODE_OPERATOR, _NODE_ATTRIBUTE = 4, 5
+_ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = (5, 10), (6, 11)
 _TENSOR_NAME = 8
 _TENSOR_EXTERNAL_DATA = 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -93,8 +94,39 @@ def _read_part(data: mmap.mmap, part: _Field, header: OnnxHeader, weights: set[s
     elif part.number == _GRAPH_OUTPUT:
         _read_value(data, part, header.outputs)
     elif part.number == _GRAPH_NODE:
-        fields = _fields(data, part.start, part.end)
-        header.operators.update(_text(data, inner) for inner in fields if inner.number == _NODE_OPERATOR)
+        _read_node(data, part, header)
+
+
+def _read_node(data: mmap.mmap, node: _Field, header: OnnxHeader) -> None:
+    """Read a node's operator, and of the graphs that it holds (the branches of an `If`) their weights' places."""
+    for inner in _fields(data, node.start, node.end):
+        if inner.number == _NODE_OPERATOR:
+            header.operators.add(_text(data, inner))
+        elif inner.number == _NODE_ATTRIBUTE:
+            _read_branches(data, inner, header.external)
+
+
+def _read_branches(data: mmap.mmap, attribute: _Field, external: dict[str, int]) -> None:
+    """Read the weights' places in an attribute's graphs and in theirs, however deep; weights in nodes are found too."""
+    pending = [attribute]
+    while pending:
+        outer = pending.pop()
+        for part in _fields(data, outer.start, outer.end):
+            pending += _inner_parts(data, part, external)
+
+
+def _inner_parts(data: mmap.mmap, part: _Field, external: dict[str, int]) -> list[_Field]:
+    """The attributes that a part of an attribute leads to; what is a weight is read."""
+    if part.number in _ATTRIBUTE_TENSORS and part.end > part.start:
+        _read_initializer(data, part, external)
+    if part.number not in _ATTRIBUTE_GRAPHS:
+        return []
+    fields = list(_fields(data, part.start, part.end))
+    for weight in fields:
+        if weight.number == _GRAPH_INITIALIZER:
+            _read_initializer(data, weight, external)
+    nodes = (inner for inner in fields if inner.number == _GRAPH_NODE)
+    return [inner for node in nodes for inner in _fields(data, node.start, node.end) if inner.number == _NODE_ATTRIBUTE]
 
 
 def _read_initializer(data: mmap.mmap, tensor: _Field, external: dict[str, int]) -> str:

@@ -43,6 +43,23 @@ def test_external_data_and_inputs_are_found(file: Path, whole: bytes) -> None:
     assert header == OnnxHeader({"weights.data": 88}, {"past.0.key": TensorType(10, ("batch", 2, None, 16))})
 
 
+def test_external_data_in_the_branches_of_an_if_is_found(file: Path) -> None:
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2, 3], b"\0" * 24, raw=True)
+    onnx.external_data_helper.set_external_data(tensor, "../elsewhere.data", offset=0, length=24)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    result = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, 3])
+    inner = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["w"], ["y"])], "inner", [], [result], [tensor])
+    node = onnx.helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    outer = onnx.helper.make_graph([node], "outer", [], [result])
+    wrapped = onnx.helper.make_node("If", ["c"], ["y"], then_branch=outer, else_branch=outer)
+    condition = onnx.helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+    graph = onnx.helper.make_graph([wrapped], "g", [condition], [result])
+    header = read(file, onnx.helper.make_model(graph).SerializeToString())
+    assert header is not None
+    assert header.external == {"../elsewhere.data": 24}
+
+
 def test_a_file_cut_off_anywhere_is_refused_or_read(file: Path, whole: bytes) -> None:
     results = [read(file, whole[:length]) for length in range(len(whole))]
     assert results[0] is None
