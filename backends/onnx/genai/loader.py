@@ -22,7 +22,9 @@ from backends.onnx.placement import Choice, Plan, place
 from backends.onnx.plugins import registered_plugins
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.vocabulary import Vocabulary
+from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
+from messages.options import LoadOptions
 
 
 def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback) -> TextModel:
@@ -31,6 +33,7 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
     Raises EngineError, and HostError `model_invalid`, `invalid_request`, `unsupported_option`, `out_of_memory`.
     """
     folder = read_folder(spec.path)
+    _refuse_dtype(spec.options)
     context = folder.context_for(spec.options.context_length)
     adapter = read_adapter(spec.options.lora, folder.adapted)
 
@@ -52,6 +55,12 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
     placed = place(spec, plan, progress)
     progress("tokenizer", 0.8, "Reading the tokenizer.")
     return _assemble(folder, placed.model, placed.info(context, Capabilities(json_schema=True)), context)
+
+
+def _refuse_dtype(options: LoadOptions) -> None:
+    if options.dtype not in (None, "auto"):
+        text = "A genai folder has one kind of weights; leave dtype out, or load a Transformers.js folder."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["options.dtype"])
 
 
 @dataclass(frozen=True, slots=True)

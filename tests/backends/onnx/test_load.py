@@ -59,6 +59,13 @@ def test_parallel_generations_are_unsupported(tiny_folder: Path) -> None:
     assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
 
 
+def test_a_genai_folder_has_no_dtypes_to_choose_from(tiny_folder: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        load(tiny_folder, dtype="q4")
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+    load(tiny_folder, dtype="auto").close()
+
+
 def test_nothing_runs_without_a_model() -> None:
     backend = OnnxBackend()
     with pytest.raises(HostError) as caught:
