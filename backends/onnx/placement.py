@@ -5,6 +5,7 @@ with everything that a `ModelInfo` needs. Above it: the loaders of both layouts.
 """
 
 import importlib
+import logging
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +28,13 @@ from backends.onnx.devices import (
     no_device,
 )
 from backends.onnx.interface import EngineError
-from backends.onnx.remembered import Remembered, weights_key
+from backends.onnx.remembered import weights_key
 from backends.onnx.session import Session
-from backends.onnx.threads import physical_cores, second_is_faster
+from backends.onnx.threads import OtherWork, ThreadCounts, physical_cores, second_is_faster
 from backends.onnx.transformersjs.dtypes import choose_dtype
 from messages.facts import Capabilities
+
+logger = logging.getLogger("tabagent.onnx")
 
 Model = TypeVar("Model")
 
@@ -131,7 +134,7 @@ class _Placing(Generic[Model]):
         self._there = [device for device in find_devices(with_plugins=self._wanted != CPU.name) if plan.usable(device)]
         self._own = self._find(device_of_genai(plan.providers[0])) if plan.providers else None
         self._failed: list[str] = []
-        self._remembered = Remembered(spec.cache_path, "onnx-threads")
+        self._counts = ThreadCounts(spec.cache_path)
 
     def run(self) -> Placed[Model]:
         """Try one device after the other."""
@@ -211,8 +214,7 @@ class _Placing(Generic[Model]):
 
     def _known(self, dtype: str | None) -> int | None:
         """What was measured before."""
-        known = self._remembered.get(self._key(dtype)) if self._remembered.lasting else None
-        return known if type(known) is int and 1 <= known <= physical_cores() else None
+        return self._counts.get(self._key(dtype), physical_cores()) if self._counts.lasting else None
 
     def _key(self, dtype: str | None) -> str:
         version = importlib.import_module("onnxruntime").__version__
@@ -221,17 +223,22 @@ class _Placing(Generic[Model]):
     def _tune(self, model: Model, choice: Choice) -> tuple[Model, Choice]:
         """Measure one thread fewer, if that was never done and there is memory for a second copy; keep the faster."""
         step, cores = self._plan.step, physical_cores()
-        if step is None or cores < 2 or not self._remembered.lasting or self._known(choice.dtype) is not None:
+        if step is None or cores < 2 or not self._counts.lasting or self._known(choice.dtype) is not None:
             return model, choice
         if psutil.virtual_memory().available < self._plan.needed_bytes(choice.dtype) + MARGIN_BYTES:
             return model, choice
         self._progress("threads", 0.7, "Measuring how many threads are best, once for this model.")
         fewer = replace(choice, threads=cores - 1)
-        other = self._plan.start(fewer)
+        try:
+            other = self._plan.start(fewer)
+        except EngineError as error:
+            logger.warning("A second copy to measure threads with cannot be had: %s", error)
+            return model, choice
+        work = OtherWork()
         faster = second_is_faster(lambda: step(model), lambda: step(other))
         kept, chosen, spare = (other, fewer, model) if faster else (model, choice, other)
+        self._counts.put(self._key(choice.dtype), chosen.threads or cores, work)
         self._plan.stop(spare)
-        self._remembered.put(self._key(choice.dtype), chosen.threads)
         return kept, chosen
 
 

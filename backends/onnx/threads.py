@@ -1,14 +1,17 @@
 """How many threads an engine computes with: the physical cores, or one fewer where that was measured to be faster.
 
 One fewer leaves a core to everything else; whether that pays depends on model and machine, so it is measured, once.
-Above it: `placement`. Below it: nothing that knows an engine.
+Above it: `placement`. Below it: `remembered`, and nothing that knows an engine.
 """
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import psutil
+
+from backends.onnx.remembered import Remembered
 
 STEPS = 16
 """Most steps that are timed for each number of threads."""
@@ -22,7 +25,52 @@ BLOCK = 4
 GAIN = 0.97
 """One thread fewer is taken if a step takes less than this part of the time."""
 
+QUIET_CORES = 0.25
+"""Other processes may keep so much of a core busy while it is measured; with more the answer holds for a day only."""
+
+BUSY_VALID_S = 24 * 3600.0
+
 Step = Callable[[], None]
+
+
+class OtherWork:
+    """How much the machine's other processes compute, from the object's making on."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter(), _others_seconds()
+
+    @property
+    def cores(self) -> float:
+        """Cores that they kept busy on the average."""
+        begin, seconds = self._begin
+        return max(0.0, _others_seconds() - seconds) / max(1e-3, time.perf_counter() - begin)
+
+
+class ThreadCounts:
+    """What was found for each model, and until when it holds."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """A folder of None remembers nothing."""
+        self._remembered = Remembered(folder, "onnx-threads")
+
+    @property
+    def lasting(self) -> bool:
+        """True if there is a place to remember in."""
+        return self._remembered.lasting
+
+    def get(self, key: str, cores: int) -> int | None:
+        """The threads for a model, 1 to `cores`; None if it was not measured, or is to be measured again."""
+        match self._remembered.get(key):
+            case {"threads": int(threads), "until": None | int() | float() as until} if type(threads) is int:
+                holds = until is None or time.time() < until
+                return threads if holds and 1 <= threads <= cores else None
+            case _:
+                return None
+
+    def put(self, key: str, threads: int, work: OtherWork) -> None:
+        """Remember a measurement, for good if the machine was quiet meanwhile."""
+        until = None if work.cores <= QUIET_CORES else time.time() + BUSY_VALID_S
+        self._remembered.put(key, {"threads": threads, "until": until})
 
 
 def physical_cores() -> int:
@@ -44,6 +92,12 @@ def second_is_faster(first: Step, second: Step, clock: Callable[[], float] = tim
         for step, own in zip((first, second), times, strict=True):
             _time_block(step, own, clock)
     return median(times[1]) < GAIN * median(times[0])
+
+
+def _others_seconds() -> float:
+    """CPU time of everything but this process since the machine's start, in seconds."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "nice", 0.0) - time.process_time())
 
 
 def _time_block(step: Step, times: list[float], clock: Callable[[], float]) -> None:

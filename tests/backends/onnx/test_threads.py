@@ -2,22 +2,37 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
+from support.browsers.waiting import wait_until
 from support.tiny_genai import make_tiny
 from support.tiny_transformersjs import make_transformersjs
 
 from backends.base import LoadSpec
 from backends.onnx import placement
 from backends.onnx.backend import OnnxBackend
+from backends.onnx.genai import loader
+from backends.onnx.interface import EngineError
+from backends.onnx.placement import Choice
 from backends.onnx.remembered import LARGEST_COUNT, Remembered, weights_key
-from backends.onnx.threads import BLOCK, SECONDS, STEPS, physical_cores, second_is_faster
+from backends.onnx.threads import BLOCK, BUSY_VALID_S, SECONDS, STEPS, OtherWork, physical_cores, second_is_faster
 from messages.options import LoadOptions
 
 FILE = "onnx-threads.json"
+
+
+class CpuTimes(NamedTuple):
+    """What psutil tells of the whole machine, in seconds."""
+
+    user: float
+    system: float
 
 
 class Clock:
@@ -113,8 +128,8 @@ def phases_of_a_load(model: Path, cache_path: Path | None, **options: object) ->
 def test_it_is_measured_once_for_a_model_and_remembered(model: Path, tmp_path: Path) -> None:
     cache = tmp_path / "not" / "there" / "yet"
     assert "threads" in phases_of_a_load(model, cache)
-    (count,) = json.loads((cache / FILE).read_text()).values()
-    assert count in (1, 2)
+    (found,) = json.loads((cache / FILE).read_text()).values()
+    assert found["threads"] in (1, 2)
     assert "threads" not in phases_of_a_load(model, cache)
 
 
@@ -167,7 +182,55 @@ def test_the_faster_of_the_two_is_kept_and_the_other_is_freed(
 ) -> None:
     monkeypatch.setattr(placement, "second_is_faster", lambda first, second: faster)
     phases_of_a_load(model, tmp_path)
-    assert list(json.loads((tmp_path / FILE).read_text()).values()) == [1 if faster else 2]
+    (found,) = json.loads((tmp_path / FILE).read_text()).values()
+    assert found["threads"] == (1 if faster else 2)
+
+
+def test_what_was_measured_on_a_busy_machine_is_measured_again_after_a_day(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OtherWork, "cores", 1.0)
+    phases_of_a_load(tiny_folder, tmp_path)
+    assert "threads" not in phases_of_a_load(tiny_folder, tmp_path)
+    tomorrow = time.time() + BUSY_VALID_S
+    monkeypatch.setattr(time, "time", lambda: tomorrow)
+    monkeypatch.setattr(OtherWork, "cores", 0.0)
+    assert "threads" in phases_of_a_load(tiny_folder, tmp_path)
+    monkeypatch.setattr(time, "time", lambda: tomorrow * 2)
+    assert "threads" not in phases_of_a_load(tiny_folder, tmp_path)
+
+
+def test_the_work_of_other_processes_is_seen() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        work = OtherWork()
+        try:
+            wait_until("its work", lambda: work.cores > 0.1)
+        finally:
+            busy.kill()
+
+
+def test_our_own_work_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "cpu_times", lambda: CpuTimes(user=5.0 + time.process_time(), system=1.0))
+    work = OtherWork()
+    begin = time.process_time()
+    while time.process_time() - begin < 0.05:
+        sum(range(1000))
+    assert work.cores < 0.01
+
+
+def test_a_second_copy_that_cannot_be_loaded_costs_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = loader._start
+
+    def start_once(library: object, folder: object, context: object, adapter: object, choice: Choice) -> object:
+        if choice.threads == 1:
+            raise EngineError("no memory")
+        return start(library, folder, context, adapter, choice)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loader, "_start", start_once)
+    assert "ready" in phases_of_a_load(tiny_folder, tmp_path)
+    assert not (tmp_path / FILE).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": NaN}', b"\xff\xfe", b"[" * 100_000])
@@ -183,7 +246,7 @@ def test_a_remembered_number_that_makes_no_sense_is_measured_anew(
 ) -> None:
     phases_of_a_load(tiny_folder, tmp_path)
     (key,) = json.loads((tmp_path / FILE).read_text())
-    (tmp_path / FILE).write_text(json.dumps({key: value}))
+    (tmp_path / FILE).write_text(json.dumps({key: {"threads": value, "until": None}}))
     assert "threads" in phases_of_a_load(tiny_folder, tmp_path)
 
 
