@@ -6,7 +6,6 @@ with everything that a `ModelInfo` needs. Above it: the loaders of both layouts.
 
 import importlib
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,8 +39,6 @@ Model = TypeVar("Model")
 
 REASON_CHARACTERS = 200
 """How much of an engine's complaint a note quotes."""
-
-_RUNTIME_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +214,8 @@ class _Placing(Generic[Model]):
         return self._counts.get(self._key(dtype), physical_cores()) if self._counts.lasting else None
 
     def _key(self, dtype: str | None) -> str:
-        version = importlib.import_module("onnxruntime").__version__
-        return weights_key(self._plan.graphs(dtype), dtype, self._plan.engine, version, physical_cores())
+        runtime = importlib.import_module("onnxruntime").__version__
+        return weights_key(self._plan.graphs(dtype), dtype, self._plan.engine, runtime, physical_cores())
 
     def _tune(self, model: Model, choice: Choice) -> tuple[Model, Choice]:
         """Measure one thread fewer, if that was never done and there is memory for a second copy; keep the faster."""
@@ -243,6 +240,6 @@ class _Placing(Generic[Model]):
 
 
 def _short(error: EngineError) -> str:
-    """An engine's complaint in one line, without ONNX Runtime's own prefix."""
-    line = next(iter(str(error).splitlines()), "")
-    return _RUNTIME_PREFIX.sub("", line).rstrip(".")[:REASON_CHARACTERS]
+    """An engine's complaint, cut to what a note has room for."""
+    text = str(error).rstrip(".")
+    return text if len(text) <= REASON_CHARACTERS else f"{text[:REASON_CHARACTERS].rstrip()}..."

@@ -48,9 +48,13 @@ def registered_plugins() -> tuple[Plugin, ...]:
 
 
 def providers() -> tuple[str, ...]:
-    """The providers that the plug-ins, and those that the build brings along, offer on this machine's hardware."""
-    registered_plugins()
+    """The providers that the plug-ins, and those that the build brings along, offer on this machine's hardware.
+
+    A build for CUDA finds CUDA's libraries in NVIDIA's packages beside it only if it is told to look for them.
+    """
     runtime = importlib.import_module("onnxruntime")
+    runtime.preload_dlls()
+    registered_plugins()
     names = dict.fromkeys(device.ep_name for device in runtime.get_ep_devices())
     return tuple(name for name in names if name != _BUILT_IN)
 

@@ -116,8 +116,8 @@ def main() -> None:
     """Try what the first argument names; the usable devices' names go to the file that the second names."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     subject, answer = sys.argv[1], Path(sys.argv[2])
-    plugins = [device for device in find_devices() if device.plugin] if subject == PLUGINS else [device_of(subject)]
-    tried = [try_device(device) for device in plugins]
+    plugins = [device for device in find_devices() if device.plugin]
+    tried = [try_device(device) for device in (plugins if subject == PLUGINS else [device_of(subject)])]
     for one in tried:
         if one.problem is not None:
             logger.warning("%s cannot be used: %s", one.name, one.problem)

@@ -3,8 +3,8 @@
 Above it: `session` and `genai.capi`, which raise EngineError. Texts are those of onnxruntime 1.31.
 """
 
+import importlib
 import re
-from importlib import metadata
 
 _NOISE = re.compile(
     r"\[ONNXRuntimeError\] : \d+ : \w+ : "
@@ -37,4 +37,4 @@ def _too_new(needed: str, known: str) -> str:
 
 
 def _runtime() -> str:
-    return f"ONNX Runtime {metadata.version('onnxruntime')}"
+    return f"ONNX Runtime {importlib.import_module('onnxruntime').__version__}"

@@ -69,6 +69,7 @@ class GenaiLibrary:
 
     def __init__(self) -> None:
         package = importlib.import_module("onnxruntime_genai")
+        self.version = str(package.__version__)
         folder = Path(str(package.__file__)).parent
         library = ctypes.CDLL(str(folder / _LIBRARY_NAMES.get(sys.platform, "libonnxruntime-genai.so")))
         self._result_error = _prototype(library, "OgaResultGetError", ctypes.c_char_p, (Handle,))

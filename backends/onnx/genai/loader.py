@@ -3,7 +3,6 @@
 Above it: `backends.onnx.backend`. Below it: the folder's config and the engine.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +49,7 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
         device=lambda running: device_of_genai(running.model.device),
         providers=folder.providers,
         usable=lambda device: device.genai is not None,
-        engine=f"onnxruntime-genai {importlib.metadata.version('onnxruntime-genai')}",
+        engine=f"onnxruntime-genai {library.version}",
     )
     placed = place(spec, plan, progress)
     progress("tokenizer", 0.8, "Reading the tokenizer.")

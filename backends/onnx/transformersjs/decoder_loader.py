@@ -3,7 +3,6 @@
 Above it: `loader`. Below it: `placement`, which chooses the device; `decoder` and `fast_path`, which run the graph.
 """
 
-import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -157,8 +156,7 @@ class _DecoderLoader:
         return known if isinstance(known, bool) else None
 
     def _key(self, graph: DecoderGraph, choice: Choice) -> str:
-        versions = [importlib.metadata.version(name) for name in ("onnxruntime-genai",)]
-        return weights_key([graph.file], choice.dtype, choice.device.name, *versions)
+        return weights_key([graph.file], choice.dtype, choice.device.name, self._library.version)
 
     def _start_plain(self, graph: DecoderGraph, choice: Choice) -> _Running:
         adapter = read_adapter(self._spec.options.lora, graph.adapted)

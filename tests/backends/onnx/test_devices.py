@@ -128,3 +128,15 @@ def test_a_plug_in_that_cannot_be_registered_is_logged_and_costs_nothing_else(
     assert plugins.providers() == ()
     assert find_devices() == (CPU,)
     assert "/nowhere/libghost.so" in caplog.text
+
+
+def test_cudas_libraries_are_looked_for_before_devices_are_listed_but_not_for_the_cpu_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: calls.append("preload"))
+    monkeypatch.setattr(plugins, "registered_plugins", lambda: calls.append("register"))
+    find_devices(with_plugins=False)
+    assert calls == []
+    find_devices()
+    assert calls == ["preload", "register"]

@@ -35,7 +35,7 @@ class Machine:
         """The "model" is the device that it runs on."""
         self.tried.append(choice)
         if choice.device.name not in self.working:
-            raise EngineError("[ONNXRuntimeError] : 1 : FAIL : no driver for it.\n at line 7")
+            raise EngineError("no driver for it.")
         return choice.device if self.says is None else named_device(self.says, DEVICES)
 
     def stop(self, model: Device) -> None:
