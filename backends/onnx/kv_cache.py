@@ -34,10 +34,15 @@ class KvCache:
         What the cache holds of its beginning is kept, except for its last token, whose logits are needed.
         Raises EngineError.
         """
-        cached = self._keep_common(prompt)
+        cached = self._common(prompt)
+        yield Prefill(done=cached, total=len(prompt), cached=cached)
+        if cancel.cancelled:
+            return
+        # Not before an append follows: two rewinds in a row misplace all heads but the first where genai's cache
+        # grows (0.18.0, `DefaultKeyValueCache::RewindPastTensorsTo`).
+        cached = self._cut(cached)
         interrupt = Interrupt(self._require())
         cancel.on_cancel(interrupt.fire)
-        yield Prefill(done=cached, total=len(prompt), cached=cached)
         while len(self._tokens) < len(prompt) and not cancel.cancelled:
             piece = prompt[len(self._tokens) : len(self._tokens) + PIECE]
             if not self._append(piece, interrupt):
@@ -93,11 +98,15 @@ class KvCache:
         else:
             self.clear()
 
-    def _keep_common(self, prompt: Sequence[int]) -> int:
-        """Cut the cache down to what it has in common with a prompt; how many tokens that leaves."""
+    def _common(self, prompt: Sequence[int]) -> int:
+        """How many tokens of a prompt the cache has and can keep."""
         common = min(_common_length(self._tokens, prompt), len(prompt) - 1)
-        if common < len(self._tokens):
-            self._rewind(common)
+        return common if self._rewindable or common == len(self._tokens) else 0
+
+    def _cut(self, length: int) -> int:
+        """Drop the tokens from `length` on; how many are left, which is none if the engine cannot."""
+        if length < len(self._tokens):
+            self._rewind(length)
         return len(self._tokens)
 
     def _rewind(self, length: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator as Events
 from collections.abc import Sequence
+from random import Random
 
 from support.reference_text import Reference
 from support.tiny_genai import Outcome, request, run
@@ -73,3 +74,41 @@ def check_rewinds_everywhere(backend: Backend, reference: Reference, prompt: str
         assert outcome.text == reference.text(changed, 3), place
         assert whole.end.input_tokens == len(reference.encode(prompt))
         assert outcome.end.cached_tokens <= place
+
+
+def check_any_order(backend: Backend, reference: Reference, seed: int, steps: int = 40) -> None:
+    """Ask, cut off, cancel and give up in any order, on prompts that grow, shrink and change; answers stay right."""
+    random, prompt = Random(seed), "Hello there"
+    for step in range(steps):
+        prompt = _changed(prompt, random)
+        match random.randrange(4):
+            case 0:
+                run(backend, prompt, LETTERS, max_tokens=random.randrange(1, 12))
+            case 1:
+                _cancel_at(backend, prompt, random.randrange(6))
+            case 2:
+                _give_up_at(backend, prompt, random.randrange(6))
+            case 3:
+                assert run(backend, prompt, max_tokens=3).text == reference.text(prompt, 3), (seed, step)
+    assert run(backend, prompt, max_tokens=3).text == reference.text(prompt, 3)
+
+
+def _changed(prompt: str, random: Random) -> str:
+    more = "".join(random.choices("abc xyzQ.", k=random.randrange(1, 150)))
+    cut = prompt[: random.randrange(1, len(prompt) + 1)]
+    return random.choice([prompt, cut, cut, (cut + more)[:300], (prompt + more)[:300], more])
+
+
+def _cancel_at(backend: Backend, prompt: str, place: int) -> None:
+    cancel = CancelToken()
+    for index, _ in enumerate(backend.generate(request(prompt), cancel)):
+        if index == place:
+            cancel.cancel()
+
+
+def _give_up_at(backend: Backend, prompt: str, place: int) -> None:
+    events = backend.generate(request(prompt), CancelToken())
+    assert isinstance(events, Events)
+    for _ in range(place):
+        next(events, None)
+    events.close()

@@ -18,6 +18,7 @@ from support.turns import (
     LETTERS,
     LONG,
     cancel_in_prefill,
+    check_any_order,
     check_next_turn,
     check_rewinds_everywhere,
     close_after,
@@ -155,6 +156,20 @@ def test_a_prompt_changed_at_any_place_is_answered_as_from_the_start(
     backend: OnnxBackend, reference: Reference
 ) -> None:
     check_rewinds_everywhere(backend, reference, LONG[:60])
+
+
+def test_two_turns_that_end_before_anything_is_read_leave_the_next_one_right(
+    backend: OnnxBackend, reference: Reference
+) -> None:
+    run(backend, LONG[:90])
+    for length in (60, 30):
+        cancel_in_prefill(backend, LONG[:length] + "?", 0)
+    assert run(backend, LONG[:30] + "!").text == reference.text(LONG[:30] + "!")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_turns_cut_and_changed_in_any_order_stay_right(backend: OnnxBackend, reference: Reference, seed: int) -> None:
+    check_any_order(backend, reference, seed)
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 11])

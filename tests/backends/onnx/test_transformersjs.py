@@ -16,6 +16,7 @@ from support.turns import (
     LETTERS,
     LONG,
     cancel_in_prefill,
+    check_any_order,
     check_next_turn,
     check_rewinds_everywhere,
     close_after,
@@ -171,6 +172,19 @@ def test_the_dtype_that_was_asked_for_is_the_one_that_runs(tmp_path: Path, dtype
 
 def test_a_prompt_changed_at_any_place_is_answered_as_from_the_start(backend: OnnxBackend, model: Model) -> None:
     check_rewinds_everywhere(backend, model.reference, LONG[:40])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_turns_cut_and_changed_in_any_order_stay_right(backend: OnnxBackend, model: Model, seed: int) -> None:
+    check_any_order(backend, model.reference, seed)
+
+
+@pytest.mark.parametrize("form", ["concat", "gqa"])
+@pytest.mark.parametrize("seed", range(3))
+def test_turns_in_any_order_stay_right_on_the_fast_path(models: Models, form: str, seed: int) -> None:
+    backend = load(models.get(form).folder, fast_path=True)
+    check_any_order(backend, models.get(form).reference, seed)
+    backend.close()
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 40])
