@@ -80,9 +80,12 @@ def _check_same(ours: Stream, theirs: JsonObject, tokens: int) -> None:
 
 
 def _load(port: PagePort, model: Path, **options: object) -> str:
-    """Load a model afresh, since a loaded one keeps its options."""
+    """Load a model afresh, since a loaded one keeps its options. RuntimeError if the fast path is asked for in vain."""
     port.request("unload", all=True)
-    return port.load(model, options=options)
+    state = port.request("load", model=str(model), options=options)["model"]
+    if options.get("fast_path") and not any("fast path is used" in note for note in state["notes"]):
+        raise RuntimeError(f"the fast path is not used: {' '.join(state['notes'])}")
+    return str(state["model"])
 
 
 def _lengths(tokens: int, threads: int) -> str:
