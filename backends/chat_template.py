@@ -90,6 +90,8 @@ class ChatTemplate:
             raise _broken(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds") from error
         except TemplateNotFound as error:
             raise _broken(f"it imports {error.name}, and a template may import nothing") from error
+        except MemoryError as error:
+            raise _broken("it makes a text that does not fit into memory") from error
         except _FOREIGN_ERRORS as error:
             raise _broken(error) from error
 

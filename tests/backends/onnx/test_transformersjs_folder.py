@@ -236,6 +236,7 @@ TEMPLATES = {
         "runs for longer",
     ),
     "makes a huge text": ("{{ 'x' * 99999999 }}", "too large"),
+    "makes a text that fits nowhere": ("{{ 'x'.ljust(2 ** 60) }}", "does not fit into memory"),
     "imports": ("{% import 'os' as os %}{{ os }}", "it imports os, and a template may import nothing"),
     "includes a file": ("{% include '/etc/passwd' %}", "it imports /etc/passwd"),
     "looks into Python": ("{{ ''.__class__.__mro__ }}", "unsafe"),
