@@ -37,6 +37,7 @@ def test_a_device_that_cannot_be_had_is_an_error_and_the_model_loads_without_it(
 
 
 def test_what_auto_came_to_is_told_by_the_last_progress_and_ever_after(port: Port, model: str) -> None:
+    port.call("ping")
     request = port.ask("load", model=model, options={"device": "auto"})
     state = port.result(request)["model"]
     assert (state["backend_type"], state["device"]) == ("ONNX_CPU", "cpu")
