@@ -16,10 +16,11 @@ from support.reference_text import Reference
 from support.tiny_genai import load, make_tiny, run
 from support.tiny_transformersjs import make_transformersjs
 
-from backends.base import CancelToken
+from backends.base import CancelToken, LoadSpec
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.model import TextModel
 from messages.errors import ErrorCode, HostError
+from messages.options import LoadOptions
 from tools.make_lora import adapt_graph, random_parameters, write_adapter
 
 PROMPTS = ["Hello there", "the the", "ünï 😀"]
@@ -140,6 +141,17 @@ def test_an_adapter_of_another_rank_or_of_some_matrices_fits_too(genai: Adapted,
     write_adapter(tmp_path / "head.onnx_adapter", parameters)
     backend = load(genai.folder, lora=str(tmp_path / "head.onnx_adapter"))
     assert run(backend, "Hello").text == Reference(genai.folder, genai.graph, parameters).text("Hello")
+    backend.close()
+
+
+@pytest.mark.parametrize("adapted", ["concat", "gqa"], indirect=True)
+def test_with_an_adapter_the_fast_path_is_left_and_that_is_told(adapted: Adapted) -> None:
+    backend = OnnxBackend()
+    options = LoadOptions(lora=str(adapted.adapter), fast_path=True)
+    info = backend.load(LoadSpec(adapted.folder, options), lambda *report: None)
+    assert any("takes no LoRA adapter" in note for note in info.notes)
+    reference = Reference(adapted.folder, adapted.graph, adapted.parameters)
+    assert run(backend, "Hello").text == reference.text("Hello")
     backend.close()
 
 
