@@ -30,6 +30,7 @@ from backends.base import (
     TokenChunk,
 )
 from backends.coalescer import TokenCoalescer
+from backends.heap import find_trim
 from backends.registry import BackendRow, row
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, frame
@@ -85,6 +86,7 @@ class Engine:
         self._backend: Backend | None = None
         self._name = ""
         self._context_length: int | None = None
+        self._trim_heap = find_trim()
 
     def load(self, command: LoadCommand) -> None:
         """Make the backend and load its model."""
@@ -127,6 +129,7 @@ class Engine:
                 decode_s=tokens.decode_s,
             )
         )
+        self._trim_heap()
 
     def count(self, command: CountCommand) -> None:
         """Count a prompt's tokens."""

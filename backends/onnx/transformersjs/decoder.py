@@ -7,6 +7,8 @@ was given: one buffer, bound once, as past and as present (onnxruntime,
 `contrib_ops/cpu/bert/group_query_attention.cc`). Above it: `backends.onnx.kv_cache`, `loader`.
 """
 
+import contextlib
+import mmap
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -212,8 +214,15 @@ def make_store(session: Session, graph: DecoderGraph, max_length: int) -> CacheS
 
 
 def _buffer(cache: Cache, length: int) -> Array:
-    """Room for `length` tokens; the system gives memory for what is written to, and no more."""
-    return np.empty(max(1, int(np.prod(cache.shape_of(length)))), dtype=ELEMENT_TYPES[cache.element])
+    """Room for `length` tokens; the system gives memory for what is written to, and no more.
+
+    Not from numpy: it asks for huge pages, which Linux fills up behind our back, for what is never written to as well.
+    """
+    dtype = np.dtype(ELEMENT_TYPES[cache.element])
+    pages = mmap.mmap(-1, max(1, int(np.prod(cache.shape_of(length)))) * dtype.itemsize)
+    with contextlib.suppress(AttributeError, OSError):  # a system, or a kernel, without huge pages
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(pages, dtype=dtype)
 
 
 def _view(buffer: Array, shape: Sequence[int]) -> Array:

@@ -1,0 +1,20 @@
+"""Gives freed memory back to the system where the C library keeps it.
+
+Engines allocate and free through glibc, whose arenas keep what was freed in between: a worker then grows by a few
+percent over a thousand generations, though nothing leaks. Above it: `backends.worker`.
+Source: https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+"""
+
+import ctypes
+import sys
+from collections.abc import Callable
+
+
+def find_trim() -> Callable[[], object]:
+    """glibc's `malloc_trim(0)`, which takes 0.3 ms; on systems without it a function that does nothing."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "malloc_trim"):
+        return lambda: None
+    trim = library.malloc_trim
+    trim.argtypes, trim.restype = (ctypes.c_size_t,), ctypes.c_int
+    return lambda: trim(0)

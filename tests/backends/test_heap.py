@@ -1,0 +1,31 @@
+"""Freed memory goes back to the system."""
+
+import ctypes
+import sys
+
+import psutil
+import pytest
+
+from backends.heap import find_trim
+
+BLOCKS = 4_000
+BLOCK_BYTES = 16_000
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="malloc_trim is glibc's"
+)
+def test_what_was_freed_between_two_used_blocks_goes_back_to_the_system() -> None:
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
+    library.free.argtypes = (ctypes.c_void_p,)
+    blocks = [library.malloc(BLOCK_BYTES) for _ in range(BLOCKS)]
+    for block in blocks:
+        ctypes.memset(block, 1, BLOCK_BYTES)
+    for block in blocks[:-1]:
+        library.free(block)
+    process, trim = psutil.Process(), find_trim()
+    before = process.memory_info().rss
+    trim()
+    assert before - process.memory_info().rss > BLOCKS * BLOCK_BYTES / 2
+    library.free(blocks[-1])
