@@ -33,7 +33,7 @@ def make_printing_provider(folder: Path) -> Path:
     """Compile the library; registered as "crashing" it ends the process."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.skip("there is no C compiler; install one with: apt install gcc")
+        pytest.fail("there is no C compiler; install one with: apt install gcc")
     source, library = folder / "provider.c", folder / "libprovider.so"
     source.write_text(_SOURCE, encoding="utf-8")
     command = [compiler, "-shared", "-fPIC", "-o", str(library), str(source)]
