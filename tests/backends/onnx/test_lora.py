@@ -248,3 +248,11 @@ def test_an_adapter_whose_shapes_lie_about_its_size_is_model_invalid(genai: Adap
     (tmp_path / "x.onnx_adapter").write_bytes(data.replace(honest, lie, 1))
     error = refusal(genai.folder, tmp_path / "x.onnx_adapter")
     assert error.code is ErrorCode.MODEL_INVALID
+    assert "is not a LoRA adapter" in error.message
+
+
+def test_an_adapter_without_weights_is_model_invalid(genai: Adapted, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "x.onnx_adapter", {})
+    error = refusal(genai.folder, tmp_path / "x.onnx_adapter")
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "without any weights" in error.message
