@@ -28,6 +28,8 @@ from support.turns import (
 from backends.base import CancelToken, Prefill
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.genai.engine import Generator
+from backends.onnx.interface import EngineError
+from messages.errors import ErrorCode, HostError
 from messages.options import JsonSchemaFormat, RegexFormat, ResponseFormat
 
 ASKED = [("user", "Tell me of the fox.")]
@@ -165,6 +167,38 @@ def test_two_turns_that_end_before_anything_is_read_leave_the_next_one_right(
     for length in (60, 30):
         cancel_in_prefill(backend, LONG[:length] + "?", 0)
     assert run(backend, LONG[:30] + "!").text == reference.text(LONG[:30] + "!")
+
+
+def test_a_cache_that_cannot_be_cut_is_made_anew_and_nothing_of_it_is_told_as_cached(
+    backend: OnnxBackend, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Generator, length: int) -> None:
+        raise EngineError("this model cannot be rewound")
+
+    run(backend, LONG)
+    monkeypatch.setattr(Generator, "rewind", fail)
+    outcome = run(backend, LONG[:200] + "?")
+    assert (outcome.text, outcome.end.cached_tokens) == (reference.text(LONG[:200] + "?"), 0)
+
+
+def test_a_turn_after_an_engine_that_failed_in_prefill_is_right(
+    backend: OnnxBackend, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, append = list[int](), Generator.append
+
+    def fail_at_the_second(self: Generator, tokens: Sequence[int]) -> None:
+        calls.append(len(tokens))
+        if len(calls) == 2:
+            raise EngineError("the device is gone")
+        append(self, tokens)
+
+    monkeypatch.setattr(Generator, "append", fail_at_the_second)
+    with pytest.raises(HostError, match="the device is gone") as caught:
+        run(backend, LONG)
+    assert caught.value.code is ErrorCode.INTERNAL
+    monkeypatch.undo()
+    outcome = run(backend, LONG)
+    assert (outcome.text, outcome.end.cached_tokens) == (reference.text(LONG), 0)
 
 
 @pytest.mark.parametrize("seed", range(8))
