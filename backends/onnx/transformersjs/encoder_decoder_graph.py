@@ -67,11 +67,10 @@ def read_graphs(folder: TransformersJsFolder, dtype: str) -> EncoderDecoderGraph
     first_file = files.get(MERGED) or files["decoder_model"]
     later_file = files.get(MERGED) or files["decoder_with_past_model"]
     first, later = read_onnx(first_file), read_onnx(later_file)
-    for file, header in ((first_file, first), (later_file, later)):
-        require_decoder(file, header)
+    vocab_size, _ = [
+        require_decoder(file, header, folder.config) for file, header in ((first_file, first), (later_file, later))
+    ]
     own, crossed = _caches(later_file, first, later, folder.config.head_size)
-    vocab_size = first.outputs["logits"].shape[2]
-    assert isinstance(vocab_size, int)
     graphs = EncoderDecoderGraphs(
         encoder=encoder,
         first=_graph(first_file, first, _DECODER_INPUTS),

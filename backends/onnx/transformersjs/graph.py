@@ -84,7 +84,7 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     Raises HostError `model_invalid` that names what is missing, unknown, or not as the config has it.
     """
     header = read_onnx(file)
-    require_decoder(file, header)
+    vocab_size = require_decoder(file, header, config)
     pasts = {name: value for name, value in header.inputs.items() if name.startswith(_PAST)}
     if not pasts:
         reason = "has no KV cache (no past_key_values inputs); take the export with past, or decoder_model_merged"
@@ -93,8 +93,6 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     if unknown:
         refuse(file, f"wants inputs that this backend does not know: {', '.join(unknown)}", damaged=False)
     logits = header.outputs["logits"]
-    vocab_size = logits.shape[2]
-    assert isinstance(vocab_size, int)
     graph = DecoderGraph(
         file=file,
         inputs={name: value for name, value in header.inputs.items() if name in PLAIN_INPUTS},
@@ -108,17 +106,22 @@ def read_decoder_graph(file: Path, config: ModelConfig) -> DecoderGraph:
     return graph
 
 
-def require_decoder(file: Path, header: OnnxHeader) -> None:
-    """HostError `model_invalid` unless a graph takes tokens and gives the logits of a vocabulary."""
+def require_decoder(file: Path, header: OnnxHeader, config: ModelConfig) -> int:
+    """The size of the vocabulary that a graph gives logits of; the config's where the graph leaves it open.
+
+    Raises HostError `model_invalid` for a graph that is not a decoder.
+    """
     if "input_ids" not in header.inputs or "logits" not in header.outputs:
         given = f"takes {', '.join(header.inputs)} and gives {', '.join(header.outputs)}"
         refuse(file, f"is not a text decoder, which takes input_ids and gives logits: it {given}", damaged=False)
     logits = header.outputs["logits"]
-    if len(logits.shape) != 3 or not isinstance(logits.shape[2], int) or logits.element not in ELEMENT_BYTES:
+    vocab_size = logits.shape[-1] if logits.shape and isinstance(logits.shape[-1], int) else config.vocab_size
+    if len(logits.shape) != 3 or vocab_size is None or logits.element not in ELEMENT_BYTES:
         told = " x ".join(map(str, logits.shape))
         refuse(
             file, f"is not a text decoder, which has logits for each token of a text: its own are {told}", damaged=False
         )
+    return vocab_size
 
 
 def _compare(graph: DecoderGraph, config: ModelConfig) -> None:

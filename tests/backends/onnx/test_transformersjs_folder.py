@@ -301,6 +301,16 @@ def test_graphs_beside_the_config_are_found(copied: Path) -> None:
     backend.close()
 
 
+def test_a_vocabulary_that_the_graph_leaves_open_is_the_config_s(copied: Path, whole: Path) -> None:
+    model = onnx.load(str(copied / GRAPH))
+    model.graph.output[0].type.tensor_type.shape.dim[2].dim_param = "vocab_size"
+    onnx.save(model, copied / GRAPH)
+    opened, given = load(copied, dtype="fp32"), load(whole, dtype="fp32")
+    assert run(opened, "Hello").text == run(given, "Hello").text
+    opened.close()
+    given.close()
+
+
 def test_weights_that_are_listed_among_the_inputs_are_not_asked_for(tmp_path: Path) -> None:
     folder = make_transformersjs(tmp_path / "old", dtypes=("fp32",))
     model = onnx.load(str(folder / GRAPH))
