@@ -19,6 +19,9 @@ from installer.sources import Checkout
 from installer.terminal import Terminal
 
 ALWAYS = ("onnx",)
+HOST_EXTRAS = (*ALWAYS, "http")
+"""What the host is installed with: the HTTP API is small, and off until it is asked for."""
+
 OPTIONAL = ("llamacpp", "mediapipe", "mlx")
 PREBUILT_LLAMACPP = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 PROBE_TIMEOUT_S = 5.0
@@ -48,7 +51,7 @@ def _apple_silicon() -> bool:
 
 
 def install_host(environment: Environment, checkout: Checkout, terminal: Terminal) -> None:
-    """Install the host and the onnx engine from the checkout, as an ordinary wheel.
+    """Install the host, the HTTP API and the onnx engine from the checkout, as an ordinary wheel.
 
     Raises:
         PipError: pip failed.
@@ -56,7 +59,7 @@ def install_host(environment: Environment, checkout: Checkout, terminal: Termina
     done = f"Installed the host {checkout.version} and ONNX Runtime"
     with terminal.step("Installing the host and ONNX Runtime", done) as step, tempfile.TemporaryDirectory() as folder:
         checkout.copy_to(Path(folder))
-        environment.pip_install([f"{folder}[{','.join(ALWAYS)}]"], step)
+        environment.pip_install([f"{folder}[{','.join(HOST_EXTRAS)}]"], step)
 
 
 def install_engine(environment: Environment, checkout: Checkout, engine: str, terminal: Terminal) -> None:

@@ -24,6 +24,7 @@ from messages.validation import describe
 from native_host.config_sections import (
     DaemonConfig,
     DefaultsConfig,
+    HttpConfig,
     LogConfig,
     ModelsConfig,
     OriginsConfig,
@@ -47,6 +48,7 @@ class Config(BaseModel):
     log: LogConfig = LogConfig()
     stats: StatsConfig = StatsConfig()
     origins: OriginsConfig = OriginsConfig()
+    http: HttpConfig = HttpConfig()
     defaults: DefaultsConfig = DefaultsConfig()
 
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from messages.frames import MAX_INBOUND_BYTES
 from messages.settings import InferenceSettings, SettingsPatch
-from native_host.origins import CLI_ORIGIN
+from native_host.origins import CLI_ORIGIN, HTTP_ORIGIN
 
 _DEFAULTS = InferenceSettings()
 
@@ -109,11 +109,45 @@ class OriginsConfig(Section):
     blocked: list[str] = Field(default=[], description="Never these.")
 
     def permits(self, origin: str) -> bool:
-        """Whether an origin may be served; a slash at its end does not count. The terminal is, unless blocked."""
+        """Whether an origin may be served; a slash at its end does not count. Terminal and HTTP are, unless blocked."""
         name = origin.rstrip("/")
         if name in {entry.rstrip("/") for entry in self.blocked}:
             return False
-        return not self.allowed or name == CLI_ORIGIN or name in {entry.rstrip("/") for entry in self.allowed}
+        return (
+            not self.allowed
+            or name in (CLI_ORIGIN, HTTP_ORIGIN)
+            or name in {entry.rstrip("/") for entry in self.allowed}
+        )
+
+
+class HttpConfig(Section):
+    """The HTTP API, for programs that are not extensions: off unless asked for here or by `serve --http`."""
+
+    enabled: bool = Field(default=False, description="Whether the daemon offers it, and then never leaves by itself.")
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on; 127.0.0.1 is this computer alone."
+    )
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0: any that is free.")
+    token: bool = Field(default=True, description="Whether requests need the token that `tabagent-host token` prints.")
+    allowed_origins: list[str] = Field(
+        default=[], description='Pages that may ask, by origin: ["http://localhost:3000"]. Every other is refused.'
+    )
+    allowed_hosts: list[str] = Field(
+        default=[], description="Names of this computer that a Host header may have, beside localhost and http.host."
+    )
+    max_connections: int = Field(default=512, ge=1, le=65_536, description="Most connections; then 503 is answered.")
+    max_body_bytes: int = Field(
+        default=MAX_INBOUND_BYTES,
+        ge=1024,
+        le=MAX_INBOUND_BYTES,
+        description="Largest body that is accepted, in bytes; 67108864 (64 MiB) at most.",
+    )
+    read_timeout_s: float = Field(
+        default=10.0, gt=0, description="Seconds that a request's head, or each next piece of its body, may take."
+    )
+    write_timeout_s: float = Field(
+        default=30.0, gt=0, description="Seconds after which a connection that does not read its answer is closed."
+    )
 
 
 class DefaultsConfig(Section):

@@ -13,9 +13,11 @@ from pathlib import Path
 from messages.replies import Event
 from native_host import runtime
 from native_host.config import Config, ConfigError, Paths, load_config
+from native_host.config_sections import HttpConfig
 from native_host.connection import Connection
 from native_host.hello import Hello, HelloAnswer, judge
 from native_host.host import Host
+from native_host.http.door import Door, DoorError, open_door
 from native_host.listener import AlreadyRunning, Listener, ListenError, peer_is_this_user
 from native_host.logs import configure_logging
 
@@ -25,10 +27,15 @@ DRAIN_LIMIT_S = 600.0
 
 
 class Daemon:
-    """Serves clients until it is told to stop, is idle for long enough, or is replaced by a newer one."""
+    """Serves clients until it is told to stop, is idle for long enough, or is replaced by a newer one.
 
-    def __init__(self, config: Config, paths: Paths, listener: Listener) -> None:
+    `http` is the HTTP API that it is started for and fails without; else there is the one of the configuration, if any.
+    """
+
+    def __init__(self, config: Config, paths: Paths, listener: Listener, http: HttpConfig | None = None) -> None:
         self._config = config
+        self._http = http
+        self._door: Door | None = None
         self._listener = listener
         self._host = Host(config, paths)
         self._host.broadcast = self._broadcast
@@ -47,9 +54,28 @@ class Daemon:
             _handle_signal(loop, number, self._stopping)
         self._server = await loop.create_server(self._accept, sock=listening)
         logger.info("serving in %s, version %s", self._listener.folder, runtime.VERSION)
+        try:
+            await self._open_door()
+        except DoorError:
+            self._server.close()
+            self._listener.stop_listening()
+            await self._host.close()
+            raise
         self._consider_leaving()
         await self._stopping.wait()
         await self._leave()
+
+    async def _open_door(self) -> None:
+        """Offer the HTTP API if it is wanted. Extensions go on without one that only the configuration wants."""
+        wanted = self._http or self._config.http
+        if not wanted.enabled:
+            return
+        try:
+            self._door = await open_door(self._host, wanted)
+        except DoorError as error:
+            if self._http is not None:
+                raise
+            logger.error("no HTTP API: %s", error)
 
     def _accept(self) -> asyncio.BaseProtocol:
         connection = _Checked(self._host, self._closed, self._receive_hello)
@@ -74,6 +100,8 @@ class Daemon:
         if self._server is not None:
             self._server.close()
         self._listener.stop_listening()
+        if self._door is not None:
+            self._door.stop_accepting()
         self._broadcast(Event("daemon_stopping", {"reason": "a newer version takes over"}))
         asyncio.get_running_loop().call_later(DRAIN_LIMIT_S, self._stopping.set)
         self._consider_leaving()
@@ -91,7 +119,8 @@ class Daemon:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        busy = self._connections or self._host.jobs.running() or (self._host.models.all() and not self._draining)
+        stays = self._door is not None or self._host.models.all()
+        busy = self._connections or self._host.jobs.running() or (stays and not self._draining)
         if not busy:
             seconds = 0.0 if self._draining else self._config.daemon.idle_exit_s
             self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._stopping.set)
@@ -105,6 +134,8 @@ class Daemon:
             self._server.close()
         self._listener.stop_listening()
         await self._host.close()
+        if self._door is not None:
+            await self._door.stop()
         for connection in list(self._connections):
             connection.close()
 
@@ -127,8 +158,10 @@ def _handle_signal(loop: asyncio.AbstractEventLoop, number: int, stopping: async
         signal.signal(number, lambda _number, _frame: loop.call_soon_threadsafe(stopping.set))
 
 
-def main(*, to_stderr: bool = False) -> int:
+def main(*, to_stderr: bool = False, http: HttpConfig | None = None) -> int:
     """Run the daemon and return the exit code; `to_stderr` logs there too, for one in the foreground.
+
+    With `http` it offers that HTTP API or fails.
 
     What is wrong is one sentence on stderr, which a relay reads out.
     """
@@ -142,12 +175,12 @@ def main(*, to_stderr: bool = False) -> int:
     listener = Listener(Path(runtime.runtime_dir()))
     gc.freeze()
     try:
-        asyncio.run(Daemon(config, paths, listener).run())
+        asyncio.run(Daemon(config, paths, listener, http).run())
     except AlreadyRunning as error:
         logger.info("%s", error)
         print(error, file=sys.stderr)  # noqa: T201
         return 0
-    except ListenError as error:
+    except (ListenError, DoorError) as error:
         logger.error("%s", error)
         print(error, file=sys.stderr)  # noqa: T201
         return 2

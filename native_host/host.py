@@ -24,7 +24,10 @@ logger = logging.getLogger("tabagent.host")
 
 
 class Host:
-    """The services. `broadcast` is set by whoever has the connections; `on_idle` by whoever may leave."""
+    """The services.
+
+    `broadcast` is set by whoever has the connections, `on_idle` by whoever may leave, `http_url` by the HTTP door.
+    """
 
     def __init__(self, config: Config, paths: Paths) -> None:
         self.config = config
@@ -36,6 +39,7 @@ class Host:
         self.settings = OriginSettings(config.defaults.settings())
         self.stats = StatsStore(paths.stats_file if config.stats.enabled else None, config.stats.retention_days)
         self.last_figures = Figures()
+        self.http_url: str | None = None
         self.jobs = JobTable(
             orphan_grace_s=config.daemon.orphan_grace_s,
             finished_ttl_s=config.daemon.finished_job_ttl_s,

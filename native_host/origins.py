@@ -9,6 +9,9 @@ FIREFOX_ID = re.compile(r"\{[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\}
 CLI_ORIGIN = "cli"
 """The origin of terminal programs."""
 
+HTTP_ORIGIN = "http"
+"""The origin of programs that ask over HTTP."""
+
 
 def is_origin(text: str) -> bool:
     """True for what a browser passes (a Chromium extension's origin, a Firefox add-on's id) and for `cli`."""

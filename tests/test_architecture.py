@@ -22,6 +22,7 @@ ALLOWED = {
     "backends": {"messages", "backends"},
     "native_host": {"messages", "backends", "native_host"},
     "native_host/cli": {"messages", "backends", "native_host", "installer", "manifests"},
+    "native_host/http": {"messages", "backends", "native_host"},
     "installer": {"installer"},
 }
 ENGINES = {
@@ -44,8 +45,10 @@ PACKAGES_OF = {
     "messages": {"pydantic"},
     "backends": {"pydantic", "psutil"},
     "native_host": {"pydantic", "pydantic_settings", "platformdirs", "psutil"},
+    "native_host/http": {"fastapi", "prometheus_client", "psutil", "pydantic", "sse_starlette", "starlette", "uvicorn"},
     "installer": set(),
 }
+OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "h11", "anyio"}
 SHARED_BY_ENGINES = {"chat_template.py"}
 WINDOWS_MODULES = {"winreg", "msvcrt"}
 RELAY_MODULES_NOT_WANTED = {
@@ -135,6 +138,11 @@ def test_a_folder_imports_no_package_but_those_it_is_meant_to(folder: str) -> No
 @pytest.mark.parametrize("module", ["native_host.daemon", "native_host.stdio", "backends.worker", "native_host.cli"])
 def test_no_engine_is_imported_before_it_is_asked_for(module: str) -> None:
     assert modules_after(f"import {module}") & ENGINES == set()
+
+
+@pytest.mark.parametrize("module", ["native_host.daemon", "native_host.stdio", "native_host.cli.lifecycle"])
+def test_nothing_of_the_http_api_is_imported_before_it_is_asked_for(module: str) -> None:
+    assert modules_after(f"import {module}") & OF_HTTP == set()
 
 
 def test_the_relay_imports_next_to_nothing() -> None:

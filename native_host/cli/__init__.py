@@ -33,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from native_host.cli.lifecycle import serve
 
-    return serve()
+    return serve(http_port=options.http, no_token=options.no_token)
+
+
+def _token(options: argparse.Namespace) -> int:
+    from native_host.cli.lifecycle import token
+
+    return token()
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -79,6 +85,7 @@ def _version(options: argparse.Namespace) -> int:
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "serve": _serve,
+    "token": _token,
     "status": _status,
     "stop": _stop,
     "logs": _logs,

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 from native_host.runtime import VERSION
 
 _DESCRIPTION = "The TabAgent native host: gives browser extensions the models on this machine."
+ANY_PORT = -1
+"""`--http` without a port: that of the configuration."""
+
 _EPILOG = "The daemon starts by itself when an extension needs it. If something does not work: tabagent-host doctor"
 
 
@@ -17,7 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_chat(commands)
     _add(commands, "status", "Is the daemon running, with which models and jobs? Exit code 3 if it is not.")
     _add_stop(commands)
-    _add(commands, "serve", "Run the daemon here, in the foreground, with its log on the terminal.")
+    _add_serve(commands)
+    _add(commands, "token", "Print the token that programs send to the HTTP API (Authorization: Bearer TOKEN).")
     _add_logs(commands)
     _add_config(commands)
     _add(
@@ -42,6 +46,19 @@ def _add_chat(commands: "_Commands") -> None:
     parser.add_argument("--system", metavar="TEXT", help="instructions that the model gets before the conversation")
 
 
+def _add_serve(commands: "_Commands") -> None:
+    parser = _add(commands, "serve", "Run the daemon here, in the foreground, with its log on the terminal.")
+    parser.add_argument(
+        "--http",
+        metavar="PORT",
+        nargs="?",
+        type=_port,
+        const=ANY_PORT,
+        help="offer the HTTP API too, on this port (default: http.port, 8000)",
+    )
+    parser.add_argument("--no-token", action="store_true", help="let every program of this computer use it")
+
+
 def _add_stop(commands: "_Commands") -> None:
     parser = _add(commands, "stop", "Ask the daemon to leave, and wait until it has. None running is as well.")
     parser.add_argument("--force", action="store_true", help="kill it if it does not leave")
@@ -58,6 +75,12 @@ def _add_config(commands: "_Commands") -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--write", action="store_true", help="write it to its place, if no file is there")
     choice.add_argument("--path", action="store_true", help="print only where the file belongs")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (1 to 65535)")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -8,9 +8,13 @@ from messages.actions import ActionType
 from messages.errors import HostError
 from messages.facts import ModelState
 from messages.replies import JobList, State
+from native_host.cli.arguments import ANY_PORT
 from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
 from native_host.client import HostClient, HostGone
+from native_host.config import ConfigError, Paths, load_config
+from native_host.config_sections import HttpConfig
+from native_host.http.token import read_or_make_token
 from native_host.runtime import VERSION
 
 NOT_RUNNING = 3
@@ -19,14 +23,26 @@ _FORCE_AFTER_S = 6.0
 _POLL_S = 0.05
 
 
-def serve() -> int:
-    """Run the daemon in the foreground."""
+def serve(*, http_port: int | None, no_token: bool) -> int:
+    """Run the daemon in the foreground; with `http_port` it offers the HTTP API there, or fails."""
     from native_host.daemon import main
 
+    if no_token and http_port is None:
+        raise CliError("--no-token is about the HTTP API; it needs --http.")
     if is_listening():
         facts = read_facts()
         raise CliError(f"A daemon runs already{_pid_of(facts)}. Stop it first: tabagent-host stop")
-    return main(to_stderr=True)
+    return main(to_stderr=True, http=None if http_port is None else _http_config(http_port, no_token))
+
+
+def token() -> int:
+    """Print the HTTP API's token, made if there is none yet."""
+    folder = Paths.from_environment().data_dir
+    try:
+        print(read_or_make_token(folder))
+    except OSError as error:
+        raise CliError(f"The token cannot be kept in {folder}: {error.strerror}. Make it writable.") from error
+    return 0
 
 
 def status() -> int:
@@ -89,6 +105,15 @@ def _gone_within(process: psutil.Process, seconds: float) -> bool:
             return False
         time.sleep(_POLL_S)
     return True
+
+
+def _http_config(port: int, no_token: bool) -> HttpConfig:
+    try:
+        configured = load_config().http
+    except ConfigError as error:
+        raise CliError(error.message, exit_code=2) from error
+    wanted = {"enabled": True, "port": configured.port if port == ANY_PORT else port}
+    return configured.model_copy(update={**wanted, **({"token": False} if no_token else {})})
 
 
 def _pid_of(facts: DaemonFacts | None) -> str:

@@ -1,0 +1,75 @@
+"""The application: every router in one place, and the one place that turns what they raise into an error's body.
+
+Above it: `native_host.http.server`. Below it: the routers, which reach the dispatcher by `native_host.http.client`.
+"""
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from messages.errors import ErrorCode, HostError
+from native_host import runtime
+from native_host.host import Host
+from native_host.http import api_v1
+from native_host.http.errors import HttpCode, HttpError, error_body
+from native_host.http.settings import HttpSettings
+
+logger = logging.getLogger("tabagent.http")
+
+_CODE_OF_STATUS = {404: HttpCode.NOT_FOUND, 405: HttpCode.METHOD_NOT_ALLOWED}
+
+
+def make_app(host: Host, settings: HttpSettings) -> FastAPI:
+    """The application without its outermost layer, `native_host.http.security.Gate`."""
+    app = FastAPI(title="TabAgent native host", version=runtime.VERSION, redoc_url=None)
+    app.state.host = host
+    app.state.settings = settings
+    app.include_router(api_v1.router, prefix="/api/v1")
+    app.add_exception_handler(HttpError, _http_error)
+    app.add_exception_handler(HostError, _host_error)
+    app.add_exception_handler(HTTPException, _starlette_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _bug)
+    return app
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HttpError)
+    return error_body(request.url.path, error).response()
+
+
+async def _host_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HostError)
+    return await _http_error(request, HttpError.of(error))
+
+
+async def _starlette_error(request: Request, error: Exception) -> Response:
+    """What the framework refuses: an unknown path, a wrong method, a form that cannot be read."""
+    assert isinstance(error, HTTPException)
+    code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.INVALID_REQUEST)
+    text = f"{request.method} {request.url.path[:200]}: {error.detail}. See /docs."
+    return await _http_error(request, HttpError(code, text, headers=error.headers))
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    """A path's or query's parameter is wrong."""
+    assert isinstance(error, RequestValidationError)
+    fields = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
+    text = f"The request is not valid: {fields[0]}."
+    return await _http_error(request, HttpError(ErrorCode.INVALID_REQUEST, text, {"fields": fields}))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The caller has gone; nobody reads this."""
+    return Response(status_code=400)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    """A bug; the server logs its traceback."""
+    text = f"The host failed ({type(error).__name__}). This is a bug; its log has the details."
+    return await _http_error(request, HttpError(ErrorCode.INTERNAL, text))

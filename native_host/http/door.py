@@ -1,0 +1,121 @@
+"""Opens the HTTP door: the socket, the token, the server; and says in words why it cannot be opened.
+
+Above it: the daemon. Below it: `native_host.http.server`, imported only here and only when the door is opened, so that
+a host without HTTP does not pay for it.
+"""
+
+import asyncio
+import errno
+import logging
+import socket
+import sys
+from typing import Protocol
+
+import psutil
+
+from native_host.config_sections import HttpConfig
+from native_host.host import Host
+from native_host.http.settings import HttpSettings, is_loopback
+from native_host.http.token import read_or_make_token
+
+logger = logging.getLogger("tabagent.http")
+
+
+PACKAGES = ("fastapi", "uvicorn", "sse-starlette", "prometheus-client", "python-multipart")
+"""The `http` extra."""
+
+
+class DoorError(Exception):
+    """The API cannot be offered; the message says why and what to do."""
+
+
+class Door(Protocol):
+    """The open door."""
+
+    def stop_accepting(self) -> None:
+        """Let another daemon have the port; what is under way goes on."""
+
+    async def stop(self) -> None:
+        """Close it."""
+
+
+async def open_door(host: Host, config: HttpConfig) -> Door:
+    """Listen and serve; sets `host.http_url`. Raises DoorError."""
+    settings = _settings(host, config)
+    try:
+        from native_host.http.server import HttpServer
+    except ModuleNotFoundError as error:
+        install = f"{sys.executable} -m pip install {' '.join(PACKAGES)}"
+        raise DoorError(f"The HTTP API needs packages that are not installed ({error.name}): {install}") from error
+    listening = await asyncio.to_thread(_listen, config)
+    server = HttpServer(host, settings, listening)
+    await server.start()
+    host.http_url = _url(config.host, listening.getsockname()[1])
+    logger.info("HTTP API at %s, %s", host.http_url, "with a token" if settings.token else "without a token")
+    return server
+
+
+def _settings(host: Host, config: HttpConfig) -> HttpSettings:
+    if not config.token and not is_loopback(config.host):
+        raise DoorError(f"http.host is {config.host}, which other computers reach: http.token must be true there.")
+    try:
+        token = read_or_make_token(host.paths.data_dir) if config.token else None
+    except OSError as error:
+        raise DoorError(f"The token cannot be kept in {host.paths.data_dir}: {error.strerror or error}.") from error
+    return HttpSettings(config, token)
+
+
+def _listen(config: HttpConfig) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise DoorError(f"http.host {config.host!r} is no address of this computer: {error.strerror}.") from error
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform == "win32":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise DoorError(_why_not(config, error)) from error
+    listening.setblocking(False)
+    return listening
+
+
+def _why_not(config: HttpConfig, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        holder = _holder(config.port)
+        return (
+            f"Port {config.port} is taken{holder}. Stop that, or take another port: "
+            f"tabagent-host serve --http {config.port + 1 if config.port < 65_535 else 8000}"
+        )
+    if error.errno == errno.EACCES:
+        return f"Port {config.port} is for the system alone; take one above 1023: tabagent-host serve --http 8000"
+    return f"Cannot listen on {config.host}, port {config.port}: {error.strerror or error}. Mend http.host."
+
+
+def _holder(port: int) -> str:
+    """By whom a port is taken, as far as this user may know."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return ""
+    pids = [one.pid for one in connections if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (port,)]
+    for pid in pids:
+        if pid is not None:
+            return f" by {_process_name(pid)} (pid {pid})"
+    return " by another user's program" if pids else ""
+
+
+def _process_name(pid: int) -> str:
+    try:
+        return psutil.Process(pid).name()
+    except psutil.Error:
+        return "a program"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,140 @@
+"""One HTTP connection, bounded: how many there are, how long a request's head may take, how long a reader may sleep.
+
+Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows none of these bounds.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from messages.errors import ErrorCode
+from messages.frames import dump
+from native_host.config_sections import HttpConfig
+from native_host.http.errors import HttpError, error_body
+
+LINGER_S = 1.0
+"""How long a connection that is one too many is kept so that it reads its answer, in seconds."""
+
+MAX_LINGERING = 64
+"""Such connections that are kept; more are closed at once."""
+
+
+class Surplus(asyncio.Protocol):
+    """A connection that is one too many: it is told so, what it sends is dropped, and it is closed."""
+
+    def __init__(self, lingering: "set[Surplus]", answer: bytes) -> None:
+        self._lingering = lingering
+        self._answer = answer
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio. The answer is read only if the other end's data is too, hence the linger."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.write(self._answer)
+        if len(self._lingering) >= MAX_LINGERING:
+            transport.close()
+            return
+        self._lingering.add(self)
+        transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._lingering.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def surplus_answer(max_connections: int) -> bytes:
+    """The whole HTTP answer to a connection that is one too many."""
+    text = f"{max_connections} connections are open already; try again in a moment."
+    body = error_body("/", HttpError(ErrorCode.BUSY, text, {"retry_after_ms": 5000}))
+    content = dump(body.content).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
+    lines = [f"{name}: {value}" for name, value in {**headers, **body.headers}.items()]
+    return "\r\n".join(["HTTP/1.1 503 Service Unavailable", *lines, "", ""]).encode() + content
+
+
+class _Deadline:
+    """One timer that can be set again and cleared."""
+
+    def __init__(self) -> None:
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float, then: Callable[[], None]) -> None:
+        """Call `then` in `seconds`, and not what was set before."""
+        self.clear()
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def clear(self) -> None:
+        """Call nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class BoundedProtocol(H11Protocol):
+    """A connection with a timer for what it owes: a request's head, or the reading of what was written to it."""
+
+    read_timeout_s: float
+    write_timeout_s: float
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._head = _Deadline()
+        self._reading = _Deadline()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        super().connection_made(transport)
+        self._head.set(self.read_timeout_s, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._head.clear()
+        self._reading.clear()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio: the head is there once a request runs."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._head.clear()
+
+    def on_response_complete(self) -> None:
+        """Called by uvicorn: the next request's head is awaited."""
+        self._head.set(self.read_timeout_s, self.transport.close)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Called by asyncio while the other end does not read."""
+        super().pause_writing()
+        self._reading.set(self.write_timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self._reading.clear()
+        super().resume_writing()
+
+
+def protocol_factory(config: HttpConfig) -> Callable[..., asyncio.Protocol]:
+    """What uvicorn makes a protocol of for each connection: a bounded one, or one that says that it is one too many."""
+    bounded = type(
+        "ConfiguredProtocol",
+        (BoundedProtocol,),
+        {"read_timeout_s": config.read_timeout_s, "write_timeout_s": config.write_timeout_s},
+    )
+    answer = surplus_answer(config.max_connections)
+    lingering: set[Surplus] = set()
+
+    def make(**keywords: Any) -> asyncio.Protocol:
+        if len(keywords["server_state"].connections) >= config.max_connections:
+            return Surplus(lingering, answer)
+        protocol: asyncio.Protocol = bounded(**keywords)
+        return protocol
+
+    return make

@@ -1,0 +1,53 @@
+"""What the HTTP door is opened with: the configuration's [http] section and the token, and who may come in by them.
+
+Above it: `native_host.http.door` and `native_host.http.security`.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from native_host.config_sections import HttpConfig
+from native_host.origins import HTTP_ORIGIN
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The section in force, and the token that requests must carry (None: none is asked for)."""
+
+    config: HttpConfig
+    token: str | None
+
+    def permits_host(self, header: str) -> bool:
+        """Whether a `Host` header names this server and not a page's own domain that was pointed at it."""
+        name = host_name(header)
+        return name in LOOPBACK_NAMES or name == self.config.host or name in self.config.allowed_hosts
+
+    def caller(self, origin: str, host: str) -> str | None:
+        """Who asks: a program, our own page, or a page that the configuration lets in; None for every other page.
+
+        `origin` is the Origin header ("" if there is none) and `host` a Host header that was permitted.
+        """
+        if not origin or origin == f"http://{host}":
+            return HTTP_ORIGIN
+        return origin if origin in self.config.allowed_origins else None
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this computer reaches."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(header: str) -> str:
+    """The name or address in a Host header, without its port and brackets; "" if it is none."""
+    try:
+        return (urlsplit(f"//{header}").hostname or "").lower()
+    except ValueError:
+        return ""

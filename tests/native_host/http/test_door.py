@@ -1,0 +1,83 @@
+"""Opening the door: the port that is taken, the configuration that will not do, and the daemon that goes on without."""
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from support.browsers.waiting import wait_until
+from support.host_home import HostHome
+from support.host_process import BrowserHost
+from support.http_host import HttpHost, free_port, is_healthy
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_said_with_its_holder_and_what_to_do(taken: int) -> None:
+    with HostHome() as home:
+        done = home.run("serve", "--http", str(taken))
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"Port {taken} is taken by ")
+    assert "(pid " in last
+    assert "serve --http" in last
+
+
+def test_extensions_are_served_though_the_configured_port_is_taken(taken: int) -> None:
+    with BrowserHost(f"[http]\nenabled = true\nport = {taken}\n") as host:
+        assert host.one_shot({"action": "ping"})["status"] == "success"
+        wait_until("the log's line", lambda: f"no HTTP API: Port {taken} is taken" in host.log)
+        assert host.one_shot({"action": "ping"})["status"] == "success"
+
+
+def test_the_configuration_opens_the_door_of_a_daemon_that_an_extension_started() -> None:
+    port = free_port()
+    with BrowserHost(f"[http]\nenabled = true\nport = {port}\n[daemon]\nidle_exit_s = 0.2\n") as host:
+        host.one_shot({"action": "ping"})
+        wait_until("the HTTP API", lambda: is_healthy(f"http://127.0.0.1:{port}"))
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/health", trust_env=False).json()["pid"] == host.daemon_pid
+
+
+def test_without_a_token_it_is_not_offered_to_other_computers() -> None:
+    with HostHome() as home:
+        home.write_config('[http]\nhost = "0.0.0.0"\n')
+        done = home.run("serve", "--http", str(free_port()), "--no-token")
+    assert done.returncode == 2
+    assert "http.token must be true" in done.stderr
+
+
+def test_a_packages_absence_is_told_with_the_command_that_installs_it() -> None:
+    with HostHome() as home:
+        shadow = home.folder / "shadow"
+        shadow.mkdir()
+        (shadow / "uvicorn.py").write_text("raise ModuleNotFoundError(\"No module named 'uvicorn'\", name='uvicorn')\n")
+        home.env["PYTHONPATH"] = str(shadow)
+        done = home.run("serve", "--http", str(free_port()))
+    assert done.returncode == 2
+    assert "not installed (uvicorn)" in done.stderr
+    assert "-m pip install fastapi uvicorn" in done.stderr
+
+
+def test_no_token_without_http_and_a_port_that_is_none_are_refused() -> None:
+    with HostHome() as home:
+        assert "--http" in home.run("serve", "--no-token").stderr
+        assert "is not a port" in home.run("serve", "--http", "70000").stderr
+
+
+def test_the_daemon_leaves_with_its_door_when_told_to() -> None:
+    with HttpHost("--no-token") as host:
+        done = host.home.run("stop")
+        assert done.returncode == 0
+        assert host.serving.wait(20) == 0
+        wait_until("the port's end", lambda: _refused(host.http_port))
+
+
+def _refused(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
