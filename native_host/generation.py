@@ -80,6 +80,7 @@ class Generation:
     async def _generate(self) -> EndedEvent:
         await self._model.wait_ready()
         worker = self._model.worker
+        self._model.tracker.mark_queue_left(self._metrics)
         self._job.state = JobState.PREFILL
         self._ref = worker.next_ref()
         command = GenerateCommand(

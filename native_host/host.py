@@ -13,11 +13,13 @@ from native_host.catalog import Catalog
 from native_host.config import Config, Paths
 from native_host.engines import EngineProbes
 from native_host.jobs import Job, JobTable
+from native_host.live_figures import LiveFigures
 from native_host.managed_model import ManagedModel, ModelLimits
+from native_host.memory_sampler import MemorySampler
 from native_host.models import ModelTable
 from native_host.origins import OriginSettings
 from native_host.performance import GenerationMetrics
-from native_host.stats_database import GenerationRecord
+from native_host.stats_rows import GenerationRecord
 from native_host.stats_store import StatsStore
 
 logger = logging.getLogger("tabagent.host")
@@ -38,6 +40,7 @@ class Host:
         self.engines = EngineProbes()
         self.settings = OriginSettings(config.defaults.settings())
         self.stats = StatsStore(paths.stats_file if config.stats.enabled else None, config.stats.retention_days)
+        self.live = LiveFigures()
         self.last_figures = Figures()
         self.http_url: str | None = None
         self.jobs = JobTable(
@@ -56,13 +59,18 @@ class Host:
             keep_alive_s=config.models.keep_alive_s,
             max_loaded=config.models.max_loaded,
             on_event=lambda name, fields: self.broadcast(Event(name, fields)),
+            on_added=self._model_added,
             on_idle=self._became_idle,
         )
+        self.memory = MemorySampler(self.models.all, self.stats.record)
 
     @property
     def is_idle(self) -> bool:
         """True without a model and without a running job."""
         return not self.models.all() and not self.jobs.running()
+
+    def _model_added(self) -> None:
+        self.memory.watch()
 
     def _became_idle(self) -> None:
         self.on_idle()
@@ -72,6 +80,7 @@ class Host:
         for job in self.jobs.running():
             job.cancel()
         await self.models.close()
+        self.memory.close()
         self.stats.close()
 
     def generation_over(self, job: Job, model: ManagedModel, metrics: GenerationMetrics) -> None:
@@ -79,6 +88,9 @@ class Host:
         self.last_figures = metrics.figures()
         backend = model.backend_type
         name = str(backend) if backend else model.source.row.name
-        self.stats.record(GenerationRecord.of(metrics, origin=job.origin, backend=name, model=model.source.name))
+        source, peak = model.source.name, model.peak_bytes()
+        record = GenerationRecord.of(metrics, origin=job.origin, backend=name, model=source, peak_memory=peak)
+        self.stats.record(record)
+        self.live.add(metrics, backend=name, model=source)
         self.models.release(model)
         self.jobs.retire(job)

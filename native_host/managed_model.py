@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, LoadState, ModelState
 from messages.options import LoadOptions
 from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
+from native_host import process_memory
 from native_host.performance import PerformanceTracker
 from native_host.worker_process import WorkerProcess
 
@@ -195,10 +194,12 @@ class ManagedModel:
     def resident_bytes(self) -> int | None:
         """The worker's resident memory, in bytes."""
         pid = self._worker.pid if self._worker else None
-        try:
-            return None if pid is None else int(psutil.Process(pid).memory_info().rss)
-        except psutil.Error:
-            return None
+        return None if pid is None else process_memory.resident_bytes(pid)
+
+    def peak_bytes(self) -> int | None:
+        """The most that the worker has had resident since it started, in bytes."""
+        pid = self._worker.pid if self._worker else None
+        return None if pid is None else process_memory.peak_resident_bytes(pid)
 
     async def _load(self, restarted: bool) -> None:
         worker = WorkerProcess(self.source.name, lambda error: self._worker_ended(worker, error))

@@ -27,7 +27,8 @@ EventListener = Callable[[str, dict[str, str | int | float | bool | None]], None
 class ModelTable:
     """Models by name. Lives in the event loop.
 
-    `on_event` hears of crashes and unloads, `on_idle` is called when the table has become empty.
+    `on_event` hears of crashes and unloads; `on_added` is called for each new model, `on_idle` when the table has
+    become empty.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class ModelTable:
         keep_alive_s: float,
         max_loaded: int,
         on_event: EventListener,
+        on_added: Callable[[], None],
         on_idle: Callable[[], None],
     ) -> None:
         self.catalog = catalog
@@ -44,6 +46,7 @@ class ModelTable:
         self._keep_alive_s = keep_alive_s
         self._max_loaded = max_loaded
         self._on_event = on_event
+        self._on_added = on_added
         self._on_idle = on_idle
         self._models: dict[str, ManagedModel] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -124,6 +127,7 @@ class ModelTable:
         self._models[source.name] = model
         model.start_loading()
         self._use(model)
+        self._on_added()
         return model
 
     def _use(self, model: ManagedModel) -> None:

@@ -8,12 +8,15 @@ figures are in ms.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from messages.facts import Aggregate, Figures, Percentiles, Performance
+from native_host.histogram import Histogram
 
 Outcome = Literal["success", "error", "cancelled"]
+
+GAP_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 WINDOW = 1000
 """Generations that a tracker's percentiles are taken over: the newest ones."""
@@ -21,7 +24,10 @@ WINDOW = 1000
 
 @dataclass(slots=True)
 class GenerationMetrics:
-    """One generation. started_at is the request's arrival at the daemon; None is "not known", or "not yet"."""
+    """One generation. started_at is the request's arrival at the daemon; None is "not known", or "not yet".
+
+    gaps are the seconds from each token to the next as they came; those that came together share the time before them.
+    """
 
     started_at: float
     input_tokens: int | None = None
@@ -35,6 +41,13 @@ class GenerationMetrics:
     timed_tokens: int = 0
     first_batch_tokens: int = 0
     decode_s: float | None = None
+    left_queue_at: float | None = None
+    gaps: Histogram = field(default_factory=lambda: Histogram(GAP_BOUNDS_S))
+
+    @property
+    def queue_time(self) -> float | None:
+        """Milliseconds from the request's arrival until the engine got it: other generations' time, or the load's."""
+        return None if self.left_queue_at is None else (self.left_queue_at - self.started_at) * 1000
 
     @property
     def time_to_first_token(self) -> float | None:
@@ -101,6 +114,12 @@ class PerformanceTracker:
         self._running.append(generation)
         return generation
 
+    def mark_queue_left(self, generation: GenerationMetrics | None = None) -> None:
+        """The engine gets the request now."""
+        current = generation or self._current()
+        if current is not None:
+            current.left_queue_at = self._clock()
+
     def mark_first_token(self, generation: GenerationMetrics | None = None) -> None:
         """The first token is here; later calls change nothing."""
         current = generation or self._current()
@@ -117,6 +136,8 @@ class PerformanceTracker:
             current.first_token_at = now
         if not current.timed_tokens:
             current.first_batch_tokens = count
+        if current.last_token_at is not None:
+            current.gaps.observe((now - current.last_token_at) / count, count)
         current.last_token_at = now
         current.timed_tokens += count
         current.output_tokens += count

@@ -1,34 +1,43 @@
 """Keeps the figures of every generation across restarts, off the way of the tokens. Figures only: no text.
 
-Above it: the daemon, `get_stats`. Below it: `native_host.stats_database`. One thread owns the database; `record` only
-puts a row on a bounded queue, and a question waits for its answer behind the rows recorded before it.
+Above it: the daemon, `get_stats`, the HTTP API. Below it: `native_host.stats_database`. One thread owns the database.
+`record` only puts a row where that thread finds it; the thread gathers rows for a quarter of a second and writes them
+at once, since each awakening could cost a token its turn. A question is answered at once, rows recorded before it
+included.
 """
 
 import logging
 import queue
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeVar
 
 from messages.facts import Aggregate
-from native_host.stats_database import Database, Filter, GenerationRecord
+from native_host import stats_queries
+from native_host.stats_database import Database
+from native_host.stats_queries import Grouping, HistoryPoint, MemoryPoint
+from native_host.stats_rows import Filter, GenerationRecord, StatsRow
 
 logger = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 10_000
 """Rows that may wait to be written; more are dropped with a warning."""
 
-_BATCH = 500
+_GATHER_S = 0.25
 _PURGE_INTERVAL_S = 86_400.0
 _ANSWER_TIMEOUT_S = 10.0
 
-_Question = tuple[Callable[[Database], object], "Future[object]"]
+_T = TypeVar("_T")
+_Question = Callable[[Database], None]
 
 
 class StatsStore:
-    """The statistics of one daemon. Thread-safe."""
+    """The statistics of one daemon. Thread-safe; questions wait for their answers, TimeoutError after 10 s."""
 
     def __init__(self, path: Path | None, retention_days: int = 90) -> None:
         """Open lazily, in the store's own thread: `path` None keeps everything in memory.
@@ -37,78 +46,91 @@ class StatsStore:
         """
         self._path = path
         self._retention_s = retention_days * 86_400.0
-        self._queue: queue.Queue[GenerationRecord | _Question | None] = queue.Queue(QUEUE_LIMIT)
+        self._rows: deque[StatsRow] = deque()
+        self._questions: queue.SimpleQueue[_Question] = queue.SimpleQueue()
+        self._work = threading.Event()
+        self._hurry = threading.Event()
         self._dropped = False
         self._closed = False
         self._next_purge = 0.0
         self._thread = threading.Thread(target=self._run, name="statistics", daemon=True)
         self._thread.start()
 
-    def record(self, row: GenerationRecord) -> None:
-        """Keep a generation's figures. Never blocks."""
-        try:
-            self._queue.put_nowait(row)
-        except queue.Full:
+    def record(self, row: StatsRow) -> None:
+        """Keep a row. Never blocks."""
+        if len(self._rows) >= QUEUE_LIMIT:
             if not self._dropped:
                 logger.warning("Statistics are written too slowly; some generations are missing in them.")
             self._dropped = True
+            return
+        self._rows.append(row)
+        if not self._work.is_set():
+            self._work.set()
 
     def aggregate(
         self, *, backend: str | None = None, model: str | None = None, origin: str | None = None
     ) -> Aggregate:
-        """Figures over everything that matches, rows recorded just now included; TimeoutError after 10 s."""
+        """Figures over everything that matches."""
         wanted = Filter(backend=backend, model=model, origin=origin)
-        answer = self._ask(lambda database: database.aggregate(wanted))
-        assert isinstance(answer, Aggregate)
-        return answer
+        return self._ask(lambda connection: stats_queries.aggregate(connection, wanted))
 
     def by_backend(self, *, model: str | None = None, origin: str | None = None) -> dict[str, Aggregate]:
         """The same for each BackendType's name that has generations."""
-        wanted = Filter(model=model, origin=origin)
-        answer = self._ask(lambda database: database.by_backend(wanted))
-        assert isinstance(answer, dict)
-        return answer
+        return self.grouped("backend", Filter(model=model, origin=origin))
+
+    def grouped(self, by: Grouping, wanted: Filter | None = None) -> dict[str, Aggregate]:
+        """The same for each backend, model or origin that has generations."""
+        return self._ask(lambda connection: stats_queries.grouped(connection, by, wanted or Filter()))
+
+    def history(self, wanted: Filter, parts: int) -> dict[str, list[HistoryPoint]]:
+        """Percentiles over time for each backend, in at most `parts` parts of time."""
+        return self._ask(lambda connection: stats_queries.history(connection, wanted, parts))
+
+    def memory(self, wanted: Filter, parts: int) -> dict[str, list[MemoryPoint]]:
+        """Resident memory over time for each model, in at most `parts` parts of time."""
+        return self._ask(lambda connection: stats_queries.memory(connection, wanted, parts))
+
+    def page(self, wanted: Filter, after_id: int, limit: int = 1000) -> tuple[list[GenerationRecord], int]:
+        """The next rows, oldest first, and the id to go on after; no rows: that was all."""
+        return self._ask(lambda connection: stats_queries.page(connection, wanted, after_id, limit))
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits and close the file, within `timeout` seconds. The second time changes nothing."""
-        if self._closed:
-            return
         self._closed = True
-        try:
-            self._queue.put(None, timeout=timeout)
-        except queue.Full:
-            return
+        self._hurry.set()
+        self._work.set()
         self._thread.join(timeout)
 
-    def _ask(self, question: Callable[[Database], object]) -> object:
+    def _ask(self, question: Callable[[sqlite3.Connection], _T]) -> _T:
         if self._closed:
             raise RuntimeError("the statistics are closed")
-        answer: Future[object] = Future()
-        self._queue.put((question, answer), timeout=_ANSWER_TIMEOUT_S)
+        answer: Future[_T] = Future()
+        self._questions.put(lambda database: _answer(database, question, answer))
+        self._hurry.set()
+        self._work.set()
         return answer.result(_ANSWER_TIMEOUT_S)
 
     def _run(self) -> None:
         database = Database(self._path)
         going = True
         while going:
-            rows, question, going = self._next_work()
-            if rows:
-                database.insert(rows)
-            self._purge(database)
-            if question is not None:
-                _answer(database, *question)
+            self._work.wait()
+            self._hurry.wait(_GATHER_S)
+            self._work.clear()
+            self._hurry.clear()
+            going = not self._closed
+            self._write_and_answer(database)
         database.close()
 
-    def _next_work(self) -> tuple[list[GenerationRecord], _Question | None, bool]:
-        """What has gathered: rows up to the next question, that question, and whether to go on."""
-        rows: list[GenerationRecord] = []
-        item = self._queue.get()
-        while isinstance(item, GenerationRecord):
-            rows.append(item)
-            if len(rows) >= _BATCH or self._queue.empty():
-                return rows, None, True
-            item = self._queue.get()
-        return rows, item, item is not None
+    def _write_and_answer(self, database: Database) -> None:
+        """Questions are taken first, so that the rows that were recorded before them are written before them."""
+        questions = list(_taken(self._questions))
+        rows = [self._rows.popleft() for _ in range(len(self._rows))]
+        if rows:
+            database.insert(rows)
+        self._purge(database)
+        for question in questions:
+            question(database)
 
     def _purge(self, database: Database) -> None:
         now = time.time()
@@ -117,9 +139,17 @@ class StatsStore:
             database.purge(now - self._retention_s)
 
 
-def _answer(database: Database, question: Callable[[Database], object], answer: "Future[object]") -> None:
+def _taken(questions: "queue.SimpleQueue[_Question]") -> Iterator[_Question]:
+    while True:
+        try:
+            yield questions.get_nowait()
+        except queue.Empty:
+            return
+
+
+def _answer(database: Database, question: Callable[[sqlite3.Connection], _T], answer: "Future[_T]") -> None:
     try:
-        answer.set_result(question(database))
+        answer.set_result(database.ask(question))
     except Exception as error:
         logger.exception("A question to the statistics failed")
         answer.set_exception(error)

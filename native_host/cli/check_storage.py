@@ -9,7 +9,7 @@ from pathlib import Path
 from native_host.cli.findings import Finding, fail, ok, warn
 from native_host.cli.terminal import size
 from native_host.config import ConfigError, Paths, load_config
-from native_host.stats_database import check_file, is_corrupt
+from native_host.stats_schema import check_file, is_corrupt
 from native_host.system_info import read_disk
 
 _LITTLE_SPACE = 1_000_000_000

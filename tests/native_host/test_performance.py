@@ -171,3 +171,29 @@ def test_counting_a_token_costs_microseconds() -> None:
     for _ in range(10_000):
         tracker.increment_output_tokens(1, generation)
     assert (time.perf_counter() - begin) / 10_000 < 50e-6
+
+
+def test_queue_time_is_from_the_arrival_until_the_engine_gets_the_request(
+    tracker: PerformanceTracker, clock: HandClock
+) -> None:
+    generation = tracker.start_generation(arrived_at=clock.now - 1)
+    assert generation.queue_time is None
+    clock.move(0.5)
+    tracker.mark_queue_left(generation)
+    clock.move(3)
+    tracker.complete_generation(generation)
+    assert generation.queue_time == pytest.approx(1500)
+
+
+def test_gaps_between_tokens_are_counted_and_a_batch_shares_the_time_before_it(
+    tracker: PerformanceTracker, clock: HandClock
+) -> None:
+    generation = tracker.start_generation()
+    tracker.increment_output_tokens()
+    clock.move(0.02)
+    tracker.increment_output_tokens()
+    clock.move(0.32)
+    tracker.increment_output_tokens(64)
+    counts = dict(zip((*generation.gaps.bounds, None), generation.gaps.counts, strict=True))
+    assert {bound: count for bound, count in counts.items() if count} == {0.025: 1, 0.005: 64}
+    assert generation.gaps.total == pytest.approx(0.34)

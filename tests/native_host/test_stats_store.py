@@ -10,30 +10,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.stats_rows import read, row
 
 from native_host.performance import PerformanceTracker
-from native_host.stats_database import GenerationRecord, check_file
+from native_host.stats_database import RETRY_S, Database
+from native_host.stats_rows import GenerationRecord
+from native_host.stats_schema import check_file
 from native_host.stats_store import QUEUE_LIMIT, StatsStore
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def row(
-    backend: str = "ECHO", model: str = "echo", origin: str = "cli", rate: float | None = 40.0, age_s: float = 0.0
-) -> GenerationRecord:
-    return GenerationRecord(
-        time=time.time() - age_s,
-        origin=origin,
-        backend=backend,
-        model=model,
-        outcome="success",
-        input_tokens=10,
-        output_tokens=20,
-        cached_tokens=5,
-        time_to_first_token=30.0,
-        tokens_per_second=rate,
-        total_time=500.0,
-    )
 
 
 @pytest.fixture
@@ -187,7 +172,7 @@ _ON_A_FULL_DISK = """
 import logging, resource, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from native_host.stats_database import GenerationRecord
+from native_host.stats_rows import GenerationRecord
 from native_host.stats_store import StatsStore
 
 logging.basicConfig(stream=sys.stdout, format="%(levelname)s %(message)s")
@@ -239,3 +224,37 @@ def test_no_path_means_memory_only() -> None:
     store.record(row())
     assert store.aggregate().count == 1
     store.close()
+
+
+def test_figures_of_a_disk_that_failed_are_written_once_it_can_be_used(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 0.0
+    with closing(Database(path, clock=lambda: now)) as database:
+        database.insert([row(model="before")])
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            database.insert([row(model="meanwhile")])
+        database.insert([row(model="too soon to try")])
+        now = RETRY_S
+        database.insert([row(model="after")])
+    assert [record.model for record in read(path)] == ["before", "meanwhile", "too soon to try", "after"]
+    assert len(warnings(caplog)) == 1
+
+
+def test_figures_of_a_disk_that_failed_are_written_at_the_end_if_that_goes(path: Path) -> None:
+    store = StatsStore(path)
+    store.aggregate()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        store.record(row(model="meanwhile"))
+        assert store.aggregate().count == 1
+    store.close()
+    assert [record.model for record in read(path)] == ["meanwhile"]
+
+
+def test_rows_of_many_statements_are_all_written(path: Path) -> None:
+    rows = [row(rate=float(number)) for number in range(1234)]
+    with closing(Database(path)) as database:
+        database.insert(rows)
+    assert read(path) == rows

@@ -1,0 +1,73 @@
+"""Reads the memory of loaded models' workers now and then, for the statistics; asleep while no model is loaded.
+
+Above it: the host. Below it: `native_host.managed_model`. Lives in the event loop.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from native_host.managed_model import ManagedModel
+from native_host.stats_rows import MemorySample
+
+INTERVAL_S = 10.0
+REPEAT_S = 300.0
+"""How long a sample stands for those after it that differ by less than `NOTABLE`, in seconds."""
+
+NOTABLE = 0.01
+
+
+class MemorySampler:
+    """Samples what `models` tells, into `record`: what has changed, and the last of a model that was unloaded."""
+
+    def __init__(
+        self,
+        models: Callable[[], Sequence[ManagedModel]],
+        record: Callable[[MemorySample], None],
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._models = models
+        self._record = record
+        self._interval_s = interval_s
+        self._last: dict[str, MemorySample] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """A model is there: sample from now on, until none is."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._tick)
+
+    def close(self) -> None:
+        """Sample no more; every model has been unloaded."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.sample([])
+
+    def _tick(self) -> None:
+        self._timer = None
+        models = self._models()
+        self.sample(models)
+        if models:
+            self.watch()
+
+    def sample(self, models: Sequence[ManagedModel]) -> None:
+        """Record what is worth it."""
+        now = time.time()
+        there = {model.source.name for model in models}
+        for name in [name for name in self._last if name not in there]:
+            gone = self._last.pop(name)
+            self._record(MemorySample(time=now, backend=gone.backend, model=name, resident_bytes=0))
+        for model in models:
+            resident = model.resident_bytes()
+            if resident is not None and model.backend_type is not None:
+                self._note(MemorySample(now, str(model.backend_type), model.source.name, resident))
+
+    def _note(self, sample: MemorySample) -> None:
+        last = self._last.get(sample.model)
+        if last is not None and sample.time - last.time < REPEAT_S:
+            change = abs(sample.resident_bytes - last.resident_bytes)
+            if sample.backend == last.backend and change < NOTABLE * last.resident_bytes:
+                return
+        self._last[sample.model] = sample
+        self._record(sample)
