@@ -1,4 +1,4 @@
-"""The two exported files: small enough, free of this machine's paths, and the same greedy text by both engines."""
+"""The exported files: small enough, free of this machine's paths, and the same greedy text by both engines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from tools.demo_model.corpus import FALLBACK, load_held_out, load_intents
-from tools.demo_model.engines import GGUF_FILE, ONNX_FOLDER, GenaiEngine, LlamaCppEngine
+from tools.demo_model.engines import (
+    GGUF_FILE,
+    ONNX_FOLDER,
+    TRANSFORMERSJS_FOLDER,
+    GenaiEngine,
+    LlamaCppEngine,
+)
 
 MOST_BYTES = 8_000_000
 TRAINED_QUESTIONS = (
@@ -77,11 +83,13 @@ def prompts() -> list[list[dict[str, Any]]]:
 
 def test_each_format_is_under_eight_megabytes() -> None:
     assert GGUF_FILE.stat().st_size < MOST_BYTES
-    assert sum(file.stat().st_size for file in ONNX_FOLDER.iterdir()) < MOST_BYTES
+    for folder in (ONNX_FOLDER, TRANSFORMERSJS_FOLDER):
+        assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < MOST_BYTES
 
 
 def test_no_file_names_a_place_on_the_machine_that_made_it() -> None:
-    for file in [GGUF_FILE, *ONNX_FOLDER.iterdir()]:
+    folders = [*ONNX_FOLDER.rglob("*"), *TRANSFORMERSJS_FOLDER.rglob("*")]
+    for file in [GGUF_FILE, *(file for file in folders if file.is_file())]:
         content = file.read_bytes()
         for place in (b"/tmp/", b"/home/", b"/work/", b"/root/", b"/Users/"):
             assert place not in content, f"{file.name} holds {place!r}"
@@ -91,6 +99,11 @@ def test_the_genai_folder_shares_its_cache_buffer_and_knows_the_context_length()
     config = json.loads((ONNX_FOLDER / "genai_config.json").read_text("utf-8"))
     assert config["search"]["past_present_share_buffer"] is True
     assert config["model"]["context_length"] == config["search"]["max_length"] == 2048
+
+
+def test_the_transformersjs_folder_has_the_genai_folder_s_tokenizer_and_template() -> None:
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        assert (TRANSFORMERSJS_FOLDER / name).read_bytes() == (ONNX_FOLDER / name).read_bytes()
 
 
 def test_both_engines_cut_every_text_into_the_same_tokens(llama: LlamaCppEngine, genai: GenaiEngine) -> None:

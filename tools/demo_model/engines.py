@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 ROOT = Path(__file__).resolve().parents[2]
 GGUF_FILE = ROOT / "backends" / "demo" / "demo-q8_0.gguf"
 ONNX_FOLDER = ROOT / "backends" / "demo" / "onnx"
+TRANSFORMERSJS_FOLDER = ROOT / "backends" / "demo" / "transformersjs"
 CONTEXT_LENGTH = 2048
 
 Messages = Sequence[Mapping[str, Any]]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tools.demo_model.corpus import Intent, load_intents, load_noise
+from tools.demo_model.corpus import load_intents, load_noise
 from tools.demo_model.dialogues import DECISION_WEIGHT, DialogueMaker, Rows
 from tools.demo_model.tokenizer import (
     CONTEXT_LENGTH,
@@ -230,26 +230,18 @@ def train(model: LlamaForCausalLM, maker: DialogueMaker, plan: Plan, out: Path) 
     model.save_pretrained(out)
 
 
-def begin(intents: dict[str, Intent], plan: Plan, start: Path | None) -> tuple[LlamaForCausalLM, Tokenizer]:
-    """A new model and tokenizer, or those of an earlier round."""
-    if start is None:
-        tokenizer = train_tokenizer(intents, plan.seed)
-        return build_model(tokenizer), tokenizer
-    return LlamaForCausalLM.from_pretrained(start), Tokenizer.from_file(str(start / "tokenizer.json"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the Hugging Face checkpoint")
-    parser.add_argument("--start", type=Path, help="checkpoint of an earlier round to go on from, at half the rates")
-    parser.add_argument("--steps", type=int, default=1800)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=1, help="more are hardly faster on so small a model")
     arguments = parser.parse_args()
-    plan = Plan(arguments.steps) if arguments.start is None else Plan(arguments.steps, 0.01, 1.5e-3, seed=8)
+    plan = Plan(arguments.steps)
     torch.manual_seed(plan.seed)
     torch.set_num_threads(arguments.threads)
     intents = load_intents()
-    model, tokenizer = begin(intents, plan, arguments.start)
+    tokenizer = train_tokenizer(intents, plan.seed)
+    model = build_model(tokenizer)
     save_tokenizer(tokenizer, arguments.out)
     print(f"parameters {model.num_parameters()} vocabulary {tokenizer.get_vocab_size()}", flush=True)
     train(model, DialogueMaker(intents, load_noise(), tokenizer, plan.seed), plan, arguments.out)
