@@ -57,6 +57,7 @@ class Generation:
     def start(self) -> None:
         """Begin."""
         self._job.on_cancel(self._cancel)
+        self._job.read_figures = self._metrics.figures
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:

@@ -75,6 +75,11 @@ class Host:
     def _became_idle(self) -> None:
         self.on_idle()
 
+    def figures(self, model: ManagedModel | None) -> Figures:
+        """Those of a model's running or last generation; without one, of the last generation of any."""
+        current = model.tracker.get_current_stats() if model else Figures()
+        return self.last_figures if current == Figures() else current
+
     async def close(self) -> None:
         """End all generations and workers, and write the statistics."""
         for job in self.jobs.running():

@@ -58,6 +58,8 @@ class Job:
         self.finish_reason: FinishReason | None = None
         self.error: HostError | None = None
         self.figures: Figures = Figures()
+        self.read_figures: Callable[[], Figures] = Figures
+        """What the figures are at this moment, while the job runs."""
         self.over = asyncio.Event()
         self._grace_s = grace_s
         self._pieces: list[TextPiece] = []

@@ -9,7 +9,6 @@ from messages.requests import GetStats, GetSystemInfo, ListBackends, Ping
 from messages.system import SystemInfo
 from native_host import runtime
 from native_host.context import RequestContext
-from native_host.managed_model import ManagedModel
 from native_host.origins import CLI_ORIGIN
 from native_host.system_info import read_system_info
 
@@ -32,7 +31,7 @@ async def get_stats(context: RequestContext, request: GetStats) -> Stats:
     host = context.host
     model = host.models.find(request.model) if request.model is not None else host.models.active
     name = model.source.name if model else None
-    figures = _figures(context, model) if request.scope == "last" else Figures()
+    figures = host.figures(model) if request.scope == "last" else Figures()
     origin = None if context.origin == CLI_ORIGIN else context.origin
     only = name if request.model is not None else None
     aggregate = await asyncio.to_thread(host.stats.aggregate, model=name, origin=origin)
@@ -48,10 +47,3 @@ async def list_backends(context: RequestContext, request: ListBackends) -> Backe
 async def get_system_info(context: RequestContext, request: GetSystemInfo) -> SystemInfo:
     """What machine this is."""
     return await asyncio.to_thread(read_system_info, context.host.paths.data_dir)
-
-
-def _figures(context: RequestContext, model: ManagedModel | None) -> Figures:
-    if model is None:
-        return context.host.last_figures
-    current = model.tracker.get_current_stats()
-    return context.host.last_figures if current == Figures() else current

@@ -1,0 +1,95 @@
+// The host's HTTP API, with its token and its errors in words. The token stays in this tab's session storage.
+
+const TOKEN_KEY = "tabagent-token";
+const ANSWER_MS = 15_000;
+
+/** The host said no. `message` is a sentence for a person. */
+export class ApiError extends Error {
+  constructor(status, message, code) {
+    super(message);
+    this.status = status;
+    this.code = code;
+  }
+}
+
+/** The host could not be reached, or did not answer in time. */
+export class Unreachable extends Error {}
+
+export class Api {
+  #token = sessionStorage.getItem(TOKEN_KEY);
+  #askForToken;
+
+  /** @param askForToken shows the dialog; resolves to a token. `refused` is true if one was refused before. */
+  constructor(askForToken) {
+    this.#askForToken = askForToken;
+    this.#takeTokenOfAddress();
+  }
+
+  get(path) {
+    return this.#request("GET", path);
+  }
+
+  /** @param {number} [waitMs] how long the answer may take; a load takes minutes. */
+  post(path, body, waitMs) {
+    return this.#request("POST", path, body, waitMs);
+  }
+
+  delete(path) {
+    return this.#request("DELETE", path);
+  }
+
+  async #request(method, path, body, waitMs = ANSWER_MS) {
+    const used = this.#token;
+    const response = await this.#fetch(method, path, body, waitMs);
+    if (response.status === 401) {
+      await this.#renewToken(used);
+      return this.#request(method, path, body, waitMs);
+    }
+    const answer = await readJson(response);
+    if (!response.ok || answer?.status === "error") throw errorOf(response, answer);
+    return answer;
+  }
+
+  async #fetch(method, path, body, waitMs) {
+    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const signal = AbortSignal.timeout(waitMs);
+    try {
+      return await fetch(path, { method, headers, signal, body: body && JSON.stringify(body), cache: "no-store" });
+    } catch (error) {
+      if (error.name === "TimeoutError") throw new Unreachable("The host took too long to answer.");
+      throw new Unreachable("The host cannot be reached.");
+    }
+  }
+
+  /** Ask once, however many requests were refused at the same time. */
+  async #renewToken(refused) {
+    if (this.#token !== refused) return;
+    this.asking ??= this.#askForToken(Boolean(refused));
+    this.#token = await this.asking;
+    this.asking = undefined;
+    sessionStorage.setItem(TOKEN_KEY, this.#token);
+  }
+
+  /** A link may carry the token behind `#token=`, which browsers send to nobody; it is taken out of the address. */
+  #takeTokenOfAddress() {
+    const token = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!token) return;
+    this.#token = token;
+    sessionStorage.setItem(TOKEN_KEY, token);
+    history.replaceState(null, "", location.pathname);
+  }
+}
+
+async function readJson(response) {
+  try {
+    return await response.json();
+  } catch {
+    return null;
+  }
+}
+
+function errorOf(response, answer) {
+  const message = answer?.message ?? `The host answered with status ${response.status}.`;
+  return new ApiError(response.status, message, answer?.error?.code);
+}

@@ -1,0 +1,117 @@
+// One chart over time, drawn by uPlot, from lines of [seconds since the epoch, value].
+
+import { find, setText } from "./dom.js";
+
+const HEIGHT = 200;
+const TIMES_PX = 30;
+const VALUES_PX = 58;
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power);
+const DAY_S = 86_400;
+const known = (value) => value !== null && value !== undefined;
+const colourOf = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
+
+export class Chart {
+  #place;
+  #readout;
+  #title;
+  #format;
+  #mark;
+  #steps;
+  #plot = null;
+  #drawn = null;
+
+  /**
+   * @param {(value: number | null) => string} format makes a value's text, unit included
+   * @param {(value: number) => string} [mark] makes the text of a mark on the axis
+   */
+  constructor(place, readout, format, mark) {
+    this.#place = find(place);
+    this.#readout = find(readout);
+    this.#title = this.#place.ariaLabel;
+    this.#format = format;
+    this.#mark = mark ?? ((value) => value.toLocaleString("en"));
+    this.#steps = mark ? POWERS_OF_TWO : undefined;
+    new ResizeObserver(() => this.#fit()).observe(this.#place);
+  }
+
+  /**
+   * @param {{name: string, colour: string, dashed?: boolean, points: [number, number][]}[]} lines `colour` is a CSS variable
+   * @param {{from: number, to: number}} span seconds since the epoch
+   */
+  draw(lines, span) {
+    this.#plot?.destroy();
+    this.#plot = null;
+    this.#drawn = { lines, span };
+    this.#place.setAttribute("aria-label", this.#inWords(lines));
+    setText(this.#readout, "");
+    const width = this.#place.clientWidth;
+    if (width) this.#plot = new globalThis.uPlot(this.#options(lines, span, width), columnsOf(lines), this.#place);
+  }
+
+  #fit() {
+    const width = this.#place.clientWidth;
+    if (!width || !this.#drawn) return;
+    if (this.#plot) this.#plot.setSize({ width, height: HEIGHT });
+    else this.draw(this.#drawn.lines, this.#drawn.span);
+  }
+
+  #options(lines, span, width) {
+    const axis = { stroke: colourOf("--soft"), font: "12px system-ui, sans-serif", ticks: { show: false } };
+    const grid = { stroke: colourOf("--grid"), width: 1 };
+    return {
+      width,
+      height: HEIGHT,
+      legend: { show: false },
+      cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
+      scales: { x: { time: true, range: [span.from, span.to] }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
+      axes: [
+        { ...axis, grid: { show: false }, size: TIMES_PX, values: timesOfDay },
+        { ...axis, grid, size: VALUES_PX, incrs: this.#steps, values: (_, splits) => splits.map(this.#mark) },
+      ],
+      series: [{}, ...lines.map(seriesOf)],
+      hooks: { setCursor: [(plot) => this.#tell(plot, lines)] },
+    };
+  }
+
+  /** What lies under the pointer: a time, and each line's value there. */
+  #tell(plot, lines) {
+    const index = plot.cursor.idx;
+    const found = known(index) ? lines.flatMap(({ name }, place) => {
+      const value = plot.data[place + 1][index];
+      return known(value) ? [`${name} ${this.#format(value)}`] : [];
+    }) : [];
+    setText(this.#readout, found.length ? `${timeWords(plot.data[0][index])}: ${found.join(", ")}` : "");
+  }
+
+  #inWords(lines) {
+    const parts = lines.map(({ name, points }) => `${name}: ${points.length} points, the last ${this.#format(points.at(-1)?.[1])}`);
+    return `${this.#title}. ${parts.join("; ") || "Nothing to show"}.`;
+  }
+}
+
+/** uPlot's form: one column of times, then one a line, with null where a line has no value at that time. */
+function columnsOf(lines) {
+  const columns = lines.map(({ points }) => new Map(points));
+  const times = [...new Set(columns.flatMap((column) => [...column.keys()]))].sort((one, other) => one - other);
+  return [times, ...columns.map((column) => times.map((time) => column.get(time) ?? null))];
+}
+
+function seriesOf({ colour, dashed }) {
+  const stroke = colourOf(colour);
+  const points = { show: !dashed, size: 5, fill: stroke };
+  return { stroke, points, width: dashed ? 1.5 : 2, dash: dashed ? [5, 4] : undefined, spanGaps: true };
+}
+
+/** The axis: hours and minutes; at midnight, and all along a long axis, the day. */
+function timesOfDay(_plot, splits, _axis, _space, step) {
+  return splits.map((seconds) => {
+    const time = new Date(seconds * 1000);
+    const isDay = step >= DAY_S || (time.getHours() === 0 && time.getMinutes() === 0);
+    const parts = isDay ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit", hour12: false };
+    return time.toLocaleString("en-GB", parts);
+  });
+}
+
+function timeWords(seconds) {
+  return new Date(seconds * 1000).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+}

@@ -1,0 +1,41 @@
+// Making and updating elements. Text is only ever set as text.
+
+export const find = (selector) => document.querySelector(selector);
+
+/** An element with properties and children; a child that is null is left out. */
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children.filter((child) => child !== null));
+  return element;
+}
+
+/** Set an element's text, touching the page only where it changes. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Show `words` in a place for them, or hide it where there are none. */
+export function showWords(selector, words) {
+  const place = find(selector);
+  setText(place, words ?? "");
+  place.hidden = !words;
+}
+
+/**
+ * Make a list's children those of `items`, in their order. A child whose key was there before is kept and updated, so that
+ * the focus stays where it is.
+ */
+export function keepList(list, items, keyOf, create, update) {
+  const before = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  const wanted = items.map((item) => {
+    const key = keyOf(item);
+    const child = before.get(key) ?? create(item);
+    child.dataset.key = key;
+    update(child, item);
+    return child;
+  });
+  for (const child of [...list.children]) if (!wanted.includes(child)) child.remove();
+  wanted.forEach((child, place) => {
+    if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
+  });
+}

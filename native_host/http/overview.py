@@ -1,0 +1,168 @@
+"""/api/v1/overview: what the dashboard shows of every caller's work, in one answer. Figures and states, never a text.
+
+Above it: the page of `native_host.http.dashboard`. Below it: the host's tables; stopping goes through the dispatcher.
+"""
+
+import asyncio
+import os
+import time
+from typing import Annotated
+
+import psutil
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from messages.actions import ActionType
+from messages.errors import ErrorCode, HostError
+from messages.facts import Aggregate, Fact, Figures, JobState, ModelState
+from native_host import logs, process_memory, runtime
+from native_host.host import Host
+from native_host.http.client import ask, host_of
+from native_host.http.errors import json_response
+from native_host.jobs import Job
+from native_host.stats_queries import HistoryPoint, MemoryPoint
+from native_host.stats_rows import Filter
+
+router = APIRouter(prefix="/overview")
+
+PARTS = 60
+"""Stretches of time that a history is divided into."""
+
+MAX_LOG_LINES = 2000
+MAX_SECONDS = 10 * 365 * 86_400
+
+
+class Memory(Fact):
+    """Bytes: what the daemon itself has resident, and the machine's memory."""
+
+    host_bytes: int | None
+    total_bytes: int
+    available_bytes: int
+
+
+class RunningJob(Fact):
+    """A generation that is not over, whoever asked for it; `created` is seconds since the epoch."""
+
+    job_id: str
+    origin: str
+    model: str
+    state: JobState
+    tokens: int
+    prefill_done: int
+    prefill_total: int
+    tokens_per_second: float | None
+    time_to_first_token: float | None
+    created: float
+
+
+class Overview(Fact):
+    """All that changes from second to second. `generations` counts those that have ended since the start."""
+
+    version: str
+    pid: int
+    time: float
+    started_at: float
+    memory: Memory
+    active: str | None
+    models: list[ModelState]
+    jobs: list[RunningJob]
+    current: Figures
+    generations: int
+
+
+class History(Fact):
+    """Percentiles for each backend over a time and in its stretches of `part` seconds, and the memory of each model."""
+
+    time: float
+    part: float
+    by_backend: dict[str, Aggregate]
+    history: dict[str, list[HistoryPoint]]
+    memory: dict[str, list[MemoryPoint]]
+
+
+class LogTail(Fact):
+    """The log's last lines, oldest first."""
+
+    lines: list[str]
+
+
+@router.get("", response_model=Overview)
+async def overview(request: Request) -> Response:
+    """What is loaded, what runs, and the newest figures, those of every caller."""
+    return _answer(_overview(host_of(request)))
+
+
+@router.get("/history", response_model=History)
+async def history(request: Request, seconds: Annotated[float, Query(ge=1, le=MAX_SECONDS)] = 86_400) -> Response:
+    """Speed and memory over the last `seconds`, those of every caller."""
+    return _answer(await asyncio.to_thread(_history, host_of(request), seconds))
+
+
+@router.get("/log", response_model=LogTail)
+async def log(request: Request, lines: Annotated[int, Query(ge=1, le=MAX_LOG_LINES)] = 200) -> Response:
+    """The end of the daemon's log."""
+    return _answer(LogTail(lines=await asyncio.to_thread(logs.tail, host_of(request).paths.daemon_log, lines)))
+
+
+@router.delete("/jobs/{job_id}")
+async def stop(request: Request, job_id: str) -> Response:
+    """Stop a running generation, whoever asked for it, in that caller's name."""
+    job = next((job for job in host_of(request).jobs.running() if job.job_id == job_id), None)
+    if job is None:
+        raise HostError(ErrorCode.JOB_NOT_FOUND, "That generation does not run any more.", job_id=job_id[:100])
+    request.state.origin = job.origin
+    result = await ask(request, ActionType.STOP_GENERATION, {"job_id": job_id})
+    return json_response(result.to_wire())
+
+
+def _answer(fact: Fact) -> Response:
+    return json_response(fact.model_dump(mode="json"))
+
+
+def _overview(host: Host) -> Overview:
+    active = host.models.active
+    machine = psutil.virtual_memory()
+    return Overview(
+        version=runtime.VERSION,
+        pid=os.getpid(),
+        time=time.time(),
+        started_at=host.started_at,
+        memory=Memory(
+            host_bytes=process_memory.resident_bytes(os.getpid()),
+            total_bytes=machine.total,
+            available_bytes=machine.available,
+        ),
+        active=active.source.name if active else None,
+        models=[model.get_state() for model in host.models.all()],
+        jobs=[_running(job) for job in host.jobs.running()],
+        current=host.figures(active),
+        generations=sum(figures.outcomes.total() for figures in host.live.models.values()),
+    )
+
+
+def _running(job: Job) -> RunningJob:
+    figures = job.read_figures()
+    return RunningJob(
+        job_id=job.job_id,
+        origin=job.origin,
+        model=job.model,
+        state=job.state,
+        tokens=job.tokens,
+        prefill_done=job.prefill_done,
+        prefill_total=job.prefill_total,
+        tokens_per_second=figures.tokens_per_second,
+        time_to_first_token=figures.time_to_first_token,
+        created=job.created,
+    )
+
+
+def _history(host: Host, seconds: float) -> History:
+    now = time.time()
+    wanted = Filter(since=now - seconds)
+    return History(
+        time=now,
+        part=seconds / PARTS,
+        by_backend=host.stats.grouped("backend", wanted),
+        history=host.stats.history(wanted, PARTS),
+        memory=host.stats.memory(wanted, PARTS),
+    )

@@ -1,0 +1,241 @@
+"""The dashboard in a real Chromium, served by a real daemon: what it shows, and what its buttons do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from support.browsers import axe
+from support.browsers.chromium import Chromium, ChromiumPage
+from support.browsers.sandbox import Sandbox
+from support.host_process import Json, Port
+from support.http_host import HttpHost
+
+CONNECTED = "document.querySelector('#connection-text')?.textContent === 'Connected'"
+LOAD_S = 60.0
+UNKNOWN = "-"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Sandbox() as sandbox:
+        made = Chromium(sandbox)
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[HttpHost]:
+    with HttpHost("--no-token") as made:
+        yield made
+
+
+@pytest.fixture
+def port(host: HttpHost) -> Iterator[Port]:
+    """A browser extension's port to the same daemon; what is loaded is unloaded at the end."""
+    with host.port() as made:
+        yield made
+        made.call("unload", all=True)
+
+
+@pytest.fixture
+def page(browser: Chromium, host: HttpHost) -> Iterator[ChromiumPage]:
+    made = browser.open(f"{host.url}/", CONNECTED)
+    yield made
+    made.close()
+
+
+def shown(page: ChromiumPage, selector: str) -> str:
+    """The text of an element, as far as a person sees it."""
+    found = f"document.querySelector({json.dumps(selector)})"
+    return str(page.evaluate(f"{found}?.checkVisibility() ? {found}.innerText : ''"))
+
+
+def wait_shown(page: ChromiumPage, selector: str, pattern: str, timeout_s: float = 20.0) -> str:
+    """Wait until a person sees an element whose text matches; return the text."""
+    found = f"document.querySelector({json.dumps(selector)})"
+    page.wait_for(f"{found}?.checkVisibility() && new RegExp({json.dumps(pattern)}).test({found}.innerText)", timeout_s)
+    return shown(page, selector)
+
+
+def put(page: ChromiumPage, selector: str, text: str) -> None:
+    """Type into a field that had something in it or not."""
+    page.evaluate(f"document.querySelector({json.dumps(selector)}).focus()")
+    page.evaluate(f"document.querySelector({json.dumps(selector)}).select?.()")
+    page.type_text(text)
+
+
+def get(host: HttpHost, path: str) -> Json:
+    """An answer of the API."""
+    with host.client() as client:
+        answer: Json = client.get(f"/api/v1{path}").json()
+        return answer
+
+
+def load_echo(port: Port, model: str = "echo", **options: object) -> None:
+    """Load the echo at a pace."""
+    result = port.call("load", model=model, backend="echo", options={"tokens_per_second": 200.0, **options})
+    assert result["status"] == "success", result
+
+
+def table_rows(page: ChromiumPage) -> dict[str, list[str]]:
+    """The percentiles as the page shows them, by backend."""
+    rows = "[...document.querySelectorAll('#percentile-rows tr')]"
+    rows = page.evaluate(f"{rows}.map((row) => [...row.cells].map((cell) => cell.innerText))")
+    return {row[0]: row[1:] for row in rows}
+
+
+def rate(value: float | None) -> str:
+    """Tokens a second, as the page writes them."""
+    return UNKNOWN if value is None else f"{value:,.{0 if value >= 1000 else 1}f}"
+
+
+def time_ms(value: float | None) -> str:
+    """Milliseconds, as the page writes them."""
+    return UNKNOWN if value is None else f"{value:,.{1 if value < 10 else 0}f}"
+
+
+def test_the_numbers_are_those_of_the_api_after_known_generations(
+    page: ChromiumPage, host: HttpHost, port: Port
+) -> None:
+    load_echo(port, prefill_ms=50)
+    for count in (4, 8, 16):
+        words = " ".join(["word"] * count)
+        assert port.call("generate", prompt=words, model="echo", stream=False)["stats"]["output_tokens"] == count
+    assert port.call("load", model="demo", timeout=LOAD_S)["status"] == "success"
+    said = port.call("generate", messages=[{"role": "user", "content": "What are you?"}], model="demo", stream=False)
+    page.wait_for("document.querySelectorAll('#percentile-rows tr').length === 2", LOAD_S)
+
+    by_backend = get(host, "/overview/history?seconds=86400")["by_backend"]
+    assert by_backend["ECHO"]["count"] == 3
+    assert by_backend["ECHO"]["output_tokens"] == 28
+    assert table_rows(page) == {backend: cells_of(aggregate) for backend, aggregate in by_backend.items()}
+    figures = said["stats"]
+    assert shown(page, "#tile-speed") == f"{rate(figures['tokens_per_second'])} tokens/s"
+    assert shown(page, "#tile-first") == f"{time_ms(figures['time_to_first_token'])} ms"
+    assert shown(page, "#tile-tokens") == f"{figures['output_tokens']} out"
+    assert shown(page, "#tile-tokens-note").startswith(f"{figures['input_tokens']} in")
+    assert "LLAMA_CPP_CPU p50" in page.evaluate("document.querySelector('#speed-chart').ariaLabel")
+    assert page.evaluate("document.querySelectorAll('.chart canvas').length") >= 2
+
+
+def cells_of(aggregate: Json) -> list[str]:
+    """An aggregate as a row of the page's table."""
+    speeds, firsts = aggregate["tokens_per_second"], aggregate["time_to_first_token"]
+    names = ("p50", "p95", "p99")
+    return [str(aggregate["count"]), *(rate(speeds[n]) for n in names), *(time_ms(firsts[n]) for n in names)]
+
+
+def test_what_another_program_loads_is_shown_with_device_and_memory(page: ChromiumPage, port: Port) -> None:
+    assert port.call("load", model="demo", timeout=LOAD_S)["status"] == "success"
+    row = wait_shown(page, "#models .row", "memory")
+    assert re.search(r"runs on\s+LLAMA_CPP_CPU", row)
+    assert re.search(r"device\s+\w+", row)
+    assert re.search(r"memory\s+[\d.]+ MB", row)
+    assert re.search(r"unloads in\s+1[45] min", row)
+
+
+def test_the_stop_button_stops_a_generation_of_another_caller(page: ChromiumPage, port: Port) -> None:
+    load_echo(port, tokens_per_second=20.0)
+    asked = port.ask("generate", prompt=" ".join(["word"] * 1000), model="echo")
+    live = wait_shown(page, "#jobs .live", r"[1-9]\d* tokens, [\d.]+ tokens/s")
+    speed = re.search(r"([\d.]+) tokens/s", live)
+    assert speed is not None
+    assert 15 < float(speed[1]) < 25
+    assert "asked by extension aaaaaaaa" in shown(page, "#jobs .row")
+    page.click("#jobs button")
+    assert port.result(asked)["finish_reason"] == "cancelled"
+    wait_shown(page, "#jobs-empty", "Nothing is running")
+    assert shown(page, "#jobs-problem") == ""
+
+
+def test_a_prompt_that_is_read_shows_how_far_it_is(page: ChromiumPage, port: Port) -> None:
+    load_echo(port, prefill_ms=30_000)
+    asked = port.ask("generate", prompt="word " * 50, model="echo")
+    wait_shown(page, "#jobs .row", r"reading the prompt")
+    page.click("#jobs button")
+    assert port.result(asked)["finish_reason"] == "cancelled"
+
+
+def test_the_end_of_the_log_is_shown_and_sifted(page: ChromiumPage) -> None:
+    assert "HTTP API at" in wait_shown(page, "#log", "tabagent.daemon: serving in")
+    page.evaluate("document.querySelector('#log-level').value = 'ERROR'")
+    page.evaluate("document.querySelector('#log-level').dispatchEvent(new Event('change'))")
+    wait_shown(page, "#log-empty", "No such line")
+
+
+def test_a_models_name_is_shown_as_text(page: ChromiumPage, port: Port) -> None:
+    name = "<img src=x onerror=document.title='broken'>"
+    load_echo(port, model=name)
+    assert "onerror" in wait_shown(page, "#models .name", "<img")
+    assert page.evaluate("document.querySelectorAll('#models img').length") == 0
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_wrong(page: ChromiumPage, port: Port, dark: bool) -> None:
+    page.emulate(1200, 900, dark)
+    assert axe.violations(page) == []
+    load_echo(port, tokens_per_second=20.0)
+    port.call("generate", prompt="a few words", model="echo", stream=False)
+    port.ask("generate", prompt="word " * 1000, model="echo")
+    wait_shown(page, "#jobs .live", "tokens/s")
+    wait_shown(page, "#percentiles", "ECHO")
+    page.evaluate("document.querySelector('#load details').open = true")
+    assert axe.violations(page) == []
+
+
+def test_nothing_is_wider_than_a_phone(page: ChromiumPage, port: Port) -> None:
+    page.emulate(360, 740)
+    load_echo(port, model="a-model-with-a-very-long-name-as-many-of-them-have-them-nowadays-q4_k_m.gguf")
+    port.call("generate", prompt="a few words", stream=False)
+    wait_shown(page, "#percentiles", "ECHO")
+    page.evaluate("document.querySelector('#load details').open = true")
+    width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width[0] <= width[1]
+
+
+def test_everything_comes_from_the_host_itself(page: ChromiumPage, host: HttpHost) -> None:
+    asked = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert len(asked) > 10
+    assert [address for address in asked if not address.startswith(f"{host.url}/")] == []
+    with host.client() as client:
+        policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_the_token_is_asked_for_once(browser: Chromium) -> None:
+    with HttpHost() as host:
+        page = browser.open(f"{host.url}/", "document.querySelector('#token-dialog').open")
+        page.press("Escape")
+        assert shown(page, "#connection-text") == "Connecting"
+        assert axe.violations(page) == []
+        put(page, "#token", "wrong")
+        page.press("Enter")
+        assert "not this host's" in wait_shown(page, "#token-problem", ".")
+        put(page, "#token", host.token)
+        page.press("Enter")
+        page.wait_for(CONNECTED)
+        page.command("Page.reload")
+        page.wait_for(CONNECTED)
+        page.close()
+        page = browser.open(f"{host.url}/#token={host.token}", CONNECTED)
+        assert host.token not in page.evaluate("location.href")
+        page.close()
+
+
+def test_the_page_says_that_the_host_is_away_and_finds_it_again(browser: Chromium) -> None:
+    first = HttpHost("--no-token")
+    with first:
+        page = browser.open(f"{first.url}/", CONNECTED)
+        first.stop_daemon()
+        assert "cannot be reached" in wait_shown(page, "#lost-text", ".")
+        assert shown(page, "#connection-text") == "Reconnecting"
+    with HttpHost("--no-token", http_port=first.http_port):
+        page.wait_for(CONNECTED)
+        assert shown(page, "#lost") == ""
+        wait_shown(page, "#charts-empty", "No generation")
+        assert axe.violations(page) == []
+        page.close()
