@@ -30,7 +30,7 @@ from backends.base import (
     TokenChunk,
 )
 from backends.coalescer import TokenCoalescer
-from backends.heap import find_trim
+from backends.heap import HeapTrimmer
 from backends.registry import BackendRow, row
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, frame
@@ -86,7 +86,7 @@ class Engine:
         self._backend: Backend | None = None
         self._name = ""
         self._context_length: int | None = None
-        self._trim_heap = find_trim()
+        self._heap = HeapTrimmer()
 
     def load(self, command: LoadCommand) -> None:
         """Make the backend and load its model."""
@@ -129,7 +129,7 @@ class Engine:
                 decode_s=tokens.decode_s,
             )
         )
-        self._trim_heap()
+        self._heap.note_generation()
 
     def count(self, command: CountCommand) -> None:
         """Count a prompt's tokens."""

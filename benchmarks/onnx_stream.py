@@ -7,7 +7,7 @@ from backends.llamacpp.engine import default_threads
 from benchmarks.genai_reference import GenaiReference
 from benchmarks.lab import BrowserHome, PagePort, Stream
 from benchmarks.models import genai, transformersjs
-from benchmarks.samples import alternate, median
+from benchmarks.samples import alternate
 from benchmarks.sizes import Sizes
 from benchmarks.table import Row, at_least_times, not_measured
 from benchmarks.transformersjs_reference import ReferenceMissing, TransformersJs, versions
@@ -57,18 +57,17 @@ def _against_transformersjs(port: PagePort, model: Path, dtype: str, threads: in
 
 def _compare(
     port: PagePort, name: str, reference: GenaiReference | TransformersJs, sizes: Sizes, tokens: int
-) -> tuple[float, float]:
-    """Medians of tokens a second, ours and the reference's, from the first token to the last, after a round to warm up.
+) -> tuple[list[float], list[float]]:
+    """Tokens a second, ours and the reference's, from the first token to the last, after a round to warm up.
 
     RuntimeError if the two did not do the same work.
     """
     _check_same(port.stream(name, tokens, prompt=PROMPT), reference.run(PROMPT, tokens), tokens)
-    ours, theirs = alternate(
+    return alternate(
         sizes.onnx_rounds,
         lambda _: port.stream(name, tokens, prompt=PROMPT).decode_rate,
         lambda _: float(reference.run(PROMPT, tokens)["rate"]),
     )
-    return median(ours), median(theirs)
 
 
 def _check_same(ours: Stream, theirs: JsonObject, tokens: int) -> None:

@@ -10,14 +10,14 @@ class Sizes:
     spawns: int = 200
     ping_rounds: int = 40
     pings: int = 50
-    stream_rounds: int = 10
+    stream_rounds: int = 15
     stream_tokens: int = 1024
     first_token_rounds: int = 60
     stops: int = 100
     stop_prompt_tokens: int = 2000
     turns: int = 10
     history_tokens: int = 1500
-    onnx_rounds: int = 15
+    onnx_rounds: int = 25
     onnx_tokens: int = 256
     growth_generations: int = 1000
     burst_tokens: int = 30_000

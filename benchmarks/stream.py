@@ -8,7 +8,7 @@ from backends.llamacpp.engine import default_threads
 from benchmarks.lab import BrowserHome, PagePort
 from benchmarks.models import gguf
 from benchmarks.reference import Reference
-from benchmarks.samples import alternate, median
+from benchmarks.samples import alternate
 from benchmarks.sizes import Sizes
 from benchmarks.table import Row, at_least_times
 
@@ -45,8 +45,7 @@ def _against_bare(port: PagePort, model: Path, threads: int, sizes: Sizes, limit
         )
     assert all(run.tokens == tokens for run in ours)
     figure = f"single stream to the page of {tokens} tokens, {_threads(threads)}; bare C decode loop"
-    rate = median([run.decode_rate for run in ours])
-    return at_least_times(figure, "tok/s", rate, median(bare), limit)
+    return at_least_times(figure, "tok/s", [run.decode_rate for run in ours], bare, limit)
 
 
 def _against_chat(port: PagePort, model: Path, threads: int, sizes: Sizes, what: str, limit: float) -> Row:
@@ -62,8 +61,7 @@ def _against_chat(port: PagePort, model: Path, threads: int, sizes: Sizes, what:
             lambda _: reference.chat_rate(PROMPT, tokens),
         )
     figure = f"same, {what}, {tokens} tokens, whole request; `create_chat_completion(stream=True)`"
-    rate = median([run.whole_rate for run in ours])
-    return at_least_times(figure, "tok/s", rate, median(chat), limit)
+    return at_least_times(figure, "tok/s", [run.whole_rate for run in ours], chat, limit)
 
 
 def _load(port: PagePort, model: Path, threads: int) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.samples import median, median_ratio
+
 HEADER = ("figure", "ours", "reference", "compared", "goal", "met")
 
 
@@ -39,11 +41,13 @@ def at_most_times(figure: str, unit: str, ours: float, reference: float, limit: 
     return Row(figure, _in(ours, unit), _in(reference, unit), f"{ratio:.2f} x", f"<= {limit} x", ratio <= limit)
 
 
-def at_least_times(figure: str, unit: str, ours: float, reference: float, limit: float | None) -> Row:
-    """A row whose goal is ours >= limit x reference; with limit None it has none."""
-    ratio = ours / reference
+def at_least_times(
+    figure: str, unit: str, ours: Sequence[float], reference: Sequence[float], limit: float | None
+) -> Row:
+    """A row of medians whose goal is ours >= limit x reference, round by round; with limit None it has none."""
+    ratio = median_ratio(ours, reference)
     goal, met = ("", None) if limit is None else (f">= {limit} x", ratio >= limit)
-    return Row(figure, _in(ours, unit), _in(reference, unit), f"{ratio:.2f} x", goal, met)
+    return Row(figure, _in(median(ours), unit), _in(median(reference), unit), f"{ratio:.2f} x", goal, met)
 
 
 def at_most_more(figure: str, unit: str, ours: float, reference: float, limit: float, over: str = "") -> Row:

@@ -6,7 +6,7 @@ import sys
 import psutil
 import pytest
 
-from backends.heap import find_trim
+from backends.heap import EVERY, HeapTrimmer
 
 BLOCKS = 4_000
 BLOCK_BYTES = 16_000
@@ -24,8 +24,9 @@ def test_what_was_freed_between_two_used_blocks_goes_back_to_the_system() -> Non
         ctypes.memset(block, 1, BLOCK_BYTES)
     for block in blocks[:-1]:
         library.free(block)
-    process, trim = psutil.Process(), find_trim()
+    process, trimmer = psutil.Process(), HeapTrimmer()
     before = process.memory_info().rss
-    trim()
+    for _ in range(EVERY):
+        trimmer.note_generation()
     assert before - process.memory_info().rss > BLOCKS * BLOCK_BYTES / 2
     library.free(blocks[-1])

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.burst import lags_ms
 from benchmarks.command import GROUPS
 from benchmarks.line_process import LineProcess
-from benchmarks.samples import alternate, quantile
+from benchmarks.samples import alternate, median_ratio, quantile
 from benchmarks.table import at_least_times, at_most_more, at_most_times, not_measured
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -48,11 +48,15 @@ def test_the_99th_percentile_is_a_measured_value_that_99_of_100_do_not_exceed() 
     assert quantile([7.0], 0.5) == 7.0
 
 
+def test_a_ratio_is_taken_round_by_round() -> None:
+    assert median_ratio([10.0, 50.0, 30.0], [5.0, 25.0, 10.0]) == 2.0
+
+
 def test_a_goal_is_met_at_its_limit_and_missed_beyond_it() -> None:
     assert at_most_times("f", "ms", 12.0, 10.0, 1.2).met is True
     assert at_most_times("f", "ms", 12.1, 10.0, 1.2).met is False
-    assert at_least_times("f", "tok/s", 94.0, 100.0, 0.95).met is False
-    assert at_least_times("f", "tok/s", 94.0, 100.0, None).met is None
+    assert at_least_times("f", "tok/s", [94.0], [100.0], 0.95).met is False
+    assert at_least_times("f", "tok/s", [94.0], [100.0], None).met is None
     assert at_most_more("f", "ms", 13.0, 10.0, 3.0).met is True
     assert at_most_more("f", "ms", 13.1, 10.0, 3.0).met is False
 
