@@ -70,6 +70,16 @@ OPENAI_TYPES: Mapping[int, str] = {
 }
 """`type` of an error under /v1 by status; other 4xx are `invalid_request_error`, other 5xx `server_error`."""
 
+OPENAI_CODES: Mapping[ErrorCode | HttpCode, str] = {
+    ErrorCode.CONTEXT_OVERFLOW: "context_length_exceeded",
+    ErrorCode.UNSUPPORTED_OPTION: "unsupported_parameter",
+    HttpCode.UNAUTHORIZED: "invalid_api_key",
+}
+"""`code` of an error under /v1 where OpenAI has a word of its own, which programs match on; else it is ours."""
+
+FINAL = frozenset({409, 501, 507})
+"""Statuses that OpenAI's clients would try again, though nothing changes by itself: under /v1 they are told not to."""
+
 
 class HttpError(Exception):
     """A request that is answered with an error; `fields` stand beside it in the body (a failed generation's text)."""
@@ -129,8 +139,11 @@ def error_body(path: str, error: HttpError) -> JsonBody:
     headers = {**_retry_after(error), **error.headers}
     if error.code is HttpCode.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    content = _openai_content(error) if is_openai(path) else _content(error)
-    return JsonBody(error.status, content, headers)
+    if not is_openai(path):
+        return JsonBody(error.status, _content(error), headers)
+    if error.status in FINAL:
+        headers["x-should-retry"] = "false"
+    return JsonBody(error.status, _openai_content(error), headers)
 
 
 def is_openai(path: str) -> bool:
@@ -153,10 +166,19 @@ def _openai_content(error: HttpError) -> dict[str, Any]:
         "error": {
             "message": error.message,
             "type": OPENAI_TYPES.get(error.status, default),
-            "param": error.details.get("param"),
-            "code": "invalid_api_key" if error.code is HttpCode.UNAUTHORIZED else str(error.code),
+            "param": _param(error),
+            "code": OPENAI_CODES.get(error.code, str(error.code)),
         }
     }
+
+
+def _param(error: HttpError) -> DetailValue:
+    """The parameter that is wrong, as it was sent: the wire's `settings.stop` is OpenAI's `stop`."""
+    fields = error.details.get("fields")
+    if isinstance(fields, list) and fields:
+        return fields[0].partition(":")[0].removeprefix("settings.")
+    is_about_model = "model" in error.details or "model_path" in error.details
+    return error.details.get("param", "model" if is_about_model else None)
 
 
 def _retry_after(error: HttpError) -> dict[str, str]:

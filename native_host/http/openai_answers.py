@@ -1,0 +1,165 @@
+"""What the OpenAI endpoints answer with: whole answers, and streams of them as server-sent events.
+
+Above it: `native_host.http.openai_routes`. Below it: `messages.replies`. Nothing here waits: text and results go in,
+JSON objects and events come out. The responses endpoint has a module of its own, `native_host.http.openai_responses`.
+
+Source: OpenAI's API reference, and the types of the `openai` Python client 3.52, which its tests read the answers with.
+"""
+
+import base64
+import secrets
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from messages.facts import Figures, FinishReason
+from messages.frames import JsonObject, dump
+from messages.replies import Embedded, Generated
+
+DONE = "data: [DONE]\n\n"
+
+
+class Stream(Protocol):
+    """A stream's events: what comes first, for each piece of text, at the end, and instead of it if all went wrong."""
+
+    def begin(self) -> Iterator[str]:
+        """The events before any text."""
+
+    def text(self, text: str) -> Iterator[str]:
+        """The events of new text."""
+
+    def end(self, result: Generated) -> Iterator[str]:
+        """The events after the last text."""
+
+    def fail(self, error: JsonObject) -> Iterator[str]:
+        """The events of a generation that failed after the stream had begun; `error` in OpenAI's shape."""
+
+
+def event(data: Mapping[str, Any], name: str | None = None) -> str:
+    """One server-sent event."""
+    return f"event: {name}\ndata: {dump(data)}\n\n" if name else f"data: {dump(data)}\n\n"
+
+
+def comment(text: str) -> str:
+    """A line that clients pass over, so that nobody takes a long prefill for a dead connection."""
+    return f": {text}\n\n"
+
+
+def new_id(prefix: str) -> str:
+    """An id of an answer."""
+    return f"{prefix}{secrets.token_hex(12)}"
+
+
+def finish_reason(result: Generated) -> str:
+    """Why it ended, in OpenAI's words, which have none for a generation that somebody stopped."""
+    reason = result.finish_reason or FinishReason.STOP
+    return str(FinishReason.STOP if reason == FinishReason.CANCELLED else reason)
+
+
+def usage(stats: Figures) -> JsonObject:
+    """Token counts, the engine's own."""
+    prompt, completion = stats.input_tokens or 0, stats.output_tokens or 0
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": stats.cached_tokens or 0},
+    }
+
+
+class ChatAnswer:
+    """The answer to one chat completion, whole or in chunks."""
+
+    def __init__(self, model: str, include_usage: bool = False) -> None:
+        self._include_usage = include_usage
+        self._head = _head("chatcmpl-", model) | {"system_fingerprint": None}
+
+    def whole(self, result: Generated) -> JsonObject:
+        """The chat completion."""
+        message: JsonObject = {"role": "assistant", "content": result.text, "refusal": None}
+        if result.tool_calls:
+            message |= {"content": result.text or None, "tool_calls": result.tool_calls}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(result)}
+        return self._head | {"object": "chat.completion", "choices": [choice], "usage": usage(result.stats)}
+
+    def begin(self) -> Iterator[str]:
+        """The chunk that names the role."""
+        yield self._chunk({"role": "assistant", "content": ""})
+
+    def text(self, text: str) -> Iterator[str]:
+        """A chunk of text."""
+        yield self._chunk({"content": text})
+
+    def end(self, result: Generated) -> Iterator[str]:
+        """Tool calls if there are any, why it ended, usage if it was asked for, and the end mark."""
+        if result.tool_calls:
+            yield self._chunk({"tool_calls": [{"index": at} | one for at, one in enumerate(result.tool_calls)]})
+        yield self._chunk({}, finish_reason(result))
+        if self._include_usage:
+            yield event(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage(result.stats)})
+        yield DONE
+
+    def fail(self, error: JsonObject) -> Iterator[str]:
+        """The error, which clients raise."""
+        yield event(error)
+
+    def _chunk(self, delta: JsonObject, reason: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        without = {"usage": None} if self._include_usage else {}
+        return event(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | without)
+
+
+class CompletionAnswer:
+    """The answer to one completion of a bare prompt, whole or in chunks."""
+
+    def __init__(self, model: str, include_usage: bool = False) -> None:
+        self._include_usage = include_usage
+        self._head = _head("cmpl-", model) | {"object": "text_completion"}
+
+    def whole(self, result: Generated) -> JsonObject:
+        """The completion."""
+        return self._with_choice(result.text, finish_reason(result)) | {"usage": usage(result.stats)}
+
+    def begin(self) -> Iterator[str]:
+        """Nothing comes before the text."""
+        yield from ()
+
+    def text(self, text: str) -> Iterator[str]:
+        """A chunk of text."""
+        yield event(self._with_choice(text, None) | self._without_usage())
+
+    def end(self, result: Generated) -> Iterator[str]:
+        """Why it ended, usage if it was asked for, and the end mark."""
+        yield event(self._with_choice("", finish_reason(result)) | self._without_usage())
+        if self._include_usage:
+            yield event(self._head | {"choices": [], "usage": usage(result.stats)})
+        yield DONE
+
+    def fail(self, error: JsonObject) -> Iterator[str]:
+        """The error, which clients raise."""
+        yield event(error)
+
+    def _with_choice(self, text: str, reason: str | None) -> JsonObject:
+        return self._head | {"choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}]}
+
+    def _without_usage(self) -> JsonObject:
+        return {"usage": None} if self._include_usage else {}
+
+
+def embeddings(result: Embedded, model: str, encoding: str) -> JsonObject:
+    """The vectors, as numbers or as base64 of little-endian floats of 4 bytes."""
+    encode = _base64 if encoding == "base64" else list
+    rows = [
+        {"object": "embedding", "index": at, "embedding": encode(vector)} for at, vector in enumerate(result.embeddings)
+    ]
+    tokens = {"prompt_tokens": result.input_tokens, "total_tokens": result.input_tokens}
+    return {"object": "list", "data": rows, "model": model, "usage": tokens}
+
+
+def _head(prefix: str, model: str) -> JsonObject:
+    return {"id": new_id(prefix), "created": int(time.time()), "model": model}
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")

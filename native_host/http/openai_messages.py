@@ -1,0 +1,65 @@
+"""OpenAI's messages in the wire's words: chat messages, and the input items of the responses endpoint.
+
+Above it: `native_host.http.openai_requests`. What is not known here goes on as it is, for the dispatcher
+to name it in its error.
+"""
+
+from typing import Any
+
+from messages.errors import ErrorCode, HostError
+
+JsonObject = dict[str, Any]
+
+_TEXT_PARTS = frozenset({"input_text", "output_text"})
+
+
+def chat_messages(messages: list[JsonObject]) -> list[JsonObject]:
+    """Chat messages: `developer` is `system`, sound is a data URL, and what a client repeats as empty is left out."""
+    return [_chat_message(message) for message in messages]
+
+
+def _chat_message(message: JsonObject) -> JsonObject:
+    known = {name: value for name, value in message.items() if name in ("role", "content") or value not in (None, [])}
+    if known.get("role") == "developer":
+        known["role"] = "system"
+    if isinstance(known.get("content"), list):
+        known["content"] = [_chat_part(part) for part in known["content"]]
+    return known
+
+
+def _chat_part(part: Any) -> Any:
+    if not isinstance(part, dict) or part.get("type") != "input_audio":
+        return part
+    sound = part.get("input_audio")
+    if not isinstance(sound, dict):
+        return part
+    return {"type": "audio", "data": f"data:audio/{sound.get('format')};base64,{sound.get('data')}"}
+
+
+def response_messages(given: list[JsonObject], instructions: str | None) -> list[JsonObject]:
+    """A response's instructions and input as messages. HostError for an item that is no message."""
+    messages = [{"role": "system", "content": instructions}] if instructions is not None else []
+    return [*messages, *chat_messages([_item(item, place) for place, item in enumerate(given)])]
+
+
+def _item(item: JsonObject, place: int) -> JsonObject:
+    """A message, without what a client repeats of an earlier answer: its id and status."""
+    if item.get("type", "message") != "message":
+        field = f"input[{place}].type"
+        text = f"{field} {str(item.get('type'))[:100]!r} is not supported by this host; send messages."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
+    message = {name: value for name, value in item.items() if name not in ("type", "id", "status")}
+    if isinstance(message.get("content"), list):
+        message["content"] = [_item_part(part) for part in message["content"]]
+    return message
+
+
+def _item_part(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    if part.get("type") in _TEXT_PARTS:
+        return {"type": "text", "text": part.get("text")}
+    if part.get("type") == "input_image" and isinstance(part.get("image_url"), str):
+        url = {"url": part["image_url"], "detail": part.get("detail") or "auto"}
+        return {"type": "image_url", "image_url": url}
+    return part

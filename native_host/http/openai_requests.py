@@ -1,0 +1,163 @@
+"""What each OpenAI endpoint takes, and the wire's request that says the same.
+
+Above it: `native_host.http.openai_routes`. Below it: `native_host.http.openai_parameters` (what may pass and what
+not) and `native_host.http.openai_messages`. Ranges, and whatever is not OpenAI's alone, are the dispatcher's to check.
+
+Source: OpenAI's API reference and the parameter types of the `openai` Python client 3.52.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from messages.actions import ActionType
+from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
+from messages.options import JsonSchema
+from messages.requests import MAX_TEXTS, ModelName
+from native_host.http.openai_messages import chat_messages, response_messages
+from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
+
+
+def _as_messages(value: object) -> object:
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+OneMessage = BeforeValidator(_as_messages, json_schema_input_type=str | list[dict[str, Any]])
+"""Lets a string stand for one message of the user."""
+
+MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class ChatBody(Sampling):
+    """The body of POST /v1/chat/completions. Without `model` it is the model that was loaded or used last."""
+
+    model: ModelName | None = None
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    max_completion_tokens: MaxTokens | None = None
+    response_format: dict[str, Any] | None = None
+    tools: list[JsonSchema] | None = None
+    tool_choice: str | JsonSchema | None = None
+    parallel_tool_calls: Annotated[Any, Only(True)] = None
+    logprobs: Annotated[Any, Only(False)] = None
+    top_logprobs: Annotated[Any, Only(0)] = None
+    modalities: Annotated[Any, Only(["text"])] = None
+    audio: Annotated[Any, Only()] = None
+    prediction: Annotated[Any, Only()] = None
+    reasoning_effort: Annotated[Any, Only("none")] = None
+    verbosity: Annotated[Any, Only("medium")] = None
+    web_search_options: Annotated[Any, Only()] = None
+    moderation: Annotated[Any, Only()] = None
+    functions: Annotated[Any, Only([])] = None
+    function_call: Annotated[Any, Only("none", "auto")] = None
+
+    def to_wire(self) -> JsonObject:
+        """The `generate`."""
+        if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
+            raise _invalid("max_tokens", "and max_completion_tokens are two spellings of one; give one of them")
+        return _generate(
+            model=self.model,
+            messages=chat_messages(self.messages),
+            settings=self.settings(self.max_completion_tokens),
+            response_format=self.response_format,
+            tools=self.tools or None,
+            tool_choice=self.tool_choice if self.tools else None,
+        )
+
+
+class CompletionBody(Sampling):
+    """The body of POST /v1/completions: a bare prompt, to which the model writes on."""
+
+    model: ModelName | None = None
+    prompt: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=1)]
+    best_of: Annotated[Any, Only(1)] = None
+    echo: Annotated[Any, Only(False)] = None
+    logprobs: Annotated[Any, Only()] = None
+    suffix: Annotated[Any, Only("")] = None
+
+    def to_wire(self) -> JsonObject:
+        """The `generate`."""
+        return _generate(model=self.model, prompt=self.prompt[0], settings=self.settings())
+
+
+class ResponseBody(Habits):
+    """The body of POST /v1/responses: text in, text out. Nothing is kept, so none can be gone on from."""
+
+    model: ModelName | None = None
+    input: Annotated[list[dict[str, Any]], OneMessage, Field(min_length=1)]
+    instructions: str | None = None
+    max_output_tokens: MaxTokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    text: dict[str, Any] | None = None
+    stream: bool | None = None
+    stream_options: dict[Literal["include_obfuscation"], bool | None] | None = None
+    truncation: Annotated[Any, Only("disabled")] = None
+    tools: Annotated[Any, Only([])] = None
+    tool_choice: Annotated[Any, Only("auto", "none")] = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: int | None = None
+    include: Annotated[Any, Only([])] = None
+    background: Annotated[Any, Only(False)] = None
+    top_logprobs: Annotated[Any, Only(0)] = None
+    reasoning: Annotated[Any, Only({})] = None
+    previous_response_id: Annotated[Any, Only()] = None
+    conversation: Annotated[Any, Only()] = None
+    context_management: Annotated[Any, Only([])] = None
+    prompt: Annotated[Any, Only()] = None
+    image: Annotated[Any, Only()] = None
+    moderation: Annotated[Any, Only()] = None
+    access_programs: Annotated[Any, Only([])] = None
+
+    def to_wire(self) -> JsonObject:
+        """The `generate`."""
+        settings = {"max_tokens": self.max_output_tokens, "temperature": self.temperature, "top_p": self.top_p}
+        return _generate(
+            model=self.model,
+            messages=response_messages(self.input, self.instructions),
+            settings={name: value for name, value in settings.items() if value is not None},
+            response_format=_response_format(self.text or {}),
+        )
+
+
+class EmbeddingBody(Habits):
+    """The body of POST /v1/embeddings. `dimensions` may be the model's own number of them, and no other."""
+
+    model: ModelName | None = None
+    input: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=MAX_TEXTS)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+    def to_wire(self) -> JsonObject:
+        """The `embed`. Vectors have length 1, as OpenAI's do."""
+        return _named(self.model) | {"action": str(ActionType.EMBED), "input": self.input, "normalize": True}
+
+
+def _generate(model: str | None, **fields: object) -> JsonObject:
+    known = {name: value for name, value in fields.items() if value is not None}
+    return _named(model) | {"action": str(ActionType.GENERATE), "stream": True} | known
+
+
+def _named(model: str | None) -> JsonObject:
+    return {} if model is None else {"model": model}
+
+
+def _response_format(text: dict[str, Any]) -> JsonObject | None:
+    """The wire's response_format of a response's `text`, whose `format` has the schema beside its type."""
+    for name in text:
+        if name not in ("format", "verbosity"):
+            raise _invalid(f"text.{name}", "is not a known field")
+    if text.get("verbosity") not in (None, "medium"):
+        raise _invalid("text.verbosity", "is not supported by this host; leave it out")
+    form = text.get("format")
+    if form is None:
+        return None
+    if not isinstance(form, dict):
+        raise _invalid("text.format", "must be an object")
+    if form.get("type") == "json_schema":
+        return {"type": "json_schema", "json_schema": {name: form[name] for name in form if name != "type"}}
+    return form
+
+
+def _invalid(field: str, problem: str) -> HostError:
+    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])

@@ -1,0 +1,174 @@
+"""The OpenAI endpoints under /v1: reads a body, has the dispatcher carry it out, writes the answer.
+
+Above it: `native_host.http.app`, which includes `router`. Below it: `native_host.http.client` (the dispatcher's
+answers) and the other `openai_*` modules (what is said). A model that is known but not loaded is loaded by its first
+request.
+"""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from messages.actions import ActionType
+from messages.errors import ErrorCode
+from messages.frames import JsonObject
+from messages.replies import Embedded, Failure, Generated, Partial, Reply, Success, ThinkingUpdate
+from native_host.http.client import ask, generation, result_of, unless_gone
+from native_host.http.errors import HttpError, error_body, json_response
+from native_host.http.openai_answers import ChatAnswer, CompletionAnswer, Stream, comment, embeddings
+from native_host.http.openai_bodies import body_schema, read_body
+from native_host.http.openai_models import find_model, list_models, use_model
+from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
+from native_host.http.openai_responses import ResponseAnswer
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+_RESPONSE_WORDS = (
+    (re.compile(r"\bmessages(\[\d+\])?"), "input"),
+    (re.compile(r"\bresponse_format\b"), "text.format"),
+    (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
+)
+"""What errors call fields of the wire, and what the caller of a response knows them as."""
+
+_SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get("/models", summary="What can be loaded")
+async def get_models(request: Request) -> Response:
+    """Every model that a request may name."""
+    return json_response({"object": "list", "data": await list_models(request)})
+
+
+@router.get("/models/{model:path}", summary="One model")
+async def get_model(request: Request, model: str) -> Response:
+    """One model; 404 if there is none of that name."""
+    return json_response(await find_model(request, model))
+
+
+@router.post("/chat/completions", summary="Answer a conversation", openapi_extra=body_schema(ChatBody))
+async def create_chat_completion(request: Request) -> Response:
+    """One answer, whole or as a stream of chunks."""
+    body, wire = await read_body(request, ChatBody)
+    answer = ChatAnswer(await use_model(request, wire), body.include_usage)
+    if body.stream:
+        return await _stream(request, wire, answer)
+    return json_response(answer.whole(await _generate(request, wire)))
+
+
+@router.post("/completions", summary="Go on from a bare prompt", openapi_extra=body_schema(CompletionBody))
+async def create_completion(request: Request) -> Response:
+    """What follows the prompt, whole or as a stream of chunks."""
+    body, wire = await read_body(request, CompletionBody)
+    answer = CompletionAnswer(await use_model(request, wire), body.include_usage)
+    if body.stream:
+        return await _stream(request, wire, answer)
+    return json_response(answer.whole(await _generate(request, wire)))
+
+
+@router.post("/responses", summary="Answer text with text", openapi_extra=body_schema(ResponseBody))
+async def create_response(request: Request) -> Response:
+    """One response, whole or as a stream of events. It is not stored."""
+    try:
+        body, wire = await read_body(request, ResponseBody)
+        answer = ResponseAnswer(await use_model(request, wire), body)
+        if body.stream:
+            return await _stream(request, wire, answer)
+        return json_response(answer.whole(await _generate(request, wire)))
+    except HttpError as error:
+        raise _of_response(error) from None
+
+
+@router.post("/embeddings", summary="Vectors of texts", openapi_extra=body_schema(EmbeddingBody))
+async def create_embeddings(request: Request) -> Response:
+    """A vector for each text. A text that the model cannot read whole is an error, as OpenAI's API has it."""
+    body, wire = await read_body(request, EmbeddingBody)
+    model = await use_model(request, wire)
+    result = (await ask(request, ActionType.EMBED, wire)).fields
+    assert isinstance(result, Embedded)
+    if result.truncated:
+        text = f"Text {result.truncated[0]} of input is longer than the model's context; send shorter texts."
+        raise HttpError(ErrorCode.CONTEXT_OVERFLOW, text, {"param": "input"})
+    if body.dimensions not in (None, result.dimensions):
+        text = f"{model} makes vectors of {result.dimensions} dimensions and no others; leave dimensions out."
+        raise HttpError(ErrorCode.UNSUPPORTED_OPTION, text, {"param": "dimensions"})
+    return json_response(embeddings(result, model, body.encoding_format))
+
+
+async def _generate(request: Request, wire: JsonObject) -> Generated:
+    """Run a generation to its end; it is stopped if its caller goes away."""
+    return _generated(result_of(await unless_gone(request, _last(generation(request, wire)))))
+
+
+async def _last(replies: AsyncGenerator[Reply, None]) -> Reply:
+    async with aclosing(replies):
+        async for reply in replies:
+            if isinstance(reply, Success | Failure):
+                return reply
+    raise RuntimeError("a generation gave no result")
+
+
+async def _stream(request: Request, wire: JsonObject, answer: Stream) -> Response:
+    """Answer with a stream, once there is something to stream: what fails before is an error with its own status."""
+    replies = generation(request, wire)
+    try:
+        first = await unless_gone(request, _first_news(replies))
+        if isinstance(first, Failure):
+            result_of(first)
+    except BaseException:
+        await replies.aclose()
+        raise
+    return StreamingResponse(_events(first, replies, answer), headers=_SSE_HEADERS, media_type="text/event-stream")
+
+
+async def _first_news(replies: AsyncGenerator[Reply, None]) -> Reply:
+    async for reply in replies:
+        if isinstance(reply, Partial | ThinkingUpdate | Success | Failure):
+            return reply
+    raise RuntimeError("a generation gave no result")
+
+
+async def _events(first: Reply, replies: AsyncGenerator[Reply, None], answer: Stream) -> AsyncIterator[str]:
+    async with aclosing(replies):
+        yield "".join(answer.begin()) + _event(first, answer)
+        if isinstance(first, Success | Failure):
+            return
+        async for reply in replies:
+            yield _event(reply, answer)
+
+
+def _event(reply: Reply, answer: Stream) -> str:
+    """What a stream says of one reply."""
+    match reply:
+        case Partial():
+            return "".join(answer.text(reply.text))
+        case ThinkingUpdate():
+            return comment(reply.thinking)
+        case Success():
+            return "".join(answer.end(_generated(reply)))
+        case Failure():
+            return "".join(answer.fail(dict(error_body("/v1", HttpError.of_failure(reply)).content)))
+        case _:
+            return ""
+
+
+def _generated(result: Success) -> Generated:
+    assert isinstance(result.fields, Generated)
+    return result.fields
+
+
+def _of_response(error: HttpError) -> HttpError:
+    """An error of a response, in the words of its caller."""
+    fields = error.details.get("fields")
+    if isinstance(fields, list):
+        error.details["fields"] = [_response_words(field) for field in fields]
+    error.message = _response_words(error.message)
+    return error
+
+
+def _response_words(text: str) -> str:
+    for pattern, word in _RESPONSE_WORDS:
+        text = pattern.sub(word, text)
+    return text
