@@ -139,9 +139,10 @@ def _is_preflight(scope: Scope, headers: Headers) -> bool:
 
 
 def _preflight(headers: Headers) -> Response:
+    """Let a page that was permitted send what headers it likes (OpenAI's client has a dozen); * leaves out one."""
     allowed = {
         "Access-Control-Allow-Methods": "GET, POST, DELETE",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
+        "Access-Control-Allow-Headers": "Authorization, *",
         "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
     }
     if headers.get("access-control-request-private-network") == "true":

@@ -12,7 +12,8 @@ from support.host_process import Port
 from support.http_host import HttpHost
 
 ASKED: list[Any] = [{"role": "user", "content": "a b c d"}]
-CONFIG = "[daemon]\nqueue_limit = 1\n"
+PAGE = "http://localhost:3000"
+CONFIG = f"[daemon]\nqueue_limit = 1\n\n[http]\nallowed_origins = ['{PAGE}']\n"
 PATIENCE_S = 10.0
 
 
@@ -55,6 +56,14 @@ def test_a_wrong_key_is_an_authentication_error(host: HttpHost) -> None:
 def test_a_page_of_another_site_is_a_permission_error(host: HttpHost, openai: OpenAI) -> None:
     with pytest.raises(sdk.PermissionDeniedError):
         openai.models.list(extra_headers={"Origin": "https://example.com"})
+
+
+def test_a_page_that_is_let_in_may_send_the_headers_of_the_javascript_client(host: HttpHost) -> None:
+    wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-stainless-os"}
+    with host.client() as page:
+        answer = page.options("/v1/chat/completions", headers={**wanted, "Origin": PAGE})
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-headers"] == "Authorization, *"
 
 
 def test_a_model_that_is_not_there_is_a_not_found_error_that_names_it(openai: OpenAI) -> None:
