@@ -1,5 +1,6 @@
 """What goes wrong under /v1 is an exception of the openai client's own; and a client that goes away stops its work."""
 
+import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -64,6 +65,12 @@ def test_a_page_that_is_let_in_may_send_the_headers_of_the_javascript_client(hos
         answer = page.options("/v1/chat/completions", headers={**wanted, "Origin": PAGE})
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-headers"] == "Authorization, *"
+
+
+def test_an_answer_does_not_wait_until_its_head_was_acknowledged(host: HttpHost) -> None:
+    with host.client(host.token) as client:
+        waits = [client.get("/v1/models").elapsed.total_seconds() for _ in range(21)]
+    assert statistics.median(waits) < 0.03, "a delayed acknowledgement takes 0.04 s"
 
 
 def test_a_model_that_is_not_there_is_a_not_found_error_that_names_it(openai: OpenAI) -> None:
