@@ -12,6 +12,9 @@ CLI_ORIGIN = "cli"
 HTTP_ORIGIN = "http"
 """The origin of programs that ask over HTTP."""
 
+OWNER_ORIGINS = frozenset({CLI_ORIGIN, HTTP_ORIGIN})
+"""Programs of the user, who can read the statistics file anyway: they see the figures of every origin."""
+
 
 def is_origin(text: str) -> bool:
     """True for what a browser passes (a Chromium extension's origin, a Firefox add-on's id) and for `cli`."""

@@ -119,7 +119,10 @@ class StatsStore:
             self._work.clear()
             self._hurry.clear()
             going = not self._closed
-            self._write_and_answer(database)
+            try:
+                self._write_and_answer(database)
+            except Exception:
+                logger.exception("some figures could not be written")
         database.close()
 
     def _write_and_answer(self, database: Database) -> None:

@@ -9,7 +9,7 @@ from messages.requests import GetStats, GetSystemInfo, ListBackends, Ping
 from messages.system import SystemInfo
 from native_host import runtime
 from native_host.context import RequestContext
-from native_host.origins import CLI_ORIGIN
+from native_host.origins import OWNER_ORIGINS
 from native_host.system_info import read_system_info
 
 FEATURES = [
@@ -26,13 +26,13 @@ async def ping(context: RequestContext, request: Ping) -> Pong:
 async def get_stats(context: RequestContext, request: GetStats) -> Stats:
     """The figures of the running or last generation, with aggregates over all that were kept for this origin.
 
-    The terminal, which can read the statistics file anyway, sees those of all origins.
+    The user's own programs see those of all origins.
     """
     host = context.host
     model = host.models.find(request.model) if request.model is not None else host.models.active
     name = model.source.name if model else None
     figures = host.figures(model) if request.scope == "last" else Figures()
-    origin = None if context.origin == CLI_ORIGIN else context.origin
+    origin = None if context.origin in OWNER_ORIGINS else context.origin
     only = name if request.model is not None else None
     aggregate = await asyncio.to_thread(host.stats.aggregate, model=name, origin=origin)
     by_backend = await asyncio.to_thread(host.stats.by_backend, model=only, origin=origin)

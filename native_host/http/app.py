@@ -14,7 +14,7 @@ from starlette.responses import Response
 from messages.errors import ErrorCode, HostError
 from native_host import runtime
 from native_host.host import Host
-from native_host.http import api_v1, dashboard, openai_routes, overview
+from native_host.http import api_v1, dashboard, figures, metrics, openai_routes, overview
 from native_host.http.errors import HttpCode, HttpError, error_body
 from native_host.http.settings import HttpSettings
 
@@ -32,6 +32,8 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.include_router(overview.router, prefix="/api/v1")
     app.include_router(dashboard.make_router())
     app.include_router(openai_routes.router)
+    app.include_router(figures.router, prefix="/api/v1")
+    app.include_router(metrics.router)
     app.add_exception_handler(HttpError, _http_error)
     app.add_exception_handler(HostError, _host_error)
     app.add_exception_handler(HTTPException, _starlette_error)

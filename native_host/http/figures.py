@@ -1,0 +1,99 @@
+"""Figures over HTTP beside those of get_stats: over time for charts, every generation as CSV.
+
+Above it: `native_host.http.app`. Below it: `native_host.stats_store`. A program sees those of all origins, as the
+terminal does; a page that the configuration lets in sees its own.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from messages.errors import ErrorCode
+from messages.facts import Fact
+from native_host import stats_csv
+from native_host.http.client import host_of, origin_of
+from native_host.http.errors import HttpError, json_response
+from native_host.origins import OWNER_ORIGINS
+from native_host.stats_queries import Grouping
+from native_host.stats_rows import Filter
+
+router = APIRouter()
+
+_T = TypeVar("_T")
+Name = Annotated[str | None, Query(max_length=4096)]
+Seconds = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="seconds since the epoch")]
+Parts = Annotated[int, Query(ge=1, le=1000, description="most points of one line")]
+
+
+def wanted_rows(
+    request: Request,
+    backend: Name = None,
+    model: Name = None,
+    origin: Name = None,
+    since: Seconds = None,
+    until: Seconds = None,
+) -> Filter:
+    """The rows that a request asks for, as far as it may see them."""
+    asker = origin_of(request)
+    seen = origin if asker in OWNER_ORIGINS else asker
+    return Filter(backend=backend, model=model, origin=seen, since=since, until=until)
+
+
+Wanted = Annotated[Filter, Depends(wanted_rows)]
+
+
+@router.get("/stats/grouped")
+async def grouped(request: Request, wanted: Wanted, by: Grouping = "backend") -> Response:
+    """Counts, sums and percentiles for each backend, model or origin."""
+    found = await _answer(lambda: host_of(request).stats.grouped(by, wanted))
+    return json_response({"by": by, "groups": {name: one.model_dump(mode="json") for name, one in found.items()}})
+
+
+@router.get("/stats/history")
+async def history(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
+    """Percentiles of time to first token (ms) and tokens a second over time, for each backend."""
+    found = await _answer(lambda: host_of(request).stats.history(wanted, parts))
+    return json_response({"backends": _dumped(found)})
+
+
+@router.get("/stats/memory")
+async def memory(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
+    """Resident memory over time, in bytes, for each model; whoever asks sees all models."""
+    found = await _answer(lambda: host_of(request).stats.memory(wanted, parts))
+    return json_response({"models": _dumped(found)})
+
+
+@router.get("/stats/export.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+async def export(request: Request, wanted: Wanted) -> Response:
+    """Every generation that was kept, oldest first, a line each."""
+    stats = host_of(request).stats
+    first, last = await _answer(lambda: stats.page(wanted, 0))
+
+    async def body() -> AsyncIterator[bytes]:
+        records, after = first, last
+        yield _encoded(stats_csv.header())
+        while records:
+            yield _encoded(*stats_csv.lines(records))
+            records, after = await asyncio.to_thread(stats.page, wanted, after)
+
+    headers = {"Content-Disposition": 'attachment; filename="tabagent-stats.csv"'}
+    return StreamingResponse(body(), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def _answer(question: Callable[[], _T]) -> _T:
+    """Wait for an answer of the statistics, off the event loop; HttpError if it takes too long."""
+    try:
+        return await asyncio.to_thread(question)
+    except TimeoutError:
+        raise HttpError(ErrorCode.BUSY, "The statistics take too long to answer; ask again in a moment.") from None
+
+
+def _dumped(lines: Mapping[str, Sequence[Fact]]) -> dict[str, list[object]]:
+    return {name: [point.model_dump(mode="json") for point in points] for name, points in lines.items()}
+
+
+def _encoded(*lines: str) -> bytes:
+    return "".join(lines).encode("utf-8", "replace")
