@@ -54,6 +54,12 @@ def _stop(options: argparse.Namespace) -> int:
     return stop(force=options.force)
 
 
+def _stats(options: argparse.Namespace) -> int:
+    from native_host.cli.stats import stats
+
+    return stats(options.csv)
+
+
 def _logs(options: argparse.Namespace) -> int:
     from native_host.cli.show_logs import logs
 
@@ -88,6 +94,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "token": _token,
     "status": _status,
     "stop": _stop,
+    "stats": _stats,
     "logs": _logs,
     "chat": _chat,
     "config": _config,

@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_stop(commands)
     _add_serve(commands)
     _add(commands, "token", "Print the token that programs send to the HTTP API (Authorization: Bearer TOKEN).")
+    _add_stats(commands)
     _add_logs(commands)
     _add_config(commands)
     _add(
@@ -62,6 +63,12 @@ def _add_serve(commands: "_Commands") -> None:
 def _add_stop(commands: "_Commands") -> None:
     parser = _add(commands, "stop", "Ask the daemon to leave, and wait until it has. None running is as well.")
     parser.add_argument("--force", action="store_true", help="kill it if it does not leave")
+
+
+def _add_stats(commands: "_Commands") -> None:
+    text = "Show how fast generations were: percentiles for each backend and model, and tokens/s over time."
+    parser = _add(commands, "stats", text)
+    parser.add_argument("--csv", metavar="FILE", help='write every generation to a file instead ("-": to stdout)')
 
 
 def _add_logs(commands: "_Commands") -> None:

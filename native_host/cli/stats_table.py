@@ -1,0 +1,123 @@
+"""The figures as lines of at most 80 columns: counts, percentiles per backend and model, a sparkline, the last one.
+
+Above it: `native_host.cli.stats`.
+"""
+
+import textwrap
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from messages.facts import Aggregate
+from native_host.cli.sparkline import sparkline
+from native_host.cli.terminal import duration, printable, size
+from native_host.stats_queries import HistoryPoint
+from native_host.stats_rows import GenerationRecord
+
+WIDTH = 80
+PARTS = 40
+"""Columns of a sparkline: parts of the time since the first generation."""
+
+_NAME_WIDTH = 24
+_COUNT_WIDTH = 8
+_CELL_WIDTH = 8
+_SHARES = ("p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is told; `since` is the first generation's time in seconds since the epoch, mappings are by backend."""
+
+    since: float
+    total: Aggregate
+    backends: Mapping[str, Aggregate]
+    models: Mapping[str, Mapping[str, Aggregate]]
+    history: Mapping[str, Sequence[HistoryPoint]]
+    last: GenerationRecord
+
+
+def render(report: Report, levels: str) -> Iterator[str]:
+    """The lines; `levels` are a sparkline's characters from low to high."""
+    yield from _counts(report)
+    yield ""
+    yield from _table(report)
+    yield ""
+    yield from _over_time(report, levels)
+    yield ""
+    yield from _last(report.last)
+
+
+def _counts(report: Report) -> Iterator[str]:
+    total = report.total
+    ends = f"{total.succeeded:,} done, {total.cancelled:,} stopped, {total.failed:,} failed"
+    yield f"{total.count:,} generation{'' if total.count == 1 else 's'} since {_date(report.since)}: {ends}"
+    yield f"{total.input_tokens:,} tokens read, {total.cached_tokens:,} of them from the cache, " + (
+        f"{total.output_tokens:,} written"
+    )
+
+
+def _table(report: Report) -> Iterator[str]:
+    group = _CELL_WIDTH * len(_SHARES)
+    indent = " " * (_NAME_WIDTH + _COUNT_WIDTH)
+    yield f"{indent}{'first token after, ms':>{group}}{'tokens/s':>{group}}"
+    shares = "".join(f"{share:>{_CELL_WIDTH}}" for share in _SHARES * 2)
+    yield f"{'':<{_NAME_WIDTH}}{'count':>{_COUNT_WIDTH}}{shares}"
+    for backend, figures in report.backends.items():
+        yield _row(backend, figures)
+        for model, part in report.models[backend].items():
+            yield _row(f"  {model}", part)
+
+
+def _row(name: str, figures: Aggregate) -> str:
+    parts = (figures.time_to_first_token, figures.tokens_per_second)
+    cells = [_figure(getattr(part, share)) for part in parts for share in _SHARES]
+    columns = "".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells)
+    return f"{_cut(name, _NAME_WIDTH):<{_NAME_WIDTH}}{figures.count:>{_COUNT_WIDTH},}{columns}"
+
+
+def _over_time(report: Report, levels: str) -> Iterator[str]:
+    yield f"tokens/s over time, from {_date(report.since)} to now, medians"
+    part_s = max(time.time() - report.since, 0.001) / PARTS
+    for backend, points in report.history.items():
+        medians: list[float | None] = [None] * PARTS
+        for point in points:
+            part = min(max(round((point.time - report.since) / part_s), 0), PARTS - 1)
+            medians[part] = point.tokens_per_second.p50
+        known = [median for median in medians if median is not None]
+        span = f"{_figure(min(known))} to {_figure(max(known))}" if known else "not known"
+        yield f"{_cut(backend, _NAME_WIDTH - 6):<{_NAME_WIDTH - 6}}{sparkline(medians, levels)}  {span}"
+
+
+def _last(last: GenerationRecord) -> list[str]:
+    parts = [
+        f"{_known(last.input_tokens)} tokens in, {_known(last.output_tokens)} out",
+        f"the first after {_figure(last.time_to_first_token)} ms",
+        f"{_figure(last.tokens_per_second)} tokens/s",
+        f"{_figure(last.total_time)} ms in all",
+        last.finish_reason or last.outcome,
+    ]
+    if last.peak_memory is not None:
+        parts.append(f"at most {size(last.peak_memory)} of memory")
+    ago = duration(time.time() - last.time)
+    text = f"last: {printable(last.model)} on {last.backend}, {ago} ago: {', '.join(parts)}"
+    return textwrap.wrap(text, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def _known(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _cut(name: str, width: int) -> str:
+    """A name that leaves a space before the next column."""
+    text = printable(name)
+    return text if len(text) < width else f"{text[: width - 4]}..."
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%d %b %Y %H:%M", time.localtime(seconds))
