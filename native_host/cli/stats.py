@@ -7,7 +7,7 @@ never written; a daemon that runs is asked first, so that what it has gathered i
 import contextlib
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from native_host.cli.stats_table import PARTS, Report, render
 from native_host.cli.terminal import CliError
 from native_host.client import HostClient, HostGone
 from native_host.config import ConfigError, Paths, load_config
+from native_host.stats_queries import HistoryPoint
 from native_host.stats_rows import Filter
 from native_host.stats_schema import open_to_read
 
@@ -66,14 +67,23 @@ def _report(connection: sqlite3.Connection) -> Report | None:
         return None
     oldest = next(stats_queries.pages(connection, _EVERYTHING, limit=1))
     backends = stats_queries.grouped(connection, "backend", _EVERYTHING)
+    models = {name: stats_queries.grouped(connection, "model", Filter(backend=name)) for name in backends}
     return Report(
         since=oldest.time,
         total=stats_queries.aggregate(connection, _EVERYTHING),
         backends=backends,
-        models={name: stats_queries.grouped(connection, "model", Filter(backend=name)) for name in backends},
-        history=stats_queries.history(connection, _EVERYTHING, PARTS),
+        models=models,
+        history={name: _history(connection, name, models[name], oldest.time) for name in backends},
         last=last,
     )
+
+
+def _history(
+    connection: sqlite3.Connection, backend: str, models: Iterable[str], since: float
+) -> dict[str, list[HistoryPoint]]:
+    wanted = {model: Filter(backend=backend, model=model, since=since) for model in models}
+    found = {model: stats_queries.history(connection, one, PARTS) for model, one in wanted.items()}
+    return {model: by_backend.get(backend, []) for model, by_backend in found.items()}
 
 
 def _say_nothing_is_there(csv_file: str | None) -> int:

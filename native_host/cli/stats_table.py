@@ -19,6 +19,7 @@ PARTS = 40
 """Columns of a sparkline: parts of the time since the first generation."""
 
 _NAME_WIDTH = 24
+_CHART_NAME_WIDTH = 22
 _COUNT_WIDTH = 8
 _CELL_WIDTH = 8
 _SHARES = ("p50", "p95", "p99")
@@ -26,13 +27,16 @@ _SHARES = ("p50", "p95", "p99")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is told; `since` is the first generation's time in seconds since the epoch, mappings are by backend."""
+    """What is told; `since` is the first generation's time in seconds since the epoch.
+
+    Mappings are by backend and then by model; a model's history is in `PARTS` parts of the time since then.
+    """
 
     since: float
     total: Aggregate
     backends: Mapping[str, Aggregate]
     models: Mapping[str, Mapping[str, Aggregate]]
-    history: Mapping[str, Sequence[HistoryPoint]]
+    history: Mapping[str, Mapping[str, Sequence[HistoryPoint]]]
     last: GenerationRecord
 
 
@@ -78,14 +82,20 @@ def _row(name: str, figures: Aggregate) -> str:
 def _over_time(report: Report, levels: str) -> Iterator[str]:
     yield f"tokens/s over time, from {_date(report.since)} to now, medians"
     part_s = max(time.time() - report.since, 0.001) / PARTS
-    for backend, points in report.history.items():
-        medians: list[float | None] = [None] * PARTS
-        for point in points:
-            part = min(max(round((point.time - report.since) / part_s), 0), PARTS - 1)
-            medians[part] = point.tokens_per_second.p50
-        known = [median for median in medians if median is not None]
-        span = f"{_figure(min(known))} to {_figure(max(known))}" if known else "not known"
-        yield f"{_cut(backend, _NAME_WIDTH - 6):<{_NAME_WIDTH - 6}}{sparkline(medians, levels)}  {span}"
+    for backend, models in report.history.items():
+        yield backend
+        for model, points in models.items():
+            medians: list[float | None] = [None] * PARTS
+            for point in points:
+                part = min(max(round((point.time - report.since) / part_s), 0), PARTS - 1)
+                medians[part] = point.tokens_per_second.p50
+            name = f"{_cut(f'  {model}', _CHART_NAME_WIDTH):<{_CHART_NAME_WIDTH}}"
+            yield f"{name}{sparkline(medians, levels)}  {_span(medians)}"
+
+
+def _span(medians: Sequence[float | None]) -> str:
+    known = [median for median in medians if median is not None]
+    return f"{_figure(min(known))} to {_figure(max(known))}" if known else "not known"
 
 
 def _last(last: GenerationRecord) -> list[str]:

@@ -27,7 +27,7 @@ def home() -> Iterator[HostHome]:
 
 def test_help_names_every_command(home: HostHome) -> None:
     text = home.run("--help").stdout
-    for command in ("chat", "status", "stop", "serve", "logs", "config", "doctor", "version"):
+    for command in ("chat", "status", "stats", "stop", "serve", "logs", "config", "doctor", "version"):
         assert f"\n    {command} " in text
         assert home.run(command, "--help").returncode == 0
 

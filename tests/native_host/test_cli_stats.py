@@ -122,7 +122,7 @@ def test_the_sparkline_shows_each_part_of_time_in_its_place(tmp_path: Path) -> N
         report = _report(connection)
     assert report is not None
     (line,) = [line for line in render(report, BLOCKS) if "10.0 to 30.0" in line]
-    chart = line[18:58]
+    chart = line[22:62]
     assert (chart[0], chart[20], chart[39]) == ("▁", "▅", "█")
     assert set(chart[1:20] + chart[21:39]) == {" "}
 
