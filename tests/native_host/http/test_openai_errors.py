@@ -1,5 +1,6 @@
 """What goes wrong under /v1 is an exception of the openai client's own; and a client that goes away stops its work."""
 
+import json
 import statistics
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from support.http_host import HttpHost
 
 ASKED: list[Any] = [{"role": "user", "content": "a b c d"}]
 PAGE = "http://localhost:3000"
-CONFIG = f"[daemon]\nqueue_limit = 1\n\n[http]\nallowed_origins = ['{PAGE}']\n"
+CONFIG = f"[daemon]\nqueue_limit = 1\n\n[http]\nwrite_timeout_s = 1.0\nallowed_origins = ['{PAGE}']\n"
 PATIENCE_S = 10.0
 
 
@@ -184,6 +185,20 @@ def test_a_client_that_goes_away_stops_its_generation(
     wait_until("the end of the generation", lambda: not is_generating(port), PATIENCE_S)
     state = port.call("get_state")["models"][0]
     assert state["performance"]["aggregate"]["cancelled"] == 1
+
+
+def test_a_client_that_never_reads_its_stream_is_left_and_its_generation_stopped(host: HttpHost, port: Port) -> None:
+    port.call("load", model="echo", options={"tokens_per_second": 20_000, "context_length": 100_000})
+    messages = [{"role": "user", "content": ("w" * 500 + " ") * 60_000}]
+    body = json.dumps({"model": "echo", "messages": messages, "stream": True, "max_tokens": 60_000}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {host.token}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with host.raw(head.encode() + body):
+        wait_until("the generation to begin", lambda: is_generating(port), PATIENCE_S)
+        wait_until("the end of the generation", lambda: not is_generating(port), PATIENCE_S)
+        state = port.call("get_state")["models"][0]
+    assert state["performance"]["aggregate"]["cancelled"] == 1
+    assert state["performance"]["current"]["output_tokens"] < 60_000
 
 
 def test_a_client_that_goes_away_while_its_model_loads_leaves_a_host_that_works(
