@@ -6,11 +6,9 @@ sandbox, with no other template to load, and with a limit on its time. Behaviour
 does not escape HTML, and `generation` blocks that only mark text.
 """
 
-import functools
 import json
-import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -34,13 +32,6 @@ TIME_LIMIT_S = 5.0
 """Longest time that one rendering may take, in seconds; 10,000 messages take well under one."""
 
 _LARGEST_REPEAT = 1_000_000
-_PADDING = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
-_FORMATTING = frozenset({"format", "format_map"})
-_BOUNDED_FILTERS = ("center", "indent", "batch", "slice", "format")
-_WIDTH = re.compile(r"[%{][^%{}A-Za-z]*?(\d{7,})")
-_GIVEN_WIDTH = re.compile(r"%[^%A-Za-z]*\*|\{[^{}]*\{")
-"""A width in a format of `%` or `str.format`, and one that the arguments give."""
-
 _NEEDLE = "needle-4711"
 
 _FOREIGN_ERRORS = (
@@ -125,7 +116,7 @@ class ChatTemplate:
 class _Environment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox with Transformers' extras, and a call of `tick` at each turn of a loop or macro."""
 
-    intercepted_binops = frozenset(["*", "**", "%"])
+    intercepted_binops = frozenset(["*", "**"])
 
     def __init__(self, tick: Callable[[], str]) -> None:
         super().__init__(
@@ -134,7 +125,6 @@ class _Environment(ImmutableSandboxedEnvironment):
             extensions=["jinja2.ext.loopcontrols", _GenerationBlock],
             loader=DictLoader({}),
         )
-        self.filters |= {name: _bounded(self.filters[name]) for name in _BOUNDED_FILTERS}
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
@@ -148,21 +138,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             body.insert(0, _call_of("tick"))
         return template
 
-    def call(self, context: Any, function: Any, *arguments: Any, **named: Any) -> Any:
-        """Call a function or method; OverflowError for a width beyond all sense."""
-        name = getattr(function, "__name__", "")
-        if name in _PADDING:
-            _refuse_widths([*arguments, *named.values()])
-        elif name in _FORMATTING:
-            bound = getattr(function, "__wrapped__", function)  # Jinja wraps these two
-            _refuse_format(getattr(bound, "__self__", None), [*arguments, *named.values()])
-        return super().call(context, function, *arguments, **named)
-
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Evaluate `*`, `**` and `%` where the result is of a sensible size; OverflowError otherwise."""
-        if operator == "%":
-            _refuse_format(left, right if isinstance(right, tuple) else [right])
-            return super().call_binop(context, operator, left, right)
+        """Evaluate `*` and `**` where the result is of a sensible size; OverflowError otherwise."""
         sizes = [len(side) if hasattr(side, "__len__") else abs(side) for side in (left, right)]
         texts = any(hasattr(side, "__len__") for side in (left, right))
         if (operator == "**" and max(sizes) > 1000) or (texts and sizes[0] * sizes[1] > _LARGEST_REPEAT):
@@ -184,34 +161,6 @@ class _GenerationBlock(Extension):
         """Return the block's body."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that takes no width beyond all sense."""
-
-    @functools.wraps(function)
-    def bounded(*arguments: Any, **named: Any) -> Any:
-        if function.__name__ == "do_format":
-            _refuse_format(arguments[0], [*arguments[1:], *named.values()])
-        else:
-            _refuse_widths([*arguments[1:], *named.values()])
-        return function(*arguments, **named)
-
-    return bounded
-
-
-def _refuse_format(pattern: object, arguments: Iterable[Any]) -> None:
-    """Raise OverflowError for a format with a width that would fill the memory; numbers are one where it says so."""
-    if not isinstance(pattern, str):
-        return
-    _refuse_widths(int(width[:20]) for width in _WIDTH.findall(pattern))
-    if _GIVEN_WIDTH.search(pattern):
-        _refuse_widths(arguments)
-
-
-def _refuse_widths(values: Iterable[Any]) -> None:
-    if any(isinstance(value, int) and value > _LARGEST_REPEAT for value in values):
-        raise OverflowError("a width is too large")
 
 
 def _call_of(attribute: str) -> nodes.Node:

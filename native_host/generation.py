@@ -82,7 +82,7 @@ class Generation:
         await self._model.wait_ready()
         worker = self._model.worker
         self._model.tracker.mark_queue_left(self._metrics)
-        self._job.state = JobState.PREFILL
+        self._job.begin_prefill()
         self._ref = worker.next_ref()
         command = GenerateCommand(
             ref=self._ref, prompt=self._prompt, settings=self._settings, response_format=self._response_format
@@ -97,7 +97,7 @@ class Generation:
                 self._model.tracker.increment_output_tokens(event.count, self._metrics)
                 self._job.add_text(event.text, event.count)
             case PrefillEvent():
-                self._job.prefill_done, self._job.prefill_total = event.done, event.total
+                self._job.note_prefill(event.done, event.total)
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached
 
     def _cancel(self, because: HostError | None) -> None:

@@ -4,6 +4,7 @@ Above it: handlers, which follow jobs. Below it: `native_host.generation`, which
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -91,6 +92,21 @@ class Job:
             job_id=self.job_id, state=self.state, model=self.model, tokens=self.tokens, created=self.created
         )
 
+    @property
+    def thinking(self) -> Thinking | None:
+        """The newest sign of life, which stays to be read after the end; None if the end came before the first."""
+        return self._thinking
+
+    def begin_prefill(self) -> None:
+        """The model has begun to read the prompt."""
+        self.state = JobState.PREFILL
+        self._wake()
+
+    def note_prefill(self, done: int, total: int) -> None:
+        """The model has read `done` of `total` tokens of the prompt."""
+        self.prefill_done, self.prefill_total = done, total
+        self._wake()
+
     def add_text(self, text: str, tokens: int) -> None:
         """New text has come."""
         self.state = JobState.DECODE
@@ -99,7 +115,7 @@ class Job:
         self._wake()
 
     def add_thinking(self, thinking: Thinking) -> None:
-        """A sign of life for those who follow now; it is not kept for later."""
+        """A sign of life, for those who follow now; a later one takes its place."""
         self._thinking = thinking
         self._wake()
 
@@ -144,10 +160,8 @@ class Job:
 
     async def follow(self, cursor: int) -> AsyncIterator[JobNews]:
         """Yield the pieces from `cursor` on, then what comes, signs of life among it, until the job is over."""
-        waker = asyncio.Event()
-        self._wakers.add(waker)
         seen = self._thinking
-        try:
+        with self.woken() as news:
             while True:
                 while cursor < len(self._pieces):
                     yield self._pieces[cursor]
@@ -159,26 +173,32 @@ class Job:
                     continue
                 if self.is_over:
                     return
-                await waker.wait()
-                waker.clear()
-        finally:
-            self._wakers.discard(waker)
+                await news.wait()
+                news.clear()
 
     async def wait_for_news(self, cursor: int, seconds: float) -> None:
         """Wait until there is a piece from `cursor` on, or the job is over, or `seconds` have passed."""
         if cursor < len(self._pieces) or self.is_over:
             return
-        waker = asyncio.Event()
-        self._wakers.add(waker)
-        try:
+        with self.woken() as news, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while cursor >= len(self._pieces) and not self.is_over:
-                    await waker.wait()
-                    waker.clear()
-        except TimeoutError:
-            return
+                    await news.wait()
+                    news.clear()
+
+    @contextmanager
+    def woken(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something has changed: new text, a sign of life, a step, the end."""
+        news = asyncio.Event()
+        self._wakers.add(news)
+        try:
+            yield news
         finally:
-            self._wakers.discard(waker)
+            self._wakers.discard(news)
+
+    def pieces_since(self, cursor: int) -> list[TextPiece]:
+        """The pieces from `cursor` on."""
+        return self._pieces[cursor:]
 
     def text_since(self, cursor: int) -> tuple[str, int]:
         """The text from `cursor` on, and the cursor behind it."""

@@ -7,15 +7,18 @@ import logging
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
 from native_host import runtime
 from native_host.host import Host
-from native_host.http import api_v1, dashboard, figures, metrics, openai_routes, overview
+from native_host.http import api_v1, dashboard, docs_page, figures, metrics, openai_routes, overview
 from native_host.http.errors import HttpCode, HttpError, error_body
+from native_host.http.schemas import components
 from native_host.http.settings import HttpSettings
 
 logger = logging.getLogger("tabagent.http")
@@ -25,7 +28,8 @@ _CODE_OF_STATUS = {404: HttpCode.NOT_FOUND, 405: HttpCode.METHOD_NOT_ALLOWED}
 
 def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     """The application without its outermost layer, `native_host.http.security.Gate`."""
-    app = FastAPI(title="TabAgent native host", version=runtime.VERSION, redoc_url=None)
+    app = FastAPI(title="TabAgent native host", version=runtime.VERSION, docs_url=None, redoc_url=None)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.host = host
     app.state.settings = settings
     app.include_router(api_v1.router, prefix="/api/v1")
@@ -34,6 +38,7 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.include_router(openai_routes.router)
     app.include_router(figures.router, prefix="/api/v1")
     app.include_router(metrics.router)
+    app.add_api_route("/docs", _docs, include_in_schema=False)
     app.add_exception_handler(HttpError, _http_error)
     app.add_exception_handler(HostError, _host_error)
     app.add_exception_handler(HTTPException, _starlette_error)
@@ -41,6 +46,20 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _bug)
     return app
+
+
+def _openapi(app: FastAPI) -> JsonObject:
+    """The document, with the schemas of the wire protocol put in; made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        document.setdefault("components", {}).setdefault("schemas", {}).update(components())
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+async def _docs(request: Request) -> Response:
+    """The document as a page."""
+    return HTMLResponse(docs_page.render(request.app.openapi()), headers=docs_page.HEADERS)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -8,18 +8,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from messages.actions import ActionType
 from messages.errors import HostError
+from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Reply, Success
 from native_host.dispatcher import dispatch
 from native_host.host import Host
 from native_host.http.errors import HttpError
 
-JsonObject = dict[str, Any]
 _ResultT = TypeVar("_ResultT")
 
 QUEUE_LIMIT = 64

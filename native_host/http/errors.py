@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from messages.errors import DetailValue, ErrorCode, HostError
 from messages.frames import dump
-from messages.replies import Failure
+from messages.replies import Failure, Success
 
 
 class HttpCode(StrEnum):
@@ -132,6 +132,11 @@ class JsonBody:
 def json_response(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A response in strict JSON: no NaN, no lone surrogates."""
     return Response(dump(content), status, dict(headers or {}), media_type="application/json")
+
+
+def success_response(result: Success, status: int = 200) -> Response:
+    """A wire result without its envelope."""
+    return json_response({"status": "success", **result.fields.model_dump(mode="json")}, status)
 
 
 def error_body(path: str, error: HttpError) -> JsonBody:

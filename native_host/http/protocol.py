@@ -5,6 +5,7 @@ Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows n
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -80,18 +81,21 @@ class _Deadline:
 class BoundedProtocol(H11Protocol):
     """A connection with a timer for what it owes: a request's head, or the reading of what was written to it."""
 
-    read_timeout_s: float
-    write_timeout_s: float
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
+    def __init__(self, bounds: "Bounds", **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._bounds = bounds
         self._head = _Deadline()
         self._reading = _Deadline()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Called by asyncio."""
+        """Called by asyncio: only now, as many protocols are made before the first of them is told so."""
+        if len(self.connections) >= self._bounds.config.max_connections:
+            surplus = self._bounds.surplus()
+            transport.set_protocol(surplus)
+            surplus.connection_made(transport)
+            return
         super().connection_made(transport)
-        self._head.set(self.read_timeout_s, self.transport.close)
+        self._head.set(self._bounds.config.read_timeout_s, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
@@ -107,13 +111,13 @@ class BoundedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Called by uvicorn: the next request's head is awaited."""
-        self._head.set(self.read_timeout_s, self.transport.close)
+        self._head.set(self._bounds.config.read_timeout_s, self.transport.close)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Called by asyncio while the other end does not read."""
         super().pause_writing()
-        self._reading.set(self.write_timeout_s, self.transport.abort)
+        self._reading.set(self._bounds.config.write_timeout_s, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Called by asyncio."""
@@ -121,20 +125,19 @@ class BoundedProtocol(H11Protocol):
         super().resume_writing()
 
 
+class Bounds:
+    """What all connections of one server share."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        self.config = config
+        self._answer = surplus_answer(config.max_connections)
+        self._lingering: set[Surplus] = set()
+
+    def surplus(self) -> Surplus:
+        """The protocol of a connection that is one too many."""
+        return Surplus(self._lingering, self._answer)
+
+
 def protocol_factory(config: HttpConfig) -> Callable[..., asyncio.Protocol]:
-    """What uvicorn makes a protocol of for each connection: a bounded one, or one that says that it is one too many."""
-    bounded = type(
-        "ConfiguredProtocol",
-        (BoundedProtocol,),
-        {"read_timeout_s": config.read_timeout_s, "write_timeout_s": config.write_timeout_s},
-    )
-    answer = surplus_answer(config.max_connections)
-    lingering: set[Surplus] = set()
-
-    def make(**keywords: Any) -> asyncio.Protocol:
-        if len(keywords["server_state"].connections) >= config.max_connections:
-            return Surplus(lingering, answer)
-        protocol: asyncio.Protocol = bounded(**keywords)
-        return protocol
-
-    return make
+    """What uvicorn makes a protocol with for each connection."""
+    return partial(BoundedProtocol, Bounds(config))

@@ -18,7 +18,8 @@ from native_host.http.settings import HttpSettings
 SHUTDOWN_S = 2.0
 """How long answers that are under way may still go on when the daemon leaves, in seconds."""
 
-BACKLOG = 128
+BACKLOG = 512
+"""Connections that the system holds until they are accepted."""
 
 
 class HttpServer:

@@ -104,30 +104,6 @@ def test_a_template_that_fails_is_an_invalid_model(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ 'x'.ljust(3000000000) }}",
-        "{{ 'x'|center(3000000000) }}",
-        "{{ 'x\\n'|indent(3000000000) }}",
-        "{{ '%03000000000d' % 1 }}",
-        "{{ '%*d' % (3000000000, 1) }}",
-        "{{ '%3000000000s'|format('x') }}",
-        "{{ '{:>3000000000}'.format('x') }}",
-        "{{ '{:>{}}'.format('x', 3000000000) }}",
-    ],
-)
-def test_a_template_that_would_fill_the_memory_is_an_invalid_model(source: str) -> None:
-    error = _error(source)
-    assert error.code is ErrorCode.MODEL_INVALID
-    assert "too large" in error.message
-
-
-def test_large_numbers_that_are_no_widths_are_printed() -> None:
-    source = "{{ '%d' % 1700000000 }} {{ '{}'.format(1700000000) }} {{ 1700000000 % 1000 }} {{ '%s' % '12345678' }}"
-    assert _render(source, []) == "1700000000 1700000000 0 12345678"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
         "{% for x in range(99999) %}{% for y in range(99999) %}{% set z = y %}{% endfor %}{% endfor %}",
         "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
     ],

@@ -1,0 +1,100 @@
+"""What a request carries: a JSON object, or a form with a picture, as the fields of a wire message.
+
+Above it: the routers. Below it: `messages.frames`, whose parser reads the JSON: what it refuses is refused here too.
+"""
+
+import base64
+from collections.abc import Mapping
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from messages.errors import ErrorCode
+from messages.frames import FrameError, JsonObject, parse_object
+from messages.settings import SettingsPatch
+from native_host.http.errors import HttpError
+
+MAX_PICTURES = 16
+SETTINGS = frozenset(SettingsPatch.model_fields) - {"thinking_update_interval"}
+"""Settings that may also stand beside `settings`, where OpenAI's API has them."""
+
+_FORM_FIELDS = frozenset({"prompt", "system", "model", "settings", "thinking_update_interval", "image"})
+_PICTURE_KINDS: Mapping[bytes, str] = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+    b"BM": "image/bmp",
+}
+
+
+async def json_body(request: Request) -> JsonObject:
+    """The JSON object that a request carries; an empty body is one without fields."""
+    body = b"".join([piece async for piece in request.stream()])
+    return _object(body) if body else {}
+
+
+async def generate_fields(request: Request) -> JsonObject:
+    """The fields of a `generate`, of JSON or of a form."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        async with request.form(max_files=MAX_PICTURES, max_fields=len(_FORM_FIELDS)) as form:
+            return await _fields_of_form(form)
+    return gather_settings(await json_body(request))
+
+
+def gather_settings(body: JsonObject) -> JsonObject:
+    """A body whose settings stand side by side with the rest, as a wire message has them: under `settings`.
+
+    HttpError if one is given in both places.
+    """
+    beside = {name: value for name, value in body.items() if name in SETTINGS}
+    if isinstance(beside.get("stop"), str):
+        beside["stop"] = [beside["stop"]]
+    inside = body.get("settings", {})
+    if not isinstance(inside, dict) or not beside:
+        return body
+    if twice := sorted(beside.keys() & inside.keys()):
+        raise invalid_field(f"settings.{twice[0]}", f"is given twice, also as {twice[0]}; give it once")
+    rest = {name: value for name, value in body.items() if name not in SETTINGS}
+    return {**rest, "settings": {**inside, **beside}}
+
+
+def _object(body: bytes) -> JsonObject:
+    read = parse_object(body)
+    if isinstance(read, FrameError):
+        raise HttpError(ErrorCode.INVALID_JSON, read.message)
+    return read
+
+
+async def _fields_of_form(form: FormData) -> JsonObject:
+    """A form's text, pictures and settings as one chat message."""
+    if unknown := sorted(set(form.keys()) - _FORM_FIELDS):
+        raise invalid_field(unknown[0][:100], "is not a known field of the form")
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    if "prompt" not in texts:
+        raise invalid_field("prompt", "is required")
+    parts: list[JsonObject] = [{"type": "text", "text": texts["prompt"]}]
+    for picture in form.getlist("image"):
+        if not isinstance(picture, UploadFile):
+            raise invalid_field("image", "must be a file")
+        parts.append({"type": "image", "data": await _data_url(picture)})
+    system = [{"role": "system", "content": texts["system"]}] if "system" in texts else []
+    fields: JsonObject = {"messages": [*system, {"role": "user", "content": parts}]}
+    for name in ("settings", "thinking_update_interval"):
+        if name in texts:
+            fields[name] = _object(f'{{"value": {texts[name]}}}'.encode())["value"]
+    return {**fields, **({"model": texts["model"]} if "model" in texts else {})}
+
+
+async def _data_url(picture: UploadFile) -> str:
+    data = await picture.read()
+    kind = next((kind for magic, kind in _PICTURE_KINDS.items() if data.startswith(magic)), None)
+    if kind is None:
+        raise invalid_field("image", "is no PNG, JPEG, GIF, WebP or BMP picture")
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def invalid_field(field: str, problem: str) -> HttpError:
+    """A field that is wrong in a way of HTTP's own; all others are the dispatcher's to name."""
+    text = f"{field}: {problem}"
+    return HttpError(ErrorCode.INVALID_REQUEST, f"The request is not valid: {text}.", {"fields": [text]})

@@ -1,0 +1,112 @@
+"""The OpenAPI document's schemas, made of the wire protocol's own models, so that the two cannot differ.
+
+Above it: the routers (`takes`, `gives`) and the application (`components`). Below it: `messages`.
+"""
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from messages import replies, requests, system
+from messages.facts import Figures
+from messages.frames import JsonObject
+from messages.settings import SettingsPatch
+
+BODIES: tuple[type[BaseModel], ...] = (
+    requests.Load,
+    requests.Unload,
+    requests.Generate,
+    requests.StopGeneration,
+    requests.UpdateSettings,
+    requests.CountTokens,
+    requests.Embed,
+)
+ANSWERS: tuple[type[BaseModel], ...] = (
+    replies.Loaded,
+    replies.Unloaded,
+    replies.Stopped,
+    replies.SettingsUpdated,
+    replies.Stats,
+    replies.ModelList,
+    replies.BackendList,
+    replies.TokenCount,
+    replies.JobList,
+    replies.JobReadEnd,
+    system.SystemInfo,
+    Figures,
+)
+_REF = "#/components/schemas/{model}"
+_ERROR = {
+    "type": "object",
+    "required": ["status", "message", "error"],
+    "properties": {
+        "status": {"const": "error"},
+        "message": {"type": "string"},
+        "error": {
+            "type": "object",
+            "required": ["code", "details"],
+            "properties": {"code": {"type": "string"}, "details": {"type": "object"}},
+        },
+    },
+}
+_ANY = {"type": "object"}
+ERRORS: dict[int | str, JsonObject] = {
+    key: {"description": text, "content": {"application/json": {"schema": {"$ref": _REF.format(model="HttpError")}}}}
+    for key, text in (("4XX", "The request cannot be served."), ("5XX", "The host could not serve it."))
+}
+
+
+def takes(model: type[BaseModel], *, required: bool = True, form: bool = False) -> JsonObject:
+    """`openapi_extra` of a route whose body is a wire request without its envelope."""
+    schema = {"$ref": _REF.format(model=model.__name__)}
+    content: JsonObject = {"application/json": {"schema": schema}}
+    if form:
+        content["multipart/form-data"] = {"schema": _form_schema()}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def gives(
+    model: type[BaseModel] | None = None, kind: str = "application/json", status: int = 200
+) -> dict[int | str, JsonObject]:
+    """`responses` of a route: a wire result's fields, any object without a model, and the errors."""
+    schema = _ANY if model is None else {"$ref": _REF.format(model=model.__name__)}
+    return {status: {"description": "Done.", "content": {kind: {"schema": schema}}}, **ERRORS}
+
+
+def components() -> JsonObject:
+    """Every schema that `takes` and `gives` refer to, by name."""
+    _, bodies = models_json_schema([(model, "validation") for model in BODIES], ref_template=_REF)
+    _, answers = models_json_schema([(model, "serialization") for model in ANSWERS], ref_template=_REF)
+    schemas: JsonObject = {**bodies["$defs"], **answers["$defs"], "HttpError": _ERROR}
+    for model in BODIES:
+        _unwrap(schemas[model.__name__], model)
+    for model in ANSWERS:
+        schemas[model.__name__].pop("additionalProperties", None)
+    return schemas
+
+
+def _unwrap(schema: JsonObject, model: type[BaseModel]) -> None:
+    """Take the envelope off a request, and put in what HTTP takes beside it."""
+    properties = schema["properties"]
+    for name in ("id", "action", "background"):
+        properties.pop(name, None)
+    schema["required"] = [name for name in schema.get("required", ()) if name in properties]
+    if "model" in properties:
+        properties["model_path"] = {"type": "string", "description": "Another spelling of model."}
+    if model is requests.Generate:
+        settings = SettingsPatch.model_json_schema()["properties"]
+        properties.update({name: settings[name] for name in settings if name not in properties})
+
+
+def _form_schema() -> JsonObject:
+    text = {"type": "string"}
+    return {
+        "type": "object",
+        "required": ["prompt"],
+        "properties": {
+            "prompt": text,
+            "system": text,
+            "model": text,
+            "settings": {"type": "string", "description": "A JSON object."},
+            "image": {"type": "string", "format": "binary"},
+        },
+    }

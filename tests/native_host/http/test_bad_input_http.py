@@ -1,0 +1,137 @@
+"""What clients do wrong on the wire: half a body, no end, no reading, too many connections, no HTTP at all."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+from support.browsers.waiting import wait_until
+from support.http_host import HttpHost, is_healthy, read_all
+
+MAX_CONNECTIONS = 20
+CONFIG = (
+    f"[http]\nmax_connections = {MAX_CONNECTIONS}\nread_timeout_s = 1\nwrite_timeout_s = 1\nmax_body_bytes = 4096\n"
+)
+HEAD = "POST /api/v1/load HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[HttpHost]:
+    with HttpHost("--no-token", config=CONFIG) as made:
+        yield made
+        assert "Traceback" not in made.log
+
+
+def answer_to(host: HttpHost, data: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of what comes until the other end closes."""
+    with host.raw(data) as connection:
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return int(status.split(" ")[1]), headers, body
+
+
+def test_a_body_that_is_cut_off_costs_nothing(host: HttpHost) -> None:
+    for _ in range(5):
+        host.raw(f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode()).close()
+    assert is_healthy(host.url)
+
+
+def test_a_body_that_stands_still_is_told_so(host: HttpHost) -> None:
+    began = time.monotonic()
+    status, _, body = answer_to(host, f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode())
+    assert (status, json.loads(body)["error"]["code"]) == (408, "request_timeout")
+    assert 0.9 < time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("data", [b"", b"GET /api/v1/health HTTP/1.1\r\nHost: local"])
+def test_a_head_that_stands_still_is_closed(host: HttpHost, data: bytes) -> None:
+    with host.raw(data) as connection:
+        assert read_all(connection) == b""
+
+
+def test_a_head_that_comes_drop_by_drop_is_closed_as_well(host: HttpHost) -> None:
+    with host.raw(timeout=0.1) as connection:
+        assert any(_is_closed(connection) for _ in range(100))
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    """Send one byte more, and see whether the other end has had enough."""
+    try:
+        connection.sendall(b"G")
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"]
+)
+def test_what_is_not_http_is_refused_and_closed(host: HttpHost, data: bytes) -> None:
+    status, headers, _ = answer_to(host, data)
+    assert (status, headers["connection"]) == (400, "close")
+
+
+def test_a_head_without_end_is_refused(host: HttpHost) -> None:
+    data = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000
+    assert answer_to(host, data)[0] in (400, 431)
+
+
+def test_a_body_of_unknown_length_is_bounded_too(host: HttpHost) -> None:
+    data = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n2000\r\n{' ' * 0x2000}\r\n0\r\n\r\n"
+    with host.raw(data.encode()) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+def test_one_that_asks_before_it_sends_too_much_need_not_send_it(host: HttpHost) -> None:
+    with host.raw(f"{HEAD}Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n".encode()) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+def test_a_client_that_never_reads_is_closed(host: HttpHost) -> None:
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", host.http_port))
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+        mine = connection.getsockname()[1]
+        daemon = psutil.Process(host.daemon_pid)
+
+        def is_gone() -> bool:
+            return all(one.raddr[1:] != (mine,) for one in daemon.net_connections("tcp"))
+
+        wait_until("the connection", lambda: not is_gone())
+        wait_until("the end of the connection", is_gone, 20)
+    assert is_healthy(host.url)
+
+
+def test_connections_that_are_opened_and_left_are_bounded_and_go_by_themselves(host: HttpHost) -> None:
+    left = [host.raw() for _ in range(200)]
+    answers = [read_all(one) for one in left]
+    refused = [one for one in answers if one]
+    assert len(refused) >= 200 - MAX_CONNECTIONS - 1
+    for answer in refused:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 5\r\n" in head + b"\r\n"
+        assert json.loads(body)["error"]["code"] == "busy"
+    for one in left:
+        one.close()
+    wait_until("room again", lambda: is_healthy(host.url))
+
+
+def test_a_client_over_the_limit_reads_its_503_though_it_has_sent_a_request(host: HttpHost) -> None:
+    wait_until("room again", lambda: is_healthy(host.url))
+    left = [host.raw() for _ in range(MAX_CONNECTIONS)]
+    try:
+        answer = httpx.get(f"{host.url}/api/v1/health", trust_env=False)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    finally:
+        for one in left:
+            one.close()
+    wait_until("room again", lambda: is_healthy(host.url))

@@ -1,0 +1,68 @@
+"""POST /api/v1/jobs with a form: a prompt, a picture, settings."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from support.browsers.waiting import wait_until
+from support.http_host import HttpHost
+
+Form = dict[str, tuple[str | None, str | bytes] | tuple[str, bytes, str]]
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000" + "1f15c4890000000a49444154789c6360000002000100"
+)
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with HttpHost("--no-token") as host, host.client() as made:
+        made.post("/api/v1/load", json={"model": "echo", "options": {"tokens_per_second": 100_000}}).raise_for_status()
+        yield made
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str]:
+    error = answer.json()["error"]
+    return answer.status_code, error["code"], str(error["details"].get("fields", [""])[0])
+
+
+def test_a_form_with_a_prompt_and_settings_begins_a_job(client: httpx.Client) -> None:
+    form = {"prompt": (None, "a b c d"), "settings": (None, '{"max_tokens": 3}'), "model": (None, "echo")}
+    begun = client.post("/api/v1/jobs", files=form)
+    assert begun.status_code == 202, begun.text
+    path = f"/api/v1/jobs/{begun.json()['job_id']}"
+    wait_until("the end", lambda: client.get(path).json()["state"] == "finished")
+    assert client.get(path).json()["text"].split() == ["a", "b", "c"]
+
+
+def test_a_picture_reaches_the_model_which_refuses_it_if_it_sees_none(client: httpx.Client) -> None:
+    form: Form = {"prompt": (None, "What is this?"), "image": ("cat.png", PNG, "image/png")}
+    assert refusal(client.post("/api/v1/jobs", files=form)) == (400, "unsupported_option", "messages")
+
+
+def test_a_file_that_is_no_picture_is_refused_whatever_it_calls_itself(client: httpx.Client) -> None:
+    form: Form = {"prompt": (None, "?"), "image": ("cat.png", b"MZ...", "image/png")}
+    status, code, field = refusal(client.post("/api/v1/jobs", files=form))
+    assert (status, code) == (400, "invalid_request")
+    assert field.startswith("image: is no PNG")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"prompt": (None, "a"), "colour": (None, "red")},
+        {"prompt": (None, "a"), "image": (None, "not a file")},
+        {"prompt": (None, "a"), "settings": (None, "[]")},
+        {"prompt": (None, "a"), "thinking_update_interval": (None, "-1")},
+    ],
+)
+def test_a_wrong_field_of_a_form_is_named(client: httpx.Client, form: Form) -> None:
+    status, code, field = refusal(client.post("/api/v1/jobs", files=form))
+    assert (status, code) == (400, "invalid_request")
+    assert field.partition(":")[0] in ("colour", "image", "settings", "thinking_update_interval")
+
+
+def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    for body in (b"--x\r\nContent-Disposition: form-data", b"nothing", b""):
+        answer = client.post("/api/v1/jobs", content=body, headers=headers)
+        assert answer.status_code == 400, body
