@@ -22,6 +22,7 @@ from benchmarks import (
     round_trip,
     second_turn,
     spawn,
+    stats_writes,
     stop,
     stream,
 )
@@ -39,6 +40,7 @@ GROUPS: Mapping[str, Measure] = {
     "stop": stop.measure,
     "second-turn": second_turn.measure,
     "burst": burst.measure,
+    "stats-writes": stats_writes.measure,
     "memory": memory.measure,
     "growth": growth.measure,
 }

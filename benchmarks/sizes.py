@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Repetitions, and lengths in tokens."""
+    """Repetitions, lengths in tokens, and seconds of a round."""
 
     spawns: int = 200
     ping_rounds: int = 40
@@ -22,6 +22,8 @@ class Sizes:
     growth_generations: int = 1000
     burst_tokens: int = 30_000
     burst_rounds: int = 10
+    stats_rounds: int = 11
+    stats_seconds: float = 4.0
 
 
 FULL = Sizes()
@@ -39,4 +41,6 @@ QUICK = Sizes(
     growth_generations=20,
     burst_tokens=5_000,
     burst_rounds=1,
+    stats_rounds=1,
+    stats_seconds=1.0,
 )

@@ -3,9 +3,12 @@
 Source: VmHWM in https://man7.org/linux/man-pages/man5/proc_pid_status.5.html; PeakWorkingSetSize on Windows.
 """
 
+import os
 import sys
 
 import psutil
+
+_STATUS_BYTES = 1 << 14
 
 
 def resident_bytes(pid: int) -> int | None:
@@ -32,9 +35,14 @@ def peak_resident_bytes(pid: int) -> int | None:
 
 def _high_water_mark(pid: int) -> int | None:
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
-            lines = status.read().splitlines()
+        descriptor = os.open(f"/proc/{pid}/status", os.O_RDONLY)
     except OSError:
         return None
-    kibibytes = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
-    return next((int(count) * 1024 for count in kibibytes), None)
+    try:
+        status = os.read(descriptor, _STATUS_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    _, found, rest = status.partition(b"VmHWM:")
+    return int(rest.split(maxsplit=1)[0]) * 1024 if found else None
