@@ -1,5 +1,6 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
 import { connect } from "./client.js";
+import { openFigures } from "./figures.js";
 import { explain } from "./problems.js";
 import { shortName, View } from "./view.js";
 
@@ -22,6 +23,7 @@ class Chat {
       stop: () => this.#stopper?.abort(),
       newChat: () => this.#reset(),
       choose: (model) => this.#load(model),
+      openFigures: () => this.#openFigures(),
     });
   }
 
@@ -115,6 +117,14 @@ class Chat {
     this.#messages = [];
     this.#view.clear();
     this.#view.input.focus();
+  }
+
+  async #openFigures() {
+    try {
+      await openFigures(this.#host);
+    } catch (error) {
+      this.#fail(error, () => this.start());
+    }
   }
 
   #showConnection(status) {

@@ -13,8 +13,8 @@ export class View {
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
   }
 
-  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model). */
-  bind({ send, stop, newChat, choose }) {
+  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model), openFigures(). */
+  bind({ send, stop, newChat, choose, openFigures }) {
     find("#composer").addEventListener("submit", (event) => {
       event.preventDefault();
       send(this.input.value.trim());
@@ -27,6 +27,7 @@ export class View {
     document.addEventListener("keydown", (event) => event.key === "Escape" && stop());
     find("#stop").addEventListener("click", stop);
     find("#new-chat").addEventListener("click", newChat);
+    find("#open-figures").addEventListener("click", openFigures);
     find("#suggestions").addEventListener("click", (event) => {
       if (event.target.matches(".suggestion")) send(event.target.textContent);
     });

@@ -149,13 +149,14 @@ class Event:
 
 
 class Pong(Fact):
-    """Fields of `ping`."""
+    """Fields of `ping`; `http_url` is where the HTTP API and its dashboard are, None while they are off."""
 
     response: str = "pong"
     version: str
     protocol: int
     pid: int
     features: list[str]
+    http_url: str | None = None
 
 
 class Loaded(Fact):

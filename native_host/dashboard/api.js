@@ -38,16 +38,29 @@ export class Api {
     return this.#request("DELETE", path);
   }
 
+  /** Save what a path answers with as a file. */
+  async save(path, name) {
+    const response = await this.#allowed("GET", path, undefined, ANSWER_MS);
+    if (!response.ok) throw errorOf(response, await readJson(response));
+    const address = URL.createObjectURL(await response.blob());
+    Object.assign(document.createElement("a"), { href: address, download: name }).click();
+    URL.revokeObjectURL(address);
+  }
+
   async #request(method, path, body, waitMs = ANSWER_MS) {
-    const used = this.#token;
-    const response = await this.#fetch(method, path, body, waitMs);
-    if (response.status === 401) {
-      await this.#renewToken(used);
-      return this.#request(method, path, body, waitMs);
-    }
+    const response = await this.#allowed(method, path, body, waitMs);
     const answer = await readJson(response);
     if (!response.ok || answer?.status === "error") throw errorOf(response, answer);
     return answer;
+  }
+
+  /** Ask, and again with another token while the one that was sent is refused. */
+  async #allowed(method, path, body, waitMs) {
+    const used = this.#token;
+    const response = await this.#fetch(method, path, body, waitMs);
+    if (response.status !== 401) return response;
+    await this.#renewToken(used);
+    return this.#allowed(method, path, body, waitMs);
   }
 
   async #fetch(method, path, body, waitMs) {

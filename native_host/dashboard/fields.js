@@ -26,12 +26,12 @@ function makeControl({ kind, min, max, placeholder }) {
   return control;
 }
 
-/** What a field holds as the API wants it; undefined where it is empty. */
+/** What a field holds as the API wants it; undefined where it is empty and no list. */
 export function readField(field, control) {
   const text = control.value.trim();
+  if (field.kind === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
   if (text === "") return undefined;
   if (field.kind === "flag") return text === "yes";
-  if (field.kind === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
   return field.kind === "integer" || field.kind === "number" ? Number(text) : text;
 }
 

@@ -19,12 +19,6 @@ export class Jobs {
     keepList(find("#jobs"), jobs, (job) => job.job_id, (job) => this.#create(job), (row, job) => update(row, job, time));
   }
 
-  /** The host is away: what ran is not known to run. */
-  lose() {
-    find("#jobs").replaceChildren();
-    find("#jobs-empty").hidden = false;
-  }
-
   #create(job) {
     const stop = make("button", { type: "button", className: "stop", textContent: "Stop" });
     stop.setAttribute("aria-label", `Stop the generation of ${words.shortName(job.model)}`);
@@ -34,7 +28,7 @@ export class Jobs {
     return make(
       "li",
       { className: "row" },
-      make("div", { className: "name" }, make("span", { textContent: words.shortName(job.model), title: job.model }), make("span", { className: "state" })),
+      make("div", { className: "name" }, make("span", { textContent: words.shortName(job.model), title: job.model }), " ", make("span", { className: "state" })),
       stop,
       make("p", { className: "live" }),
       progress,

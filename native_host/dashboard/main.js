@@ -82,10 +82,10 @@ class Page {
     if (!away) console.error(error);
     find("#connection .dot").dataset.state = "failed";
     setText(find("#connection-text"), away ? "Reconnecting" : "Trouble");
-    setText(find("#lost-text"), `${error.message} What you see below is how it was last. Trying again every two seconds; ${
-      away ? "start it with: tabagent-host serve --http" : "its log may say more"}.`);
+    setText(find("#lost-title"), away ? "The host does not answer" : "The host has trouble");
+    const advice = away ? "start it with: tabagent-host serve --http" : "its log may say more";
+    setText(find("#lost-text"), `${error.message} What you see below is how it was last. Trying again; ${advice}.`);
     find("#lost").hidden = false;
-    this.jobs.lose();
   }
 }
 

@@ -61,7 +61,7 @@ export class Models {
     return make(
       "li",
       { className: "row" },
-      make("div", { className: "name" }, dot, make("span", { textContent: words.shortName(model.model), title: model.model_path }), make("span", { className: "state" })),
+      make("div", { className: "name" }, dot, make("span", { textContent: words.shortName(model.model), title: model.model_path }), " ", make("span", { className: "state" })),
       unload,
       make("dl", { className: "facts" }),
       make("p", { className: "remark" }),
@@ -88,6 +88,7 @@ export class Models {
   async #unload(model, button) {
     button.disabled = true;
     showWords("#models-problem", null);
+    setText(find("#load-status"), "");
     try {
       await this.#api.post("api/v1/unload", { model });
     } catch (error) {

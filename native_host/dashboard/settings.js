@@ -4,6 +4,7 @@ import { find, setText, showWords } from "./dom.js";
 import { makeField, readField, writeField } from "./fields.js";
 
 const PATH = "api/v1/params";
+const NO_MODEL = "Load a model first: settings are held against what it can do.";
 
 const SETTINGS = [
   { name: "temperature", label: "Temperature", kind: "number", min: 0, max: 2, hint: "0 to 2; 0 is greedy" },
@@ -61,7 +62,7 @@ export class Settings {
       this.#write();
       setText(find("#settings-status"), "In force from the next generation on.");
     } catch (error) {
-      showWords("#settings-problem", error.message);
+      showWords("#settings-problem", error.code === "no_active_backend" ? NO_MODEL : error.message);
     }
   }
 

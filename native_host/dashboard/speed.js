@@ -6,8 +6,9 @@ import * as words from "./words.js";
 
 const FIGURES = ["tokens_per_second", "time_to_first_token"];
 const PERCENTILES = ["p50", "p95", "p99"];
-const RANGES = { 3600: "the last hour", 86400: "the last 24 hours", 604800: "the last 7 days", 7776000: "the last 90 days" };
+const RANGES = { 900: "the last 15 minutes", 3600: "the last hour", 86400: "the last 24 hours", 604800: "the last 7 days", 7776000: "the last 90 days" };
 const COLOURS = 6;
+const PARTS = 60;
 const STALE_S = 30;
 
 export class Speed {
@@ -20,17 +21,21 @@ export class Speed {
   #colours = new Map();
   #hidden = new Set();
   #answer = null;
+  #time = 0;
   #asked = { generations: -1, at: 0 };
 
   constructor(api) {
     this.#api = api;
-    find("#range").addEventListener("change", () => this.#refresh());
+    find("#range").addEventListener("change", () => this.#time && this.#refresh());
+    find("#export").addEventListener("click", () => this.#export());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#draw());
   }
 
   /** Ask again where a generation has ended since, or the charts' right edge has moved on. */
   async show({ generations, time }, isNew) {
-    if (!isNew && generations === this.#asked.generations && time - this.#asked.at < STALE_S) return;
+    const isStale = generations !== this.#asked.generations || time - this.#asked.at >= STALE_S;
+    this.#time = time;
+    if (!isNew && !isStale) return;
     this.#asked = { generations, at: time };
     await this.#refresh();
   }
@@ -40,12 +45,16 @@ export class Speed {
   }
 
   get #backends() {
-    return Object.keys(this.#answer.by_backend).sort();
+    return Object.keys(this.#answer.groups).sort();
   }
 
   async #refresh() {
+    const span = { from: this.#time - this.#seconds, to: this.#time };
+    const query = `since=${span.from}&parts=${PARTS}`;
+    const ask = (path) => this.#api.get(`api/v1/stats/${path}${query}`);
     try {
-      this.#answer = await this.#api.get(`api/v1/overview/history?seconds=${this.#seconds}`);
+      const [{ groups }, { backends }, { models }] = await Promise.all([ask("grouped?by=backend&"), ask("history?"), ask("memory?")]);
+      this.#answer = { groups, history: backends, memory: models, span };
       showWords("#speed-problem", null);
     } catch (error) {
       showWords("#speed-problem", `The figures cannot be shown: ${error.message}`);
@@ -58,12 +67,12 @@ export class Speed {
 
   #draw() {
     if (!this.#answer) return;
-    const { time, part, history, memory } = this.#answer;
+    const { history, memory, span } = this.#answer;
     const isEmpty = this.#backends.length === 0;
     find("#charts").hidden = find("#charts-note").hidden = isEmpty;
     showWords("#charts-empty", isEmpty ? `No generation in ${RANGES[this.#seconds]}. As soon as a program or an extension `
       + "has asked a model something, its speed is shown here." : null);
-    const span = { from: time - this.#seconds, to: time };
+    const part = (span.to - span.from) / PARTS;
     const shown = this.#backends.filter((backend) => !this.#hidden.has(backend));
     for (const figure of FIGURES) {
       const lines = shown.flatMap((backend) => linesOf(backend, history[backend] ?? [], figure, part, this.#colour(backend)));
@@ -107,10 +116,19 @@ export class Speed {
     return make("li", {}, button);
   }
 
+  async #export() {
+    try {
+      await this.#api.save("api/v1/stats/export.csv", "tabagent-stats.csv");
+      showWords("#speed-problem", null);
+    } catch (error) {
+      showWords("#speed-problem", `The figures cannot be exported: ${error.message}`);
+    }
+  }
+
   #showPercentiles() {
-    find("#percentiles").hidden = this.#backends.length === 0;
+    find("#percentiles").hidden = find("#export-row").hidden = this.#backends.length === 0;
     keepList(find("#percentile-rows"), this.#backends, (backend) => backend, createRow, (row, backend) => {
-      cellsOf(this.#answer.by_backend[backend]).forEach((text, place) => setText(row.children[place + 1], text));
+      cellsOf(this.#answer.groups[backend]).forEach((text, place) => setText(row.children[place + 1], text));
     });
   }
 }

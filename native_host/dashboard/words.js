@@ -47,6 +47,7 @@ export function duration(seconds) {
 /** Who asked, shortly: an extension's id is long. */
 export function caller(origin) {
   if (origin === "cli") return "a terminal";
+  if (origin === "http") return "a program over HTTP";
   const extension = /^chrome-extension:\/\/([a-p]{32})\/?$/.exec(origin);
   return extension ? `extension ${extension[1].slice(0, 8)}…` : origin;
 }

@@ -20,7 +20,13 @@ FEATURES = [
 
 async def ping(context: RequestContext, request: Ping) -> Pong:
     """Answer."""
-    return Pong(version=runtime.VERSION, protocol=runtime.PROTOCOL, pid=os.getpid(), features=FEATURES)
+    return Pong(
+        version=runtime.VERSION,
+        protocol=runtime.PROTOCOL,
+        pid=os.getpid(),
+        features=FEATURES,
+        http_url=context.host.http_url,
+    )
 
 
 async def get_stats(context: RequestContext, request: GetStats) -> Stats:

@@ -9,27 +9,30 @@ import time
 from typing import Annotated
 
 import psutil
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
-from messages.facts import Aggregate, Fact, Figures, JobState, ModelState
+from messages.facts import Fact, Figures, JobState, ModelState
 from native_host import logs, process_memory, runtime
 from native_host.host import Host
-from native_host.http.client import ask, host_of
+from native_host.http.client import ask, host_of, origin_of
 from native_host.http.errors import json_response
 from native_host.jobs import Job
-from native_host.stats_queries import HistoryPoint, MemoryPoint
-from native_host.stats_rows import Filter
-
-router = APIRouter(prefix="/overview")
-
-PARTS = 60
-"""Stretches of time that a history is divided into."""
+from native_host.origins import HTTP_ORIGIN
 
 MAX_LOG_LINES = 2000
-MAX_SECONDS = 10 * 365 * 86_400
+
+
+def refuse_other_pages(request: Request) -> None:
+    """Only programs and the host's own page see what others do; a page that the configuration lets in does not."""
+    if origin_of(request) != HTTP_ORIGIN:
+        text = "The overview shows every caller's work; pages of other sites may not see it."
+        raise HostError(ErrorCode.ORIGIN_FORBIDDEN, text, origin=origin_of(request)[:100])
+
+
+router = APIRouter(prefix="/overview", dependencies=[Depends(refuse_other_pages)])
 
 
 class Memory(Fact):
@@ -70,16 +73,6 @@ class Overview(Fact):
     generations: int
 
 
-class History(Fact):
-    """Percentiles for each backend over a time and in its stretches of `part` seconds, and the memory of each model."""
-
-    time: float
-    part: float
-    by_backend: dict[str, Aggregate]
-    history: dict[str, list[HistoryPoint]]
-    memory: dict[str, list[MemoryPoint]]
-
-
 class LogTail(Fact):
     """The log's last lines, oldest first."""
 
@@ -90,12 +83,6 @@ class LogTail(Fact):
 async def overview(request: Request) -> Response:
     """What is loaded, what runs, and the newest figures, those of every caller."""
     return _answer(_overview(host_of(request)))
-
-
-@router.get("/history", response_model=History)
-async def history(request: Request, seconds: Annotated[float, Query(ge=1, le=MAX_SECONDS)] = 86_400) -> Response:
-    """Speed and memory over the last `seconds`, those of every caller."""
-    return _answer(await asyncio.to_thread(_history, host_of(request), seconds))
 
 
 @router.get("/log", response_model=LogTail)
@@ -153,16 +140,4 @@ def _running(job: Job) -> RunningJob:
         tokens_per_second=figures.tokens_per_second,
         time_to_first_token=figures.time_to_first_token,
         created=job.created,
-    )
-
-
-def _history(host: Host, seconds: float) -> History:
-    now = time.time()
-    wanted = Filter(since=now - seconds)
-    return History(
-        time=now,
-        part=seconds / PARTS,
-        by_backend=host.stats.grouped("backend", wanted),
-        history=host.stats.history(wanted, PARTS),
-        memory=host.stats.memory(wanted, PARTS),
     )

@@ -10,6 +10,8 @@ import pytest
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.registration import CHROMIUM_ID, HOST_NAME
+from support.browsers.waiting import wait_until
+from support.http_host import free_port
 
 READY_S = 60.0
 
@@ -115,6 +117,17 @@ def test_new_chat_forgets_what_was_said(chat: Page) -> None:
     assert "Ask the model" in shown(chat, "#welcome")
 
 
+def test_the_figures_are_shown_without_http(chat: Page) -> None:
+    ask(chat, "What are you?")
+    wait_for_end(chat)
+    chat.click("#open-figures")
+    chat.wait_for("document.querySelector('#figures-dialog').open")
+    assert re.search(r"demo\s+LLAMA_CPP_CPU\s+ready\s+\d+ MB", shown(chat, "#loaded-table tbody"))
+    assert re.search(r"LLAMA_CPP_CPU\s+\d+(\s+[\d.]+){6}", shown(chat, "#speed-table tbody"))
+    chat.click("#figures-dialog button")
+    assert shown(chat, "#loaded-table") == ""
+
+
 def test_html_in_a_text_is_shown_as_text(chat: Page) -> None:
     choose_slow_echo(chat)
     ask(chat, "<img src=x onerror=document.title='broken'>")
@@ -151,3 +164,16 @@ def test_a_host_that_does_not_know_the_extension_gets_the_command_with_its_id(ch
     finally:
         manifest.write_text(text)
         page.close()
+
+
+def test_the_figures_open_the_hosts_own_page_where_http_is_on() -> None:
+    port = free_port()
+    lab = ChromiumLab(f"[http]\nenabled = true\nport = {port}\ntoken = false\n")
+    try:
+        page = lab.open_chat()
+        wait_until_ready(page)
+        page.click("#open-figures")
+        wait_until("the dashboard", lambda: lab.browser.targets("page", f"http://127.0.0.1:{port}/"))
+        page.close()
+    finally:
+        lab.close()

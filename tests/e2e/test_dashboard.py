@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support.browsers import axe
 from support.browsers.chromium import Chromium, ChromiumPage
 from support.browsers.sandbox import Sandbox
+from support.browsers.waiting import wait_until
 from support.host_process import Json, Port
 from support.http_host import HttpHost
 
@@ -108,12 +110,12 @@ def test_the_numbers_are_those_of_the_api_after_known_generations(
     said = port.call("generate", messages=[{"role": "user", "content": "What are you?"}], model="demo", stream=False)
     page.wait_for("document.querySelectorAll('#percentile-rows tr').length === 2", LOAD_S)
 
-    by_backend = get(host, "/overview/history?seconds=86400")["by_backend"]
+    by_backend = get(host, "/stats/grouped?by=backend")["groups"]
     assert by_backend["ECHO"]["count"] == 3
     assert by_backend["ECHO"]["output_tokens"] == 28
     assert table_rows(page) == {backend: cells_of(aggregate) for backend, aggregate in by_backend.items()}
     figures = said["stats"]
-    assert shown(page, "#tile-speed") == f"{rate(figures['tokens_per_second'])} tokens/s"
+    wait_shown(page, "#tile-speed", f"^{rate(figures['tokens_per_second'])} tokens/s$")
     assert shown(page, "#tile-first") == f"{time_ms(figures['time_to_first_token'])} ms"
     assert shown(page, "#tile-tokens") == f"{figures['output_tokens']} out"
     assert shown(page, "#tile-tokens-note").startswith(f"{figures['input_tokens']} in")
@@ -126,6 +128,20 @@ def cells_of(aggregate: Json) -> list[str]:
     speeds, firsts = aggregate["tokens_per_second"], aggregate["time_to_first_token"]
     names = ("p50", "p95", "p99")
     return [str(aggregate["count"]), *(rate(speeds[n]) for n in names), *(time_ms(firsts[n]) for n in names)]
+
+
+def test_every_generation_can_be_saved_as_csv(
+    page: ChromiumPage, browser: Chromium, port: Port, tmp_path: Path
+) -> None:
+    load_echo(port)
+    port.call("generate", prompt="a few words", model="echo", stream=False)
+    browser.command("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    wait_shown(page, "#export", "CSV")
+    page.click("#export")
+    file = tmp_path / "tabagent-stats.csv"
+    wait_until("the file", lambda: file.is_file() and "ECHO" in file.read_text(encoding="utf-8"))
+    assert file.read_text(encoding="utf-8").startswith("time,origin,backend,model")
+    assert shown(page, "#speed-problem") == ""
 
 
 def test_what_another_program_loads_is_shown_with_device_and_memory(page: ChromiumPage, port: Port) -> None:
@@ -157,6 +173,54 @@ def test_a_prompt_that_is_read_shows_how_far_it_is(page: ChromiumPage, port: Por
     wait_shown(page, "#jobs .row", r"reading the prompt")
     page.click("#jobs button")
     assert port.result(asked)["finish_reason"] == "cancelled"
+
+
+def test_a_model_is_loaded_and_unloaded_with_the_keyboard_and_the_form(page: ChromiumPage, host: HttpHost) -> None:
+    put(page, "#load-model", "echo")
+    page.press("Enter")
+    wait_shown(page, "#load-status", "echo is loaded")
+    assert re.search(r"echo\s+ready", wait_shown(page, "#models .row", "ECHO"))
+    assert [model["model"] for model in get(host, "/overview")["models"]] == ["echo"]
+    page.click("#models button")
+    wait_shown(page, "#models-empty", "No model is loaded")
+    assert get(host, "/overview")["models"] == []
+
+
+def test_the_options_of_the_form_reach_the_model(page: ChromiumPage, host: HttpHost) -> None:
+    page.evaluate("document.querySelector('#load details').open = true")
+    put(page, "#load-model", "echo")
+    put(page, "#load-keep_alive_s", "100")
+    page.click("#load button")
+    wait_shown(page, "#models .row", r"unloads in\s+(1 min|9\d s|100 s)")
+    page.click("#models button")
+    wait_shown(page, "#models-empty", "No model is loaded")
+
+
+def test_an_error_is_told_in_the_hosts_own_words(page: ChromiumPage) -> None:
+    put(page, "#load-model", "no-such-model")
+    page.click("#load button")
+    assert "no-such-model" in wait_shown(page, "#load-problem", ".")
+    assert shown(page, "#load-status") == ""
+
+
+def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHost, port: Port) -> None:
+    page.wait_for("document.querySelector('#setting-temperature').value === '0.7'")
+    put(page, "#setting-temperature", "0.25")
+    put(page, "#setting-stop", "END, STOP")
+    page.click("#settings button[type=submit]")
+    wait_shown(page, "#settings-problem", "Load a model first")
+    load_echo(port)
+    page.click("#settings button[type=submit]")
+    wait_shown(page, "#settings-status", "In force")
+    with host.client() as client:
+        answer = client.get("/api/v1/params").json()
+    in_force = answer.get("settings", answer)
+    assert (in_force["temperature"], in_force["stop"]) == (0.25, ["END", "STOP"])
+    put(page, "#setting-top_p", "0")
+    page.click("#settings button[type=submit]")
+    assert "top_p" in wait_shown(page, "#settings-problem", ".")
+    page.click("#settings button[type=reset]")
+    assert page.evaluate("document.querySelector('#setting-top_p').value") == "0.9"
 
 
 def test_the_end_of_the_log_is_shown_and_sifted(page: ChromiumPage) -> None:

@@ -41,7 +41,7 @@ SMALLEST: dict[ActionType, Json] = {
 }
 
 FIELDS: dict[ActionType, set[str]] = {
-    ActionType.PING: {"response", "version", "protocol", "pid", "features"},
+    ActionType.PING: {"response", "version", "protocol", "pid", "features", "http_url"},
     ActionType.LOAD: {"model", "message"},
     ActionType.UNLOAD: {"unloaded", "message"},
     ActionType.GENERATE: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "stats"},

@@ -24,7 +24,7 @@ def test_the_page_needs_no_token_and_what_it_asks_for_does(host: HttpHost) -> No
     with host.client() as stranger:
         assert stranger.get("/").headers["content-type"] == "text/html; charset=utf-8"
         assert stranger.get("/dashboard/main.js").headers["content-type"] == "text/javascript; charset=utf-8"
-        for path in ("", "/history", "/log"):
+        for path in ("", "/log"):
             assert stranger.get(f"/api/v1/overview{path}").status_code == 401
         assert stranger.delete("/api/v1/overview/jobs/j1").status_code == 401
 
@@ -50,7 +50,11 @@ def test_generations_of_every_caller_are_seen_and_can_be_stopped(host: HttpHost,
     assert overview["jobs"] == []
     assert overview["generations"] == 1
     assert overview["current"]["finish_reason"] == "cancelled"
-    assert api.get("/api/v1/overview/history").json()["by_backend"]["ECHO"]["cancelled"] == 1
+
+
+def test_a_port_is_told_where_the_page_is(host: HttpHost) -> None:
+    with host.port() as port:
+        assert port.call("ping")["http_url"] == host.url
 
 
 def test_a_generation_that_does_not_run_is_not_found(api: httpx.Client) -> None:
@@ -59,11 +63,19 @@ def test_a_generation_that_does_not_run_is_not_found(api: httpx.Client) -> None:
     assert answer.json()["error"]["code"] == "job_not_found"
 
 
-@pytest.mark.parametrize("query", ["log?lines=0", "log?lines=9999999", "log?lines=x", "history?seconds=-1"])
+@pytest.mark.parametrize("query", ["log?lines=0", "log?lines=9999999", "log?lines=x"])
 def test_what_is_out_of_range_is_refused_by_name(api: httpx.Client, query: str) -> None:
     answer = api.get(f"/api/v1/overview/{query}")
     assert answer.status_code == 400
     assert query.partition("?")[2].partition("=")[0] in answer.json()["message"]
+
+
+def test_a_page_that_the_configuration_lets_in_sees_nothing_of_others() -> None:
+    with HttpHost("--no-token", config='[http]\nallowed_origins = ["https://example.org"]\n') as host:
+        with host.client() as client:
+            answer = client.get("/api/v1/overview", headers={"Origin": "https://example.org"})
+        assert answer.status_code == 403
+        assert answer.json()["error"]["code"] == "origin_forbidden"
 
 
 def test_the_log_ends_with_what_happened_last(api: httpx.Client) -> None:
