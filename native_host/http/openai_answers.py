@@ -20,8 +20,11 @@ from messages.replies import Embedded, Generated
 DONE = "data: [DONE]\n\n"
 
 
-class Stream(Protocol):
-    """A stream's events: what comes first, for each piece of text, at the end, and instead of it if all went wrong."""
+class Answer(Protocol):
+    """An answer, whole or as a stream: what comes first, for each piece of text, at the end, and instead of an end."""
+
+    def whole(self, result: Generated) -> JsonObject:
+        """The answer as one object."""
 
     def begin(self) -> Iterator[str]:
         """The events before any text."""

@@ -18,7 +18,7 @@ from messages.frames import JsonObject
 from messages.replies import Embedded, Failure, Generated, Partial, Reply, Success, ThinkingUpdate
 from native_host.http.client import ask, generation, result_of, unless_gone
 from native_host.http.errors import HttpError, error_body, json_response
-from native_host.http.openai_answers import ChatAnswer, CompletionAnswer, Stream, comment, embeddings
+from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, comment, embeddings
 from native_host.http.openai_bodies import body_schema, read_body
 from native_host.http.openai_models import find_model, list_models, use_model
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
@@ -53,9 +53,7 @@ async def create_chat_completion(request: Request) -> Response:
     """One answer, whole or as a stream of chunks."""
     body, wire = await read_body(request, ChatBody)
     answer = ChatAnswer(await use_model(request, wire), body.include_usage)
-    if body.stream:
-        return await _stream(request, wire, answer)
-    return json_response(answer.whole(await _generate(request, wire)))
+    return await _answer(request, wire, answer, body.stream)
 
 
 @router.post("/completions", summary="Go on from a bare prompt", openapi_extra=body_schema(CompletionBody))
@@ -63,9 +61,7 @@ async def create_completion(request: Request) -> Response:
     """What follows the prompt, whole or as a stream of chunks."""
     body, wire = await read_body(request, CompletionBody)
     answer = CompletionAnswer(await use_model(request, wire), body.include_usage)
-    if body.stream:
-        return await _stream(request, wire, answer)
-    return json_response(answer.whole(await _generate(request, wire)))
+    return await _answer(request, wire, answer, body.stream)
 
 
 @router.post("/responses", summary="Answer text with text", openapi_extra=body_schema(ResponseBody))
@@ -74,9 +70,7 @@ async def create_response(request: Request) -> Response:
     try:
         body, wire = await read_body(request, ResponseBody)
         answer = ResponseAnswer(await use_model(request, wire), body)
-        if body.stream:
-            return await _stream(request, wire, answer)
-        return json_response(answer.whole(await _generate(request, wire)))
+        return await _answer(request, wire, answer, body.stream)
     except HttpError as error:
         raise _of_response(error) from None
 
@@ -97,6 +91,12 @@ async def create_embeddings(request: Request) -> Response:
     return json_response(embeddings(result, model, body.encoding_format))
 
 
+async def _answer(request: Request, wire: JsonObject, answer: Answer, stream: bool | None) -> Response:
+    if stream:
+        return await _stream(request, wire, answer)
+    return json_response(answer.whole(await _generate(request, wire)))
+
+
 async def _generate(request: Request, wire: JsonObject) -> Generated:
     """Run a generation to its end; it is stopped if its caller goes away."""
     return _generated(result_of(await unless_gone(request, _last(generation(request, wire)))))
@@ -110,7 +110,7 @@ async def _last(replies: AsyncGenerator[Reply, None]) -> Reply:
     raise RuntimeError("a generation gave no result")
 
 
-async def _stream(request: Request, wire: JsonObject, answer: Stream) -> Response:
+async def _stream(request: Request, wire: JsonObject, answer: Answer) -> Response:
     """Answer with a stream, once there is something to stream: what fails before is an error with its own status."""
     replies = generation(request, wire)
     try:
@@ -130,7 +130,7 @@ async def _first_news(replies: AsyncGenerator[Reply, None]) -> Reply:
     raise RuntimeError("a generation gave no result")
 
 
-async def _events(first: Reply, replies: AsyncGenerator[Reply, None], answer: Stream) -> AsyncIterator[str]:
+async def _events(first: Reply, replies: AsyncGenerator[Reply, None], answer: Answer) -> AsyncIterator[str]:
     async with aclosing(replies):
         yield "".join(answer.begin()) + _event(first, answer)
         if isinstance(first, Success | Failure):
@@ -139,7 +139,7 @@ async def _events(first: Reply, replies: AsyncGenerator[Reply, None], answer: St
             yield _event(reply, answer)
 
 
-def _event(reply: Reply, answer: Stream) -> str:
+def _event(reply: Reply, answer: Answer) -> str:
     """What a stream says of one reply."""
     match reply:
         case Partial():
