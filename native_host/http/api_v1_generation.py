@@ -4,21 +4,19 @@ Above it: `native_host.http.api_v1`. Below it: `native_host.http.client`. The an
 the host's own fields beside it; the requests are those of PROTOCOL.md, with settings also outside of `settings`.
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-
 from fastapi import APIRouter, Request
 from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.frames import JsonObject
-from messages.replies import Accepted, Failure, Generated, Partial, Reply, Stopped, Success, ThinkingUpdate, TokenCount
+from messages.replies import Accepted, Stopped, TokenCount
 from messages.requests import CountTokens, Embed, Generate, StopGeneration
+from native_host.http.answer_streams import events, generate
 from native_host.http.bodies import gather_settings, invalid_field, json_body
 from native_host.http.client import ask, generation, host_of, origin_of, result_of, unless_gone
-from native_host.http.errors import HttpError, error_body, json_response, success_response
-from native_host.http.openai_answers import ChatAnswer, CompletionAnswer, comment
+from native_host.http.errors import json_response, success_response
+from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
 from native_host.http.schemas import gives, takes
 
 router = APIRouter()
@@ -68,8 +66,7 @@ async def _complete(request: Request, kind: type[_Answer]) -> Response:
         raise invalid_field("stream", "must be true or false")
     if stream:
         return await _stream(request, fields, kind, wants_usage)
-    async with aclosing(generation(request, fields)) as answers:
-        result = await unless_gone(request, _last(answers))
+    result = await generate(request, fields)
     answer = kind(result.model).whole(result)
     own = {"status": "success", "job_id": result.job_id, "stats": result.stats.model_dump(mode="json")}
     return json_response({**answer, **own})
@@ -83,16 +80,8 @@ async def _stream(request: Request, fields: JsonObject, kind: type[_Answer], wan
         result_of(first)
     assert isinstance(first, Accepted)
     model = host_of(request).jobs.get(first.job_id, origin_of(request)).model
-    events = _events(answers, kind(model, wants_usage))
-    return EventSourceResponse(events, ping=0, sep="\n", headers={"X-Job-Id": first.job_id})
-
-
-async def _events(answers: AsyncGenerator[Reply, None], answer: _Answer) -> AsyncGenerator[bytes, None]:
-    async with aclosing(answers):
-        for event in answer.begin():
-            yield event.encode()
-        async for reply in answers:
-            yield _told(reply, answer).encode("utf-8", "replace")
+    told = events(request, answers, kind(model, wants_usage))
+    return EventSourceResponse(told, ping=0, sep="\n", headers={"X-Job-Id": first.job_id})
 
 
 def _wants_usage(options: object) -> bool:
@@ -102,27 +91,3 @@ def _wants_usage(options: object) -> bool:
         case {"include_usage": bool(wanted), **others} if not others:
             return wanted
     raise invalid_field("stream_options", 'must be {"include_usage": true or false}')
-
-
-def _told(reply: Reply, answer: _Answer) -> str:
-    """What a stream says of one reply."""
-    match reply:
-        case Partial():
-            return "".join(answer.text(reply.text))
-        case ThinkingUpdate():
-            return comment(reply.thinking)
-        case Success(fields=Generated() as generated):
-            return "".join(answer.end(generated))
-        case Failure():
-            return "".join(answer.fail(dict(error_body("/api/v1", HttpError.of_failure(reply)).content)))
-        case _:
-            return ""
-
-
-async def _last(answers: AsyncGenerator[Reply, None]) -> Generated:
-    async for reply in answers:
-        if isinstance(reply, Success | Failure):
-            fields = result_of(reply).fields
-            assert isinstance(fields, Generated)
-            return fields
-    raise RuntimeError("a generation gave no result")

@@ -6,8 +6,8 @@ request.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
@@ -15,10 +15,11 @@ from starlette.responses import Response, StreamingResponse
 from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
-from messages.replies import Embedded, Failure, Generated, Partial, Reply, Success, ThinkingUpdate
+from messages.replies import Embedded, Failure, Partial, Reply, Success, ThinkingUpdate
+from native_host.http.answer_streams import events, generate
 from native_host.http.client import ask, generation, result_of, unless_gone
-from native_host.http.errors import HttpError, error_body, json_response
-from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, comment, embeddings
+from native_host.http.errors import HttpError, json_response
+from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
 from native_host.http.openai_bodies import body_schema, read_body
 from native_host.http.openai_models import find_model, list_models, use_model
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
@@ -94,33 +95,20 @@ async def create_embeddings(request: Request) -> Response:
 async def _answer(request: Request, wire: JsonObject, answer: Answer, stream: bool | None) -> Response:
     if stream:
         return await _stream(request, wire, answer)
-    return json_response(answer.whole(await _generate(request, wire)))
-
-
-async def _generate(request: Request, wire: JsonObject) -> Generated:
-    """Run a generation to its end; it is stopped if its caller goes away."""
-    return _generated(result_of(await unless_gone(request, _last(generation(request, wire)))))
-
-
-async def _last(replies: AsyncGenerator[Reply, None]) -> Reply:
-    async with aclosing(replies):
-        async for reply in replies:
-            if isinstance(reply, Success | Failure):
-                return reply
-    raise RuntimeError("a generation gave no result")
+    return json_response(answer.whole(await generate(request, wire)))
 
 
 async def _stream(request: Request, wire: JsonObject, answer: Answer) -> Response:
     """Answer with a stream, once there is something to stream: what fails before is an error with its own status."""
     replies = generation(request, wire)
-    try:
+    async with AsyncExitStack() as unless_begun:
+        unless_begun.push_async_callback(replies.aclose)
         first = await unless_gone(request, _first_news(replies))
         if isinstance(first, Failure):
             result_of(first)
-    except BaseException:
-        await replies.aclose()
-        raise
-    return StreamingResponse(_events(first, replies, answer), headers=_SSE_HEADERS, media_type="text/event-stream")
+        unless_begun.pop_all()
+    told = events(request, replies, answer, first)
+    return StreamingResponse(told, headers=_SSE_HEADERS, media_type="text/event-stream")
 
 
 async def _first_news(replies: AsyncGenerator[Reply, None]) -> Reply:
@@ -128,35 +116,6 @@ async def _first_news(replies: AsyncGenerator[Reply, None]) -> Reply:
         if isinstance(reply, Partial | ThinkingUpdate | Success | Failure):
             return reply
     raise RuntimeError("a generation gave no result")
-
-
-async def _events(first: Reply, replies: AsyncGenerator[Reply, None], answer: Answer) -> AsyncIterator[str]:
-    async with aclosing(replies):
-        yield "".join(answer.begin()) + _event(first, answer)
-        if isinstance(first, Success | Failure):
-            return
-        async for reply in replies:
-            yield _event(reply, answer)
-
-
-def _event(reply: Reply, answer: Answer) -> str:
-    """What a stream says of one reply."""
-    match reply:
-        case Partial():
-            return "".join(answer.text(reply.text))
-        case ThinkingUpdate():
-            return comment(reply.thinking)
-        case Success():
-            return "".join(answer.end(_generated(reply)))
-        case Failure():
-            return "".join(answer.fail(dict(error_body("/v1", HttpError.of_failure(reply)).content)))
-        case _:
-            return ""
-
-
-def _generated(result: Success) -> Generated:
-    assert isinstance(result.fields, Generated)
-    return result.fields
 
 
 def _of_response(error: HttpError) -> HttpError:
