@@ -232,6 +232,19 @@ def test_a_model_that_is_unloaded_in_the_middle_of_a_stream_ends_it_with_an_erro
         list(heard)
 
 
+def test_an_answer_that_was_stopped_by_the_callers_other_requests_is_what_was_said_until_then(
+    openai: OpenAI, host: HttpHost, port: Port
+) -> None:
+    port.call("load", model="echo", options={"tokens_per_second": 20})
+    heard = chat(openai, stream=True, messages=[{"role": "user", "content": "w " * 1000}])
+    chunks = [next(heard)]
+    with host.client(host.token) as client:
+        assert client.post("/api/v1/halt", json={}).status_code == 200
+    chunks += list(heard)
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert 1 < len(chunks) < 1000
+
+
 def test_a_file_that_is_no_model_is_named_as_such(host: HttpHost, port: Port) -> None:
     file = host.home.folder / "model.unknown"
     file.write_bytes(b"what is it?" * 100)
