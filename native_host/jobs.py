@@ -104,8 +104,9 @@ class Job:
 
     def note_prefill(self, done: int, total: int) -> None:
         """The model has read `done` of `total` tokens of the prompt."""
-        self.prefill_done, self.prefill_total = done, total
-        self._wake()
+        if (done, total) != (self.prefill_done, self.prefill_total):
+            self.prefill_done, self.prefill_total = done, total
+            self._wake()
 
     def add_text(self, text: str, tokens: int) -> None:
         """New text has come."""

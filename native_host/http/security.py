@@ -160,6 +160,7 @@ def _with_cors(send: Send, headers: Mapping[str, str]) -> Send:
         if message["type"] == "http.response.start":
             out = MutableHeaders(scope=message)
             out["Access-Control-Allow-Origin"] = origin
+            out["Access-Control-Expose-Headers"] = "Retry-After, X-Job-Id"
             out.add_vary_header("Origin")
         await send(message)
 

@@ -112,9 +112,11 @@ def test_every_origin_is_permitted_until_a_list_names_some() -> None:
     some = OriginsConfig(allowed=["chrome-extension://a"], blocked=["chrome-extension://b/"])
     assert some.permits("chrome-extension://a/")
     assert some.permits("cli")
+    assert some.permits("http")
     assert not some.permits("chrome-extension://b/")
     assert not some.permits("chrome-extension://c/")
     assert not OriginsConfig(blocked=["cli"]).permits("cli")
+    assert not OriginsConfig(blocked=["http"]).permits("http")
 
 
 def test_paths_follow_the_home_folder_or_their_own_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
