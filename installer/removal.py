@@ -17,7 +17,7 @@ from installer.receipt import Receipt, WrittenFile
 
 # What the daemon keeps; `--purge` removes these and no other name, since an environment variable may have put them
 # into a folder that holds the user's own files.
-DAEMON_DATA = ("stats.sqlite3", "stats.sqlite3-*", "models")
+DAEMON_DATA = ("stats.sqlite3", "stats.sqlite3-*", "models", "engine-cache", "http-token")
 DAEMON_CONFIG = ("config.toml",)
 DAEMON_LOGS = ("*.log", "*.log.*")
 DAEMON_RUNTIME = ("daemon.sock", "secret", "start.lock", "daemon.lock", "daemon.json", "start.log")
