@@ -4,6 +4,7 @@ Above it: `loader`. Below it: `placement`, which chooses the device; `decoder` a
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 
 from backends.base import LoadSpec, ProgressCallback
@@ -113,50 +114,67 @@ class _DecoderLoader:
         if not self._spec.options.fast_path:
             return self._start_plain(graph, choice)
         reason = self._obstacle(graph, choice)
-        if reason is not None:
-            return _noted(self._start_plain(graph, choice), f"The plain path is used: {reason}.")
-        if not self._verdict(graph, choice):
-            return self._compare(graph, choice)
-        try:
-            return self._start_fast(graph, choice)
-        except EngineError as error:
-            return _noted(self._start_plain(graph, choice), f"The plain path is used: the fast path failed ({error}).")
+        forms = () if reason is not None else (False,) if graph.shares_cache else (True, False)
+        for fused in forms:
+            fast = self._try_fast(graph, choice, fused)
+            if isinstance(fast, _Running):
+                return fast
+            reason = f"the fast path {fast}"
+        return replace(self._start_plain(graph, choice), note=f"The plain path is used: {reason}.")
 
     def _obstacle(self, graph: DecoderGraph, choice: Choice) -> str | None:
-        """Why the fast path cannot be tried, or is known to fail; None if it is open."""
+        """Why the fast path cannot be tried; None if it is open."""
         if self._spec.options.lora is not None:
             return "the fast path takes no LoRA adapter"
         if choice.device.genai is None:
             return f"the fast path cannot use {choice.device.label}"
         reason = fast_path.obstacle(self._folder, graph)
-        if reason is not None:
-            return f"the fast path cannot take this model ({reason})"
-        if self._verdict(graph, choice) is False:
-            return "the fast path was found to give other tokens"
-        return None
+        return reason if reason is None else f"the fast path cannot take this model ({reason})"
 
-    def _compare(self, graph: DecoderGraph, choice: Choice) -> _Running:
-        """Start both paths and keep the fast one if it gives the same tokens; remember the answer."""
-        plain = self._start_plain(graph, choice)
+    def _try_fast(self, graph: DecoderGraph, choice: Choice, fused: bool) -> _Running | str:
+        """Start the fast path if it gives the plain one's tokens; else why it is not used, as the end of a sentence."""
+        verdict = self._verdict(graph, choice, fused)
+        if verdict is False:
+            return "was found to give other tokens"
         try:
-            require_memory(self._folder.path, self._folder.needed_bytes(str(choice.dtype), self._context, 0))
-            fast = self._start_fast(graph, choice)
+            self._require_memory(choice, compared=verdict is None, fused=fused)
+            return self._start_fast(graph, choice, fused) if verdict else self._compare(graph, choice, fused)
+        except fast_path.NotFusedError as error:
+            self._verdicts.put(self._key(graph, choice, fused), False)
+            return f"could not be tried ({error})"
         except (EngineError, HostError) as error:
-            return _noted(plain, f"The plain path is used: the fast path could not be tried ({error}).")
-        prompt = self._encoder.encode(_QUESTION).tokens
-        same = fast_path.agree(plain.make, fast.make, prompt)
-        self._verdicts.put(self._key(graph, choice), same)
-        kept, spare = (fast, plain) if same else (plain, fast)
-        spare.close()
-        return kept if same else _noted(kept, "The plain path is used: the fast path gives other tokens.")
+            return f"{'failed' if verdict else 'could not be tried'} ({error})"
 
-    def _verdict(self, graph: DecoderGraph, choice: Choice) -> bool | None:
+    def _require_memory(self, choice: Choice, *, compared: bool, fused: bool) -> None:
+        """HostError `out_of_memory` unless there is room for what the fast path needs while it loads."""
+        dtype = str(choice.dtype)
+        if compared:
+            require_memory(self._folder.path, 2 * self._folder.needed_bytes(dtype, self._context, 0))
+        elif fused:
+            require_memory(self._folder.path, 3 * self._folder.weights_bytes(dtype))
+
+    def _compare(self, graph: DecoderGraph, choice: Choice, fused: bool) -> _Running | str:
+        """Start both paths and keep the fast one if it gives the same tokens; remember the answer. Raises EngineError.
+
+        The plain one starts first, so that no graph is fused that the runtime does not take.
+        """
+        with closing(self._start_plain(graph, choice)) as plain, ExitStack() as stack:
+            fast = stack.enter_context(closing(self._start_fast(graph, choice, fused)))
+            same = fast_path.agree(plain.make, fast.make, self._encoder.encode(_QUESTION).tokens)
+            self._verdicts.put(self._key(graph, choice, fused), same)
+            if not same:
+                return "gives other tokens"
+            stack.pop_all()
+            return fast
+
+    def _verdict(self, graph: DecoderGraph, choice: Choice, fused: bool) -> bool | None:
         """What a comparison said before; None without one."""
-        known = self._verdicts.get(self._key(graph, choice))
+        known = self._verdicts.get(self._key(graph, choice, fused))
         return known if isinstance(known, bool) else None
 
-    def _key(self, graph: DecoderGraph, choice: Choice) -> str:
-        return weights_key([graph.file], choice.dtype, choice.device.name, self._library.version)
+    def _key(self, graph: DecoderGraph, choice: Choice, fused: bool) -> str:
+        form = f"fused {fast_path.FUSION} for {self._context} tokens" if fused else "as it is"
+        return weights_key([graph.file], choice.dtype, choice.device.name, self._library.version, form)
 
     def _start_plain(self, graph: DecoderGraph, choice: Choice) -> _Running:
         adapter = read_adapter(self._spec.options.lora, graph.adapted)
@@ -170,16 +188,21 @@ class _DecoderLoader:
         cache = KvCache(make, rewindable=True, undoes=True)
         return self._tried(_Running(graph, session_device(session), make, cache, session.close))
 
-    def _start_fast(self, graph: DecoderGraph, choice: Choice) -> _Running:
-        provider = choice.device.genai or ""
+    def _start_fast(self, graph: DecoderGraph, choice: Choice, fused: bool) -> _Running:
         model: Model = fast_path.open_fast(
-            self._library, self._folder, graph, self._context, provider=provider, threads=choice.threads
+            self._library,
+            self._folder,
+            graph,
+            self._context,
+            provider=choice.device.genai or "",
+            threads=choice.threads,
+            fused=fused,
         )
 
         def make() -> Generator:
             return Generator(model, max_length=self._context, vocab_size=graph.vocab_size)
 
-        cache = KvCache(make, rewindable=True, undoes=graph.shares_cache)
+        cache = KvCache(make, rewindable=True, undoes=fused or graph.shares_cache)
         note = "The fast path is used: it gives the same tokens as the plain one."
         return self._tried(_Running(graph, device_of_genai(model.device), make, cache, model.close, note))
 
@@ -187,7 +210,3 @@ class _DecoderLoader:
         """Run it once: what does not fit shows now."""
         running.cache.try_out(self._eos[0])
         return running
-
-
-def _noted(running: _Running, note: str) -> _Running:
-    return replace(running, note=note)

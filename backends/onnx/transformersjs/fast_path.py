@@ -3,8 +3,8 @@
 genai's loop is C++ and costs less a token, but it knows a graph only by its `genai_config.json`, which such a folder
 does not have. So one is written for it, for architectures whose graphs are alike (onnxruntime-genai,
 `src/models/model_type.h`), and used only if its first greedy tokens equal those of the plain path. The comparison is
-made once for a file, and remembered.
-Above it: `loader`. Below it: genai's engine.
+made once for a file, and remembered. A graph of primitive nodes is fused first, where it can be (`fused_graph`).
+Above it: `decoder_loader`. Below it: genai's engine.
 """
 
 import json
@@ -16,11 +16,14 @@ from typing import Any
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.engine import Model
 from backends.onnx.interface import EngineError, Generator
-from backends.onnx.transformersjs.folder import TransformersJsFolder
+from backends.onnx.transformersjs.folder import TransformersJsFolder, graph_bytes
 from backends.onnx.transformersjs.graph import DecoderGraph
 
 COMPARED_TOKENS = 32
 """Greedy tokens that must be equal."""
+
+FUSION = 1
+"""The version of what `fused_graph` writes; another one is compared with the plain path anew."""
 
 GENAI_TYPES: Mapping[str, str] = {
     "llama": "llama",
@@ -44,6 +47,10 @@ _PRESENT = "present.%d.{kind}"
 _GRAPHS = "graphs"
 
 
+class NotFusedError(EngineError):
+    """The graph cannot be fused for this context, now or later."""
+
+
 def obstacle(folder: TransformersJsFolder, graph: DecoderGraph) -> str | None:
     """Why a folder cannot take the fast path, as the end of a sentence; None if it can be tried."""
     if folder.config.model_type not in GENAI_TYPES:
@@ -65,21 +72,45 @@ def open_fast(
     *,
     provider: str,
     threads: int | None,
+    fused: bool = False,
 ) -> Model:
-    """Load a graph into genai, for `context` tokens.
+    """Load a graph into genai, for `context` tokens, its attention fused if that is asked for.
 
-    Provider is genai's name of it, "" for the CPU. Raises EngineError, also where the system allows no symbolic link to
-    the graph.
+    Provider is genai's name of it, "" for the CPU. Raises NotFusedError, EngineError, that also where the system allows
+    no symbolic link to the graph. What is written for genai is gone again when this returns.
     """
     with tempfile.TemporaryDirectory(prefix="tabagent-fast-path-") as place:
         scratch = Path(place)
-        config = make_config(folder, graph, context)
-        (scratch / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
         try:
-            (scratch / _GRAPHS).symlink_to(graph.file.parent, target_is_directory=True)
+            used = _fuse(folder, graph, context, scratch / _GRAPHS) if fused else _link(graph, scratch / _GRAPHS)
         except OSError as error:
-            raise EngineError(f"a link to the model's folder cannot be made ({error.strerror})") from error
+            raise EngineError(f"the graph cannot be put beside a config for genai ({error.strerror})") from error
+        config = make_config(folder, used, context)
+        (scratch / "genai_config.json").write_text(json.dumps(config), encoding="utf-8")
         return Model(library, scratch, provider, threads)
+
+
+def _link(graph: DecoderGraph, place: Path) -> DecoderGraph:
+    """Lead to a graph's folder from `place`: its external data must stand beside it."""
+    place.symlink_to(graph.file.parent, target_is_directory=True)
+    return graph
+
+
+def _fuse(folder: TransformersJsFolder, graph: DecoderGraph, context: int, place: Path) -> DecoderGraph:
+    """Write the fused form of a graph into a new folder. Raises NotFusedError, EngineError, OSError."""
+    try:
+        from backends.onnx.transformersjs.attention_pattern import NotFusableError
+        from backends.onnx.transformersjs.fused_graph import LARGEST_BYTES, write_fused
+    except ModuleNotFoundError as missing:
+        raise EngineError(f"the package {missing.name} is not installed") from missing
+    heads = folder.config.num_attention_heads
+    if heads is None or graph_bytes(graph.file) > LARGEST_BYTES:
+        raise NotFusedError("it is too large to be fused, or its config does not tell the number of heads")
+    place.mkdir()
+    try:
+        return write_fused(graph, heads, context, place / graph.file.name)
+    except NotFusableError as reason:
+        raise NotFusedError(f"its attention cannot be fused: {reason}") from reason
 
 
 def make_config(folder: TransformersJsFolder, graph: DecoderGraph, context: int) -> dict[str, Any]:
