@@ -35,7 +35,7 @@ export class Chart {
   }
 
   /**
-   * @param {{name: string, colour: string, dashed?: boolean, points: [number, number][]}[]} lines `colour` is a CSS variable
+   * @param {{name: string, colour: string, dashed?: boolean, stepped?: boolean, points: [number, number][]}[]} lines `colour` is a CSS variable
    * @param {{from: number, to: number}} span seconds since the epoch
    */
   draw(lines, span) {
@@ -96,10 +96,11 @@ function columnsOf(lines) {
   return [times, ...columns.map((column) => times.map((time) => column.get(time) ?? null))];
 }
 
-function seriesOf({ colour, dashed }) {
+function seriesOf({ colour, dashed, stepped }) {
   const stroke = colourOf(colour);
-  const points = { show: !dashed, size: 5, fill: stroke };
-  return { stroke, points, width: dashed ? 1.5 : 2, dash: dashed ? [5, 4] : undefined, spanGaps: true };
+  const points = { show: !dashed && !stepped, size: 5, fill: stroke };
+  const paths = stepped ? globalThis.uPlot.paths.stepped({ align: 1 }) : undefined;
+  return { stroke, points, paths, width: dashed ? 1.5 : 2, dash: dashed ? [5, 4] : undefined, spanGaps: true };
 }
 
 /** The axis: hours and minutes; at midnight, and all along a long axis, the day. */

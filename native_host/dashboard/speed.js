@@ -22,6 +22,7 @@ export class Speed {
   #hidden = new Set();
   #answer = null;
   #time = 0;
+  #loaded = new Map();
   #asked = { generations: -1, at: 0 };
 
   constructor(api) {
@@ -32,9 +33,10 @@ export class Speed {
   }
 
   /** Ask again where a generation has ended since, or the charts' right edge has moved on. */
-  async show({ generations, time }, isNew) {
+  async show({ generations, models, time }, isNew) {
     const isStale = generations !== this.#asked.generations || time - this.#asked.at >= STALE_S;
     this.#time = time;
+    this.#loaded = new Map(models.map((model) => [model.model, model.resident_bytes]));
     if (!isNew && !isStale) return;
     this.#asked = { generations, at: time };
     await this.#refresh();
@@ -87,12 +89,15 @@ export class Speed {
     keepList(find("#memory-legend"), models, (model) => model, (model) => {
       return make("li", { title: model }, swatch(this.#colour(`model ${model}`)), words.shortName(model));
     }, () => {});
-    this.#charts.memory.draw(models.map((model) => this.#memoryLine(model, memory[model])), span);
+    this.#charts.memory.draw(models.map((model) => this.#memoryLine(model, memory[model], span)), span);
   }
 
-  #memoryLine(model, samples) {
+  /** A sample stands until the next one differs, so the line goes in steps, and to what a loaded model has now. */
+  #memoryLine(model, samples, span) {
     const points = samples.map((sample) => [sample.time, sample.resident_bytes]);
-    return { name: words.shortName(model), colour: this.#colour(`model ${model}`), points };
+    const now = this.#loaded.get(model) ?? null;
+    if (now !== null) points.push([span.to, now]);
+    return { name: words.shortName(model), colour: this.#colour(`model ${model}`), stepped: true, points };
   }
 
   /** Each name keeps the colour that it had first. */
