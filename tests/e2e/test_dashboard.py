@@ -186,6 +186,22 @@ def test_a_model_is_loaded_and_unloaded_with_the_keyboard_and_the_form(page: Chr
     assert get(host, "/overview")["models"] == []
 
 
+def test_everything_is_reached_by_the_tab_key(page: ChromiumPage, port: Port) -> None:
+    load_echo(port, tokens_per_second=20.0)
+    port.call("generate", prompt="a few words", model="echo", stream=False)
+    port.ask("generate", prompt="word " * 1000, model="echo")
+    wait_shown(page, "#jobs .live", "tokens/s")
+    wait_shown(page, "#percentiles", "ECHO")
+    page.evaluate("document.activeElement.blur()")
+    name = "document.activeElement.ariaLabel || document.activeElement.id || document.activeElement.innerText"
+    reached = set()
+    for _ in range(60):
+        page.press("Tab")
+        reached.add(page.evaluate(name))
+    wanted = {"load-model", "load-backend", "Load", "Unload echo", "Stop the generation of echo", "ECHO", "export"}
+    assert wanted | {"setting-temperature", "Apply", "log-level", "The daemon's log"} <= reached
+
+
 def test_the_options_of_the_form_reach_the_model(page: ChromiumPage, host: HttpHost) -> None:
     page.evaluate("document.querySelector('#load details').open = true")
     put(page, "#load-model", "echo")
