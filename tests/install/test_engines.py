@@ -108,10 +108,10 @@ def test_another_engine_is_what_its_extra_says(environment: Environment, checkou
     assert asked(environment)[0].endswith("mlx-vlm>=0.3")
 
 
-def test_the_host_is_installed_from_a_copy_with_onnx(environment: Environment, machine: Machine) -> None:
+def test_the_host_is_installed_from_a_copy_with_onnx_and_http(environment: Environment, machine: Machine) -> None:
     engines.install_host(environment, machine.checkout, Terminal(io.StringIO()))
     (run,) = asked(environment)
-    assert run.endswith("[onnx]")
+    assert run.endswith("[onnx,http]")
     assert str(machine.checkout.root) not in run
 
 
