@@ -7,7 +7,7 @@ import psutil
 from messages.actions import ActionType
 from messages.errors import HostError
 from messages.facts import ModelState
-from messages.replies import JobList, State
+from messages.replies import JobList, Pong, State
 from native_host.cli.arguments import ANY_PORT
 from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
@@ -55,9 +55,11 @@ def status() -> int:
         with HostClient() as client:
             state = client.call(ActionType.GET_STATE, State, timeout=10)
             jobs = client.call(ActionType.LIST_JOBS, JobList, timeout=10)
+            http_url = client.call(ActionType.PING, Pong, timeout=10).http_url
     except (HostGone, HostError, TimeoutError) as error:
         raise CliError(f"The daemon{_pid_of(facts)} does not answer as it should: {error}") from error
     _print_daemon(facts)
+    _print_row("http", http_url or "off; tabagent-host serve --http switches it on")
     for model in state.models:
         _print_row("model", _describe_model(model))
     if not state.models:

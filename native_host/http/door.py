@@ -24,6 +24,9 @@ logger = logging.getLogger("tabagent.http")
 PACKAGES = ("fastapi", "uvicorn", "sse-starlette", "prometheus-client", "python-multipart")
 """The `http` extra."""
 
+OTHER_FILES = 1024
+"""Open files that are kept for everything but HTTP connections, as far as the system lets us have them."""
+
 
 class DoorError(Exception):
     """The API cannot be offered; the message says why and what to do."""
@@ -41,7 +44,7 @@ class Door(Protocol):
 
 async def open_door(host: Host, config: HttpConfig) -> Door:
     """Listen and serve; sets `host.http_url`. Raises DoorError."""
-    settings = _settings(host, config)
+    settings = _settings(host, config.model_copy(update={"max_connections": _room_for(config.max_connections)}))
     try:
         from native_host.http.server import HttpServer
     except ModuleNotFoundError as error:
@@ -51,7 +54,8 @@ async def open_door(host: Host, config: HttpConfig) -> Door:
     server = HttpServer(host, settings, listening)
     await server.start()
     host.http_url = _url(config.host, listening.getsockname()[1])
-    logger.info("HTTP API at %s, %s", host.http_url, "with a token" if settings.token else "without a token")
+    how = "with the token of `tabagent-host token`" if settings.token else "without a token"
+    logger.info("HTTP API at %s, %s", host.http_url, how)
     return server
 
 
@@ -63,6 +67,23 @@ def _settings(host: Host, config: HttpConfig) -> HttpSettings:
     except OSError as error:
         raise DoorError(f"The token cannot be kept in {host.paths.data_dir}: {error.strerror or error}.") from error
     return HttpSettings(config, token)
+
+
+def _room_for(connections: int) -> int:
+    """How many connections may be open: as many, with this process's limit of open files raised if need be, or fewer.
+
+    Most files are left to everything else: native ports, workers, the log, connections that are being refused.
+    """
+    if sys.platform == "win32":
+        return connections
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft // 3))
 
 
 def _listen(config: HttpConfig) -> socket.socket:

@@ -19,14 +19,15 @@ LINGER_S = 1.0
 """How long a connection that is one too many is kept so that it reads its answer, in seconds."""
 
 MAX_LINGERING = 64
-"""Such connections that are kept; more are closed at once."""
+"""Such connections that are kept, or half as many as there may be others; more are closed at once."""
 
 
 class Surplus(asyncio.Protocol):
     """A connection that is one too many: it is told so, what it sends is dropped, and it is closed."""
 
-    def __init__(self, lingering: "set[Surplus]", answer: bytes) -> None:
+    def __init__(self, lingering: "set[Surplus]", most: int, answer: bytes) -> None:
         self._lingering = lingering
+        self._most = most
         self._answer = answer
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -36,7 +37,7 @@ class Surplus(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.write(self._answer)
-        if len(self._lingering) >= MAX_LINGERING:
+        if len(self._lingering) >= self._most:
             transport.close()
             return
         self._lingering.add(self)
@@ -135,7 +136,8 @@ class Bounds:
 
     def surplus(self) -> Surplus:
         """The protocol of a connection that is one too many."""
-        return Surplus(self._lingering, self._answer)
+        most = min(MAX_LINGERING, self.config.max_connections // 2)
+        return Surplus(self._lingering, most, self._answer)
 
 
 def protocol_factory(config: HttpConfig) -> Callable[..., asyncio.Protocol]:

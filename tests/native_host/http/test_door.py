@@ -1,6 +1,8 @@
 """Opening the door: the port that is taken, the configuration that will not do, and the daemon that goes on without."""
 
+import shlex
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import httpx
@@ -9,6 +11,8 @@ from support.browsers.waiting import wait_until
 from support.host_home import HostHome
 from support.host_process import BrowserHost
 from support.http_host import HttpHost, free_port, is_healthy
+
+from native_host import runtime
 
 
 @pytest.fixture
@@ -62,6 +66,29 @@ def test_a_packages_absence_is_told_with_the_command_that_installs_it() -> None:
     assert done.returncode == 2
     assert "not installed (uvicorn)" in done.stderr
     assert "-m pip install fastapi uvicorn" in done.stderr
+
+
+def test_a_flood_is_survived_where_the_system_allows_few_open_files() -> None:
+    with HostHome() as home:
+        port = free_port()
+        serve = shlex.join(home.command("serve", "--http", str(port), "--no-token"))
+        command = ["/bin/sh", "-c", f"ulimit -Hn 100; ulimit -n 100; exec {serve}"]
+        daemon = subprocess.Popen(command, env=home.env, cwd=runtime.source_root(), stderr=subprocess.DEVNULL)
+        try:
+            wait_until("the HTTP API", lambda: is_healthy(f"http://127.0.0.1:{port}"), 30)
+            opened = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(120)]
+            wait_until("a refusal", lambda: opened[-1].recv(12) == b"HTTP/1.1 503")
+            for one in opened:
+                one.close()
+            wait_until("room again", lambda: is_healthy(f"http://127.0.0.1:{port}"))
+        finally:
+            daemon.terminate()
+            daemon.wait(20)
+
+
+def test_status_says_where_it_is() -> None:
+    with HttpHost("--no-token") as host:
+        assert host.url in host.home.run("status").stdout
 
 
 def test_no_token_without_http_and_a_port_that_is_none_are_refused() -> None:
