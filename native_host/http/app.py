@@ -16,7 +16,7 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from native_host import runtime
 from native_host.host import Host
-from native_host.http import api_v1, dashboard, docs_page, figures, metrics, openai_routes, overview
+from native_host.http import api_v1, dashboard, docs_page, figures, metrics, openai_routes, overview, streams
 from native_host.http.errors import HttpCode, HttpError, error_body
 from native_host.http.schemas import components
 from native_host.http.settings import HttpSettings
@@ -33,6 +33,7 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.state.host = host
     app.state.settings = settings
     app.include_router(api_v1.router, prefix="/api/v1")
+    app.include_router(streams.router, include_in_schema=False)
     app.include_router(overview.router, prefix="/api/v1")
     app.include_router(dashboard.make_router())
     app.include_router(openai_routes.router)

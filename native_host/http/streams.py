@@ -1,4 +1,4 @@
-"""/api/v1/stream/{job_id}: a job's life as server-sent events, from its beginning or from where a client was.
+"""/api/v1/stream/{job_id} (and /stream/{job_id}): a job as server-sent events, from its beginning or a later place.
 
 Above it: `native_host.http.api_v1`. Below it: `native_host.http.job_events`. Any number of clients may watch a job;
 each costs a task that sleeps.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -9,6 +10,7 @@ from support.browsers.waiting import wait_until
 from support.host_process import TIMEOUT_S
 from support.http_host import HttpHost
 from support.sse import events
+from support.tiny_embedder import make_embedder, reference_embedding
 
 FIGURES = {"time_to_first_token", "tokens_per_second", "input_tokens", "output_tokens", "total_time"}
 SLOW = {"tokens_per_second": 20, "prefill_ms": 0}
@@ -154,6 +156,17 @@ def test_a_picture_for_a_model_that_sees_none_and_embeddings_of_one_that_makes_n
 ) -> None:
     embedding = client.post("/api/v1/embeddings", json={"input": "a"})
     assert (embedding.status_code, code_of(embedding)) == (400, "unsupported_option")
+
+
+def test_texts_are_made_into_vectors(client: httpx.Client, tmp_path: Path) -> None:
+    folder = make_embedder(tmp_path / "embedder")
+    client.post("/api/v1/load", json={"model_path": str(folder)}).raise_for_status()
+    made = client.post("/api/v1/embeddings", json={"input": ["one", "one two"]}).json()
+    assert [one["index"] for one in made["data"]] == [0, 1]
+    expected = reference_embedding(folder, "one two", "mean", normalize=True)
+    assert made["data"][1]["embedding"] == pytest.approx(expected.tolist(), abs=1e-3)
+    assert made["usage"]["prompt_tokens"] == made["input_tokens"] > 0
+    client.post("/api/v1/unload", json={"model": str(folder)}).raise_for_status()
 
 
 def test_tokens_are_counted(client: httpx.Client, echo: None) -> None:

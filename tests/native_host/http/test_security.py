@@ -90,6 +90,17 @@ def test_our_own_page_and_one_that_is_configured_may_ask(client: httpx.Client) -
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
 
 
+def test_a_permitted_pages_jobs_are_its_own(client: httpx.Client) -> None:
+    page = {"Origin": "http://localhost:3000"}
+    client.post("/api/v1/load", json={"model": "echo"}).raise_for_status()
+    job = client.post("/api/v1/jobs", json={"prompt": "a"}, headers=page).json()["job_id"]
+    assert client.get(f"/api/v1/jobs/{job}", headers=page).status_code == 200
+    for path in ("/api/v1/jobs", "/api/v1/stream", "/stream"):
+        answer = client.get(f"{path}/{job}")
+        assert (answer.status_code, code_of(answer)) == (404, "job_not_found")
+    assert client.get("/api/v1/jobs").json()["jobs"] == []
+
+
 def test_a_preflight_of_a_configured_page_is_answered_and_another_ones_is_not(host: HttpHost) -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     with host.client() as stranger:

@@ -163,6 +163,12 @@ def test_text_of_any_kind_arrives_as_it_was(client: httpx.Client) -> None:
     assert told[-2].fields["text"] == text
 
 
+def test_the_stream_is_also_where_older_clients_look_for_it(client: httpx.Client) -> None:
+    job = begin(client)
+    with client.stream("GET", f"/stream/{job}") as answer:
+        assert text_of(list(events(answer))) == TEXT
+
+
 @pytest.mark.slow
 def test_quiet_is_broken_by_a_heartbeat(client: httpx.Client) -> None:
     job = begin(client, prompt="one", options={"prefill_ms": HEARTBEAT_S * 1000 + 2000}, thinking_update_interval=0)
