@@ -49,9 +49,13 @@ _ERROR = {
     },
 }
 _ANY = {"type": "object"}
+_TEXTS = {"4XX": "The request cannot be served.", "5XX": "The host could not serve it."}
 ERRORS: dict[int | str, JsonObject] = {
     key: {"description": text, "content": {"application/json": {"schema": {"$ref": _REF.format(model="HttpError")}}}}
-    for key, text in (("4XX", "The request cannot be served."), ("5XX", "The host could not serve it."))
+    for key, text in _TEXTS.items()
+}
+OPENAI_ERRORS: dict[int | str, JsonObject] = {
+    key: {"description": text, "content": {"application/json": {"schema": _ANY}}} for key, text in _TEXTS.items()
 }
 
 
