@@ -22,8 +22,8 @@ class Sizes:
     growth_generations: int = 1000
     burst_tokens: int = 30_000
     burst_rounds: int = 10
-    stats_rounds: int = 11
-    stats_seconds: float = 4.0
+    stats_rounds: int = 21
+    stats_seconds: float = 2.0
 
 
 FULL = Sizes()
