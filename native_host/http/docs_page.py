@@ -4,6 +4,7 @@ Above it: `native_host.http.app`. Below it: the document, which `/openapi.json` 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from html import escape
 
@@ -53,9 +54,9 @@ def _operations(document: JsonObject) -> Iterator[str]:
 
 
 def _operation(heading: str, operation: JsonObject) -> str:
-    text = escape(operation.get("description") or operation.get("summary", ""))
+    text = _prose(operation.get("description") or operation.get("summary", ""))
     parameters = "".join(
-        f"<li><code>{escape(one['name'])}</code> ({escape(one['in'])}): {_json(one.get('schema', {}))}</li>"
+        f"<li><code>{escape(one['name'])}</code> ({escape(one['in'])}): {_kind(one.get('schema', {}))}</li>"
         for one in operation.get("parameters", ())
     )
     bodies = "".join(
@@ -64,6 +65,19 @@ def _operation(heading: str, operation: JsonObject) -> str:
     )
     listed = f"<ul>{parameters}</ul>" if parameters else ""
     return f"<section><h2>{escape(heading)}</h2><p>{text}</p>{listed}{bodies}</section>"
+
+
+def _kind(schema: JsonObject) -> str:
+    """A parameter's types, default and meaning, in words."""
+    types = [str(one.get("type", "any")) for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    default = f", default {escape(json.dumps(schema['default']))}" if schema.get("default") is not None else ""
+    meaning = f", {_prose(schema['description'])}" if "description" in schema else ""
+    return " or ".join(types) + default + meaning
+
+
+def _prose(text: str) -> str:
+    """Text whose `names` are set as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _schema(schema: JsonObject) -> str:
