@@ -126,8 +126,13 @@ class GraphIndex:
                 return None
             for (source, cos), (half, sin) in _pairs(straight.input, turned.input):
                 if self._is_turned(half, source):
-                    return source, cos, sin
+                    return source, self._unshaped(cos), self._unshaped(sin)
         return None
+
+    def _unshaped(self, name: str) -> str:
+        """What a value was before a dimension was put in, which some exporters do anew in every layer."""
+        node = self.maker(name, "Unsqueeze", "Identity")
+        return name if node is None else self._unshaped(node.input[0])
 
     def _is_turned(self, name: str, source: str) -> bool:
         """True if a value is the upper half of `source`, negated, and the lower half behind it."""

@@ -43,7 +43,7 @@ def write_fused(graph: DecoderGraph, heads: int, context: int, target: Path) -> 
 
     Raises NotFusableError, EngineError (the runtime does not take a part of the graph), OSError.
     """
-    model = onnx.load(str(graph.file))
+    model = _load(graph.file)
     _require_plain(model)
     index = GraphIndex(model.graph)
     layers = [find_layer(index, key, value) for key, value in _pairs(graph.caches)]
@@ -54,6 +54,23 @@ def write_fused(graph: DecoderGraph, heads: int, context: int, target: Path) -> 
     inputs = fusion.finish(graph)
     onnx.save(model, str(target))
     return replace(graph, file=target, inputs=inputs, shares_cache=True)
+
+
+def _load(file: Path) -> Any:
+    """A model with its external data, whose places are checked already.
+
+    onnx itself reads no data behind a symbolic link (1.23), and the cache of Hugging Face's hub has nothing else.
+    """
+    model = onnx.load(str(file), load_external_data=False)
+    for weight in model.graph.initializer:
+        if weight.data_location == TensorProto.EXTERNAL:
+            place = {entry.key: entry.value for entry in weight.external_data}
+            with (file.parent / place["location"]).open("rb") as data:
+                data.seek(int(place.get("offset", 0)))
+                weight.raw_data = data.read(int(place.get("length", -1)))
+            del weight.external_data[:]
+            weight.data_location = TensorProto.DEFAULT
+    return model
 
 
 def _pairs(caches: Sequence[Cache]) -> list[tuple[Cache, Cache]]:

@@ -99,6 +99,15 @@ def test_a_graph_with_external_data_becomes_one_file(tmp_path: Path) -> None:
     assert difference(folder / "onnx" / "model.onnx", fused) < 1e-5
 
 
+def test_data_behind_a_symbolic_link_is_read(tmp_path: Path) -> None:
+    """The cache of Hugging Face's hub has links alone."""
+    folder = make_transformersjs(tmp_path / "model", external_data=True, dtypes=("fp32",))
+    for file in list((folder / "onnx").iterdir()):
+        file.rename(tmp_path / file.name)
+        file.symlink_to(tmp_path / file.name)
+    assert difference(tmp_path / "model.onnx", fuse(folder)) < 1e-5
+
+
 def scale_before(graph: Any) -> None:
     """Scale queries and keys by the root each, and put zeros for NaN: so torch's exporter writes its attention."""
     root = numpy_helper.from_array(np.array(16**-0.25, dtype=np.float32), "root")
