@@ -14,11 +14,15 @@ EVERY = 16
 
 
 class HeapTrimmer:
-    """Counts generations, and trims the heap after every `EVERY`th."""
+    """Trims the heap after a load, and after every `EVERY`th generation."""
 
     def __init__(self) -> None:
         self._trim = find_trim()
         self._count = 0
+
+    def note_load(self) -> None:
+        """A model was loaded, which leaves much that was needed only for that."""
+        self._trim()
 
     def note_generation(self) -> None:
         """A generation has ended."""

@@ -103,6 +103,7 @@ class Engine:
 
         info = backend.load(LoadSpec(Path(command.path), command.options, _path(command.cache_path)), report)
         self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
+        self._heap.note_load()
         self._writer.write(_loaded(command.ref, info, backend))
 
     def generate(self, command: GenerateCommand, cancel: CancelToken) -> None:
