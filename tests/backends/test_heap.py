@@ -12,9 +12,7 @@ BLOCKS = 4_000
 BLOCK_BYTES = 16_000
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="malloc_trim is glibc's"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
 def test_what_was_freed_between_two_used_blocks_goes_back_to_the_system() -> None:
     library = ctypes.CDLL(None)
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, (ctypes.c_size_t,)
