@@ -1,0 +1,129 @@
+"""Server-sent events of the HTTP API beside llama-server's: the same GGUF, threads and client, both under `/v1`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from support.http_host import HttpHost
+
+from backends.llamacpp.engine import default_threads
+from benchmarks.llama_server import CONTEXT_TOKENS, LlamaServer
+from benchmarks.models import gguf, prose
+from benchmarks.samples import alternate, median
+from benchmarks.sizes import Sizes
+from benchmarks.table import Row, at_least_times, at_most_times, not_measured
+from benchmarks.transformersjs_reference import ReferenceMissing
+
+STREAM_LIMIT, TOGETHER_LIMIT, FIRST_LIMIT = 1.05, 0.5, 1.0
+STREAMS = 4
+PROMPT_WORDS = 24
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """One stream as its client saw it; times are seconds of a monotonic clock."""
+
+    sent: float
+    first: float
+    last: float
+    tokens: int
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second, from the first to the last."""
+        return (self.tokens - 1) / (self.last - self.first)
+
+
+def measure(sizes: Sizes) -> Iterator[Row]:
+    """Three rows: one stream, four at once, the first token."""
+    threads = default_threads()
+    try:
+        with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
+            yield _one(ours, server.url, sizes, threads)
+            yield _first(ours, server.url, sizes)
+        with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
+            yield _together(ours, server.url, sizes)
+    except ReferenceMissing as missing:
+        yield not_measured("HTTP API; llama-server", f">= {STREAM_LIMIT} x", str(missing))
+
+
+def _one(ours: str, theirs: str, sizes: Sizes, threads: int) -> Row:
+    tokens = sizes.stream_tokens
+    mine, reference = alternate(
+        sizes.stream_rounds,
+        lambda number: stream(ours, _prompt(number), tokens).rate,
+        lambda number: stream(theirs, _prompt(number), tokens).rate,
+    )
+    figure = f"HTTP: one stream of {tokens} tokens, {threads} thread(s); llama-server"
+    return at_least_times(figure, "tok/s", mine, reference, STREAM_LIMIT)
+
+
+def _first(ours: str, theirs: str, sizes: Sizes) -> Row:
+    mine, reference = alternate(
+        sizes.first_token_rounds,
+        lambda number: _first_ms(stream(ours, _prompt(number), 8)),
+        lambda number: _first_ms(stream(theirs, _prompt(number), 8)),
+    )
+    figure = f"HTTP: time to first token, warm; llama-server; p50 of {len(mine)}"
+    return at_most_times(figure, "ms", median(mine), median(reference), FIRST_LIMIT)
+
+
+def _together(ours: str, theirs: str, sizes: Sizes) -> Row:
+    tokens = sizes.stream_tokens // STREAMS
+    rounds = max(1, sizes.stream_rounds // 3)
+    mine, reference = alternate(
+        rounds, lambda number: _total_rate(ours, number, tokens), lambda number: _total_rate(theirs, number, tokens)
+    )
+    figure = f"HTTP: {STREAMS} streams at once of {tokens} tokens, in all; llama-server with {STREAMS} slots"
+    return at_least_times(figure, "tok/s", mine, reference, TOGETHER_LIMIT)
+
+
+def _total_rate(url: str, number: int, tokens: int) -> float:
+    """Tokens a second of all streams together. RuntimeError if one of them did not get all its tokens."""
+    prompts = [_prompt(number * STREAMS + index) for index in range(STREAMS)]
+    with ThreadPoolExecutor(STREAMS) as pool:
+        runs: Sequence[Streamed] = list(pool.map(lambda prompt: stream(url, prompt, tokens), prompts))
+    return sum(run.tokens for run in runs) / (max(run.last for run in runs) - min(run.sent for run in runs))
+
+
+def stream(url: str, prompt: str, tokens: int) -> Streamed:
+    """Stream a greedy completion. RuntimeError if it has another number of tokens than was asked for."""
+    body = {"model": str(gguf()), "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
+    body["stream_options"] = {"include_usage": True}
+    arrivals: list[float] = []
+    counted = 0
+    sent = time.perf_counter()
+    with httpx.stream("POST", f"{url}/v1/completions", json=body, timeout=TIMEOUT_S, trust_env=False) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                arrivals.append(time.perf_counter())
+            if '"completion_tokens":' in line:
+                counted = int(line.split('"completion_tokens":')[1].lstrip().split(",")[0].rstrip("}"))
+    if counted != tokens:
+        raise RuntimeError(f"{url} gave {counted} tokens of {tokens}")
+    return Streamed(sent, arrivals[0], arrivals[-1], counted)
+
+
+def _first_ms(run: Streamed) -> float:
+    return (run.first - run.sent) * 1000
+
+
+def _prompt(number: int) -> str:
+    """Every prompt begins with another word, so that nothing of it is cached."""
+    return prose(PROMPT_WORDS, f"{number} is the first")
+
+
+@contextmanager
+def _ours(model: Path, threads: int) -> Iterator[str]:
+    """The address of a host that has the model loaded."""
+    with HttpHost("--no-token") as host:
+        body = {"model": str(model), "options": {"threads": threads, "context_length": CONTEXT_TOKENS}}
+        with host.client(timeout=TIMEOUT_S) as client:
+            client.post("/api/v1/load", json=body).raise_for_status()
+        yield host.url
