@@ -21,6 +21,7 @@ CPU_PROVIDER = "CPUExecutionProvider"
 class Placement:
     """Where a session runs: the provider first asked, its options, and the kind of memory that it keeps tensors in.
 
+    vendor is the PCI number of a "gpu"'s maker, -1 where the kind of memory says it.
     also are the providers that take what the first one leaves, before the CPU does; a plug-in's provider is one of
     `onnxruntime.get_ep_devices`. Where it is strict, a graph of which the provider leaves anything to the CPU fails.
     """
@@ -28,6 +29,7 @@ class Placement:
     provider: str = CPU_PROVIDER
     options: tuple[tuple[str, str], ...] = ()
     memory: str = "cpu"
+    vendor: int = -1
     also: tuple[str, ...] = ()
     plugin: bool = False
     strict: bool = False
@@ -50,6 +52,7 @@ class Device:
     genai: str | None = None
     reported: str = ""
     memory: str = "cpu"
+    vendor: int = -1
     also: tuple[str, ...] = ()
     automatic: bool = True
     plugin: bool = False
@@ -57,20 +60,30 @@ class Device:
     @property
     def placement(self) -> Placement:
         """The same for a session of ONNX Runtime."""
-        return Placement(self.provider, memory=self.memory, also=self.also, plugin=self.plugin)
+        return Placement(self.provider, memory=self.memory, vendor=self.vendor, also=self.also, plugin=self.plugin)
 
 
 CPU = Device("cpu", "the CPU", CPU_PROVIDER, BackendType.ONNX_CPU, "", "CPU")
 
 _CUDA = "CUDAExecutionProvider"
+_AMD, _NO_VENDOR = 0x1002, 0
 
 DEVICES = (
     CPU,
     Device("cuda", "CUDA", _CUDA, BackendType.ONNX_CUDA, "cuda", "CUDA", memory="cuda"),
-    Device("migraphx", "MIGraphX", "MIGraphXExecutionProvider", BackendType.ONNX_ROCM),
+    Device("migraphx", "MIGraphX", "MIGraphXExecutionProvider", BackendType.ONNX_ROCM, memory="gpu", vendor=_AMD),
     Device("directml", "DirectML", "DmlExecutionProvider", BackendType.ONNX_DIRECTML, "dml", "DirectML", memory="dml"),
     Device("openvino", "OpenVINO", "OpenVINOExecutionProvider", BackendType.ONNX_OPENVINO, "OpenVINO", "OpenVINO"),
-    Device("webgpu", "WebGPU", "WebGpuExecutionProvider", BackendType.ONNX_WEBGPU, "WebGPU", "WebGPU"),
+    Device(
+        "webgpu",
+        "WebGPU",
+        "WebGpuExecutionProvider",
+        BackendType.ONNX_WEBGPU,
+        "WebGPU",
+        "WebGPU",
+        memory="gpu",
+        vendor=_NO_VENDOR,
+    ),
     Device(
         "tensorrt",
         "TensorRT",

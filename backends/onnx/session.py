@@ -5,8 +5,9 @@ Above it: `transformersjs`. The runtime's own fallback is off: it runs on the CP
 """
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ ELEMENT_TYPES: dict[int, Any] = {
 """numpy's types of the tensors that we feed and read, by the numbers of `TensorProto.DataType`."""
 
 _ERRORS_ONLY = 3
+_CPU_MEMORY: Mapping[str, Any] = {"device_type": "cpu"}
 
 
 class Session:
@@ -85,18 +87,58 @@ class Session:
         """
         with self.failures():
             given = self._runtime.AdapterFormat.read_adapter(str(adapter)).get_parameters()
-        on_cpu = self.placement.memory == "cpu"
+        on_cpu = not self.keeps_on_device
         self._adapter = {name: value if on_cpu else self.value(value.numpy()) for name, value in given.items()}
+
+    @property
+    def keeps_on_device(self) -> bool:
+        """True if tensors are kept in the device's own memory between runs."""
+        return self._memory is not _CPU_MEMORY
+
+    @property
+    def output_memory(self) -> str:
+        """Where `bind_output` can have a tensor made whose size is not known before: it takes no maker's number."""
+        placement = self.placement
+        return "cpu" if placement.plugin or placement.vendor >= 0 else placement.memory
+
+    def kept(self, value: Any) -> Any:
+        """An output as it is to be kept for later runs: on the device, moved there once if it was not made there."""
+        return self.value(value.numpy()) if self.keeps_on_device and self.output_memory == "cpu" else value
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """A new `onnxruntime.OrtValue` in the memory of the session's device, its content undefined."""
         with self.failures():
-            return self._runtime.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, self.placement.memory)
+            return self._runtime.OrtValue.ortvalue_from_shape_and_type(list(shape), dtype, **self._memory)
 
     def value(self, array: npt.NDArray[Any]) -> Any:
         """An array as an `onnxruntime.OrtValue` in the memory of the session's device."""
-        with self.failures():
-            return self._runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self.placement.memory)
+        value = self.empty(array.shape, array.dtype.type)
+        if array.size:
+            with self.failures():
+                value.update_inplace(np.ascontiguousarray(array))
+        return value
+
+    @cached_property
+    def _memory(self) -> Mapping[str, Any]:
+        """The device's memory as `ortvalue_from_shape_and_type` takes it; the CPU's where it cannot be had.
+
+        A plug-in's is what its device says.
+        """
+        placement = self.placement
+        if placement.memory == "cpu" and not placement.plugin:
+            return _CPU_MEMORY
+        try:
+            with self.failures():
+                wanted = self._plugin_memory() if placement.plugin else _memory_of(placement)
+                self._runtime.OrtValue.ortvalue_from_shape_and_type([1], np.float32, **wanted)
+        except EngineError:
+            return _CPU_MEMORY
+        return wanted
+
+    def _plugin_memory(self) -> Mapping[str, Any]:
+        kind = self._runtime.OrtDeviceMemoryType.DEFAULT
+        devices = (one for one in self._runtime.get_ep_devices() if one.ep_name == self.placement.provider)
+        return {"memory_info": next(devices).memory_info(kind)}
 
     def terminate(self) -> None:
         """End the running run with an error, and every later one until `resume`; from any thread."""
@@ -109,6 +151,10 @@ class Session:
     def close(self) -> None:
         """Free the graph and its weights."""
         del self.raw
+
+
+def _memory_of(placement: Placement) -> Mapping[str, Any]:
+    return {"device_type": placement.memory, "vendor_id": placement.vendor}
 
 
 def _options(runtime: Any, placement: Placement, threads: int | None) -> Any:

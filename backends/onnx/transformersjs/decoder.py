@@ -70,17 +70,19 @@ class GrowingStore:
     def __init__(self, session: Session, caches: Sequence[Cache]) -> None:
         self._session = session
         self._caches = caches
-        self._values = [self._empty(cache) for cache in caches]
+        self._values = [self._empty(cache, 0) for cache in caches]
+        self._next: list[Any] = []
 
     def bind(self, binding: Any, length: int, total: int) -> None:
-        """Bind the last run's outputs as inputs, and ask for new ones on the device."""
-        for cache, value in zip(self._caches, self._values, strict=True):
+        """Bind the last run's outputs as inputs, and new tensors on the device as outputs."""
+        self._next = [self._empty(cache, total) for cache in self._caches]
+        for cache, value, grown in zip(self._caches, self._values, self._next, strict=True):
             binding.bind_ortvalue_input(cache.past, value)
-            binding.bind_output(cache.present, self._session.placement.memory)
+            binding.bind_ortvalue_output(cache.present, grown)
 
     def advance(self, binding: Any) -> None:
         """Keep the run's caches; the ones before are freed."""
-        self._values = binding.get_outputs()[: len(self._caches)]
+        self._values, self._next = self._next, []
 
     def cut(self, length: int, kept: int) -> None:
         """Keep the first tokens: one copy by way of the CPU, when a conversation takes another turn."""
@@ -88,8 +90,8 @@ class GrowingStore:
             array = self._values[place].numpy().take(np.arange(kept), axis=cache.axis)
             self._values[place] = self._session.value(array)
 
-    def _empty(self, cache: Cache) -> Any:
-        return self._session.value(np.zeros(cache.shape_of(0), dtype=ELEMENT_TYPES[cache.element]))
+    def _empty(self, cache: Cache, length: int) -> Any:
+        return self._session.empty(cache.shape_of(length), ELEMENT_TYPES[cache.element])
 
 
 class SharedStore:
@@ -208,9 +210,9 @@ def make_store(session: Session, graph: DecoderGraph, max_length: int) -> CacheS
     """The kind of cache that suits a graph and a device."""
     if graph.shares_cache:
         return SharedStore(session, graph.caches, max_length)
-    if session.placement.memory == "cpu":
-        return AlternatingStore(graph.caches, max_length)
-    return GrowingStore(session, graph.caches)
+    return (
+        GrowingStore(session, graph.caches) if session.keeps_on_device else AlternatingStore(graph.caches, max_length)
+    )
 
 
 def _buffer(cache: Cache, length: int) -> Array:

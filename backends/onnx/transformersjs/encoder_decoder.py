@@ -161,10 +161,10 @@ class EncoderDecoder:
         with session.failures():
             for name, array in feeds.items():
                 binding.bind_cpu_input(name, array)
-            binding.bind_output(STATES, session.placement.memory)
+            binding.bind_output(STATES, session.output_memory)
         session.run(binding)
         (states,) = binding.get_outputs()
-        return {"encoder_hidden_states": states, "encoder_attention_mask": arrays["attention_mask"]}
+        return {"encoder_hidden_states": session.kept(states), "encoder_attention_mask": arrays["attention_mask"]}
 
     def _first_step(self, known: Mapping[str, Any]) -> tuple[Step, list[Any]]:
         """Begin an answer; also the keys and values of the encoder's states."""
@@ -180,19 +180,20 @@ class EncoderDecoder:
             for name, value in empty:
                 binding.bind_ortvalue_input(name, value)
             for cache in (*self._graphs.own, *self._graphs.crossed):
-                binding.bind_output(cache.present, session.placement.memory)
+                binding.bind_output(cache.present, session.output_memory)
         outputs = self._run(session, binding, graph, self._start, 0)
         del bound
-        own = len(self._graphs.own)
-        return Step(outputs[:own], len(self._start), _last(outputs[-1])), outputs[own:-1]
+        own, kept = len(self._graphs.own), [session.kept(value) for value in outputs[:-1]]
+        return Step(kept[:own], len(self._start), _last(outputs[-1])), kept[own:]
 
     def _later_step(self, token: int) -> Step:
         source, step = self._require()
-        session, memory = self._sessions.later, self._sessions.later.placement.memory
+        session, total = self._sessions.later, step.length + 1
+        grown = [session.empty(cache.shape_of(total), ELEMENT_TYPES[cache.element]) for cache in self._graphs.own]
         with session.failures():
-            for cache, value in zip(self._graphs.own, step.own, strict=True):
+            for cache, value, longer in zip(self._graphs.own, step.own, grown, strict=True):
                 source.binding.bind_ortvalue_input(cache.past, value)
-                source.binding.bind_output(cache.present, memory)
+                source.binding.bind_ortvalue_output(cache.present, longer)
         outputs = self._run(session, source.binding, self._graphs.later, [token], step.length)
         return Step(outputs[:-1], step.length + 1, _last(outputs[-1]))
 
