@@ -1,6 +1,6 @@
 """Model files as onnx-community folders have them: a dtype's suffix, its quantization, and how they are written.
 
-The suffixes are those of Transformers.js 3 (`src/utils/dtypes.js`). Needs onnx, for 8-bit and bnb4 files onnxruntime.
+The suffixes are those that the host reads. Needs onnx, for 8-bit and bnb4 files onnxruntime.
 """
 
 import json
@@ -12,16 +12,10 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
-SUFFIXES: Mapping[str, str] = {
-    "fp32": "",
-    "fp16": "_fp16",
-    "q4": "_q4",
-    "q4f16": "_q4f16",
-    "int8": "_int8",
-    "uint8": "_uint8",
-    "q8": "_quantized",
-    "bnb4": "_bnb4",
-}
+from backends.onnx.transformersjs.dtypes import SUFFIXES
+
+__all__ = ["SUFFIXES", "folder_size", "quantize", "save_graph", "write_json"]
+
 HALF_DTYPES = ("fp16", "q4f16")
 FOUR_BIT_DTYPES = ("q4", "q4f16")
 

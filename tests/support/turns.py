@@ -3,6 +3,7 @@
 from collections.abc import Generator as Events
 from collections.abc import Sequence
 from random import Random
+from threading import Timer
 
 from support.reference_text import Reference
 from support.tiny_genai import Outcome, request, run
@@ -55,6 +56,20 @@ def cancel_in_prefill(backend: Backend, prompt: str | list[tuple[str, str]], don
     assert isinstance(event, GenerationEnd)
     assert (event.finish_reason, event.output_tokens) == (FinishReason.CANCELLED, 0)
     return event
+
+
+def check_turn_after_a_stop(backend: Backend, reference: Reference, delay_ms: int) -> None:
+    """Cancel from another thread while a long prompt is read, and hold the next answers against the reference."""
+    prompt, cancel = LONG + LONG, CancelToken()
+    run(backend, prompt[:40], max_tokens=4)
+    timer = Timer(delay_ms / 1000, cancel.cancel)
+    for event in backend.generate(request(prompt), cancel):
+        if isinstance(event, Prefill) and event.done == event.cached:
+            timer.start()
+    timer.join(10)
+    assert isinstance(event, GenerationEnd)
+    for asked in (prompt[:150] + "?", prompt[:300]):
+        assert run(backend, asked, max_tokens=4).text == reference.text(asked, 4)
 
 
 def check_next_turn(backend: Backend, reference: Reference, asked: Turns, answer: str) -> int:

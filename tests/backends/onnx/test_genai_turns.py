@@ -6,7 +6,6 @@ stop in mid-turn are off by one.
 
 import json
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from support.turns import (
     check_any_order,
     check_next_turn,
     check_rewinds_everywhere,
+    check_turn_after_a_stop,
     close_after,
     cut_after,
 )
@@ -141,17 +141,7 @@ def slow(slow_folder: Path) -> Iterator[OnnxBackend]:
 def test_a_turn_after_a_stop_while_the_engine_runs_is_right(
     slow: OnnxBackend, slow_folder: Path, delay_ms: int
 ) -> None:
-    prompt = LONG + LONG
-    run(slow, prompt[:40], max_tokens=4)
-    cancel = CancelToken()
-    timer = threading.Timer(delay_ms / 1000, cancel.cancel)
-    for event in slow.generate(request(prompt), cancel):
-        if isinstance(event, Prefill) and event.done == event.cached:
-            timer.start()
-    timer.join(10)
-    reference = Reference(slow_folder, slow_folder / "model.onnx")
-    for asked in (prompt[:150] + "?", prompt[:300]):
-        assert run(slow, asked, max_tokens=4).text == reference.text(asked, 4)
+    check_turn_after_a_stop(slow, Reference(slow_folder, slow_folder / "model.onnx"), delay_ms)
 
 
 def test_a_prompt_changed_at_any_place_is_answered_as_from_the_start(

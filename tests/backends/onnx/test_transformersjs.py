@@ -19,11 +19,12 @@ from support.turns import (
     check_any_order,
     check_next_turn,
     check_rewinds_everywhere,
+    check_turn_after_a_stop,
     close_after,
     cut_after,
 )
 
-from backends.base import CancelToken, GenerationEnd, LoadSpec, Prefill, TokenChunk
+from backends.base import CancelToken, GenerationEnd, LoadSpec, TokenChunk
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.transformersjs.decoder import OrtGenerator
 from messages.facts import BackendType, FinishReason
@@ -247,18 +248,7 @@ def slow(slow_folder: Path) -> Iterator[OnnxBackend]:
 def test_a_turn_after_a_stop_while_the_engine_runs_is_right(
     slow: OnnxBackend, slow_folder: Path, delay_ms: int
 ) -> None:
-    prompt = LONG + LONG
-    run(slow, prompt[:40], max_tokens=4)
-    cancel = CancelToken()
-    timer = threading.Timer(delay_ms / 1000, cancel.cancel)
-    for event in slow.generate(request(prompt), cancel):
-        if isinstance(event, Prefill) and event.done == event.cached:
-            timer.start()
-    timer.join(10)
-    assert isinstance(event, GenerationEnd)
-    reference = Reference(slow_folder, slow_folder / "onnx" / "model.onnx")
-    for asked in (prompt[:150] + "?", prompt[:300]):
-        assert run(slow, asked, max_tokens=4).text == reference.text(asked, 4)
+    check_turn_after_a_stop(slow, Reference(slow_folder, slow_folder / "onnx" / "model.onnx"), delay_ms)
 
 
 def test_a_cancel_in_decode_ends_it_within_a_step(slow: OnnxBackend) -> None:
