@@ -11,7 +11,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities, FinishReason
+from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 
@@ -88,12 +88,13 @@ class TokenChunk:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEnd:
-    """The last thing a generation yields; token counts are the engine's own."""
+    """The last thing a generation yields; token counts are the engine's own, pictures those of the request."""
 
     finish_reason: FinishReason
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+    pictures: tuple[PictureFigures, ...] = ()
 
 
 GenerationEvent = Prefill | TokenChunk | GenerationEnd

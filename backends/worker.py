@@ -128,6 +128,7 @@ class Engine:
                 output_tokens=end.output_tokens,
                 cached_tokens=end.cached_tokens,
                 decode_s=tokens.decode_s,
+                pictures=end.pictures,
             )
         )
         self._heap.note_generation()

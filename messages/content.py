@@ -1,10 +1,13 @@
 """What a model is asked: chat messages with text, picture and sound parts, or a bare prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from messages.data_urls import check_picture_url
+
+PictureData = Annotated[str, AfterValidator(check_picture_url)]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -23,13 +26,13 @@ class ImagePart(_Part):
     """A picture as a data URL."""
 
     type: Literal["image"]
-    data: Annotated[str, Field(pattern=r"^data:image/")]
+    data: PictureData
 
 
 class ImageUrl(_Part):
     """The data URL of an `image_url` part."""
 
-    url: Annotated[str, Field(pattern=r"^data:image/")]
+    url: PictureData
     detail: Literal["auto", "low", "high"] = "auto"
 
 
@@ -86,9 +89,19 @@ class PromptInput(BaseModel):
 
     def has_part(self, kind: Literal["image", "audio"]) -> bool:
         """True if any message carries a picture (in either spelling) or a sound."""
-        wanted = (ImagePart, ImageUrlPart) if kind == "image" else (AudioPart,)
-        parts = [part for message in self.messages or () for part in _parts(message)]
-        return any(isinstance(part, wanted) for part in parts)
+        if kind == "image":
+            return any(True for _ in picture_urls(self.messages or ()))
+        return any(isinstance(part, AudioPart) for message in self.messages or () for part in _parts(message))
+
+
+def picture_urls(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
+    """Each picture's field, such as `messages[0].content[1].data`, and its data URL, in the order of the messages."""
+    for place, message in enumerate(messages):
+        for index, part in enumerate(_parts(message)):
+            if isinstance(part, ImagePart):
+                yield f"messages[{place}].content[{index}].data", part.data
+            elif isinstance(part, ImageUrlPart):
+                yield f"messages[{place}].content[{index}].image_url.url", part.image_url.url
 
 
 def _parts(message: Message) -> Sequence[Part]:

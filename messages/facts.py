@@ -80,11 +80,21 @@ class Capabilities(Fact):
     embed: bool = False
 
 
+class PictureFigures(Fact):
+    """A picture's size in pixels, upright: as it was sent, and scaled to what the model takes."""
+
+    width: int
+    height: int
+    scaled_width: int
+    scaled_height: int
+
+
 class Figures(Fact):
     """The figures of one generation; what is not known is null.
 
     time_to_first_token and total_time are ms from the request's arrival at the daemon, tokens_per_second is output
-    tokens over the time from the first to the last of them, tokens are the engine's own.
+    tokens over the time from the first to the last of them, tokens are the engine's own. pictures are those of the
+    request, in their order, empty until they were read.
     """
 
     time_to_first_token: float | None = None
@@ -94,6 +104,7 @@ class Figures(Fact):
     total_time: float | None = None
     cached_tokens: int | None = None
     finish_reason: str | None = None
+    pictures: tuple[PictureFigures, ...] = ()
 
 
 class Percentiles(Fact):

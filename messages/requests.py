@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from messages.actions import ActionType
-from messages.content import Message, PromptInput
+from messages.content import Message, PromptInput, picture_urls
+from messages.data_urls import MAX_PICTURES
 from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_SAFE_INTEGER
 from messages.options import JsonSchema, LoadOptions, ResponseFormat
@@ -69,6 +70,9 @@ class _Prompted(_NamesModel):
     def _one_prompt(self) -> "_Prompted":
         if (self.messages is None) == (self.prompt is None):
             raise ValueError("messages: exactly one of messages and prompt is required")
+        pictures = sum(1 for _ in picture_urls(self.messages or ()))
+        if pictures > MAX_PICTURES:
+            raise ValueError(f"messages: has {pictures} pictures, and a request may have {MAX_PICTURES}")
         return self
 
     @property

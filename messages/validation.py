@@ -38,7 +38,7 @@ _WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "string_too_short": lambda context: f"must have at least {context['min_length']} character(s)",
     "string_too_long": lambda context: f"must have at most {context['max_length']} character(s)",
     "literal_error": lambda context: f"must be {context['expected']}",
-    "string_pattern_mismatch": lambda _: "must be a data URL of that kind (data:image/... or data:audio/...)",
+    "string_pattern_mismatch": lambda _: "must be a data URL (data:audio/wav;base64,...)",
     "union_tag_not_found": lambda context: f"needs a field {context['discriminator'].strip(chr(39))}",
     "union_tag_invalid": lambda context: (
         f"{context['discriminator'].strip(chr(39))} must be one of {context['expected_tags']}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities, FinishReason
+from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 
@@ -128,7 +128,10 @@ class TokensEvent(_Frame):
 
 
 class EndedEvent(_Frame):
-    """A generation is over. Counts are the engine's own, decode_s the seconds from its first token to its last."""
+    """A generation is over. Counts are the engine's own, decode_s the seconds from its first token to its last.
+
+    pictures are those of the request, in their order.
+    """
 
     event: Literal["ended"] = "ended"
     ref: int
@@ -137,6 +140,7 @@ class EndedEvent(_Frame):
     output_tokens: int
     cached_tokens: int
     decode_s: float | None = None
+    pictures: tuple[PictureFigures, ...] = ()
 
 
 class CountedEvent(_Frame):

@@ -122,6 +122,7 @@ class Generation:
         if self._because is not None:
             self._finish_error(self._because)
             return
+        self._metrics.pictures = end.pictures
         outcome: Outcome = "cancelled" if end.finish_reason is FinishReason.CANCELLED else "success"
         self._complete(outcome, end.finish_reason, end)
         self._job.finish(end.finish_reason, self._metrics.figures())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from messages.facts import Aggregate, Figures, Percentiles, Performance
+from messages.facts import Aggregate, Figures, Percentiles, Performance, PictureFigures
 from native_host.histogram import Histogram
 
 Outcome = Literal["success", "error", "cancelled"]
@@ -42,6 +42,7 @@ class GenerationMetrics:
     first_batch_tokens: int = 0
     decode_s: float | None = None
     left_queue_at: float | None = None
+    pictures: tuple[PictureFigures, ...] = ()
     gaps: Histogram = field(default_factory=lambda: Histogram(GAP_BOUNDS_S))
 
     @property
@@ -83,6 +84,7 @@ class GenerationMetrics:
             total_time=self.total_time,
             cached_tokens=self.cached_tokens,
             finish_reason=self.finish_reason,
+            pictures=self.pictures,
         )
 
 

@@ -40,16 +40,17 @@ ENGINES = {
     "litert_lm",
     "jinja2",
     "llguidance",
+    "PIL",
 }
 PACKAGES_OF = {
-    "messages": {"pydantic"},
+    "messages": {"pydantic", "pydantic_core"},
     "backends": {"pydantic", "psutil"},
     "native_host": {"pydantic", "pydantic_settings", "platformdirs", "psutil"},
     "native_host/http": {"fastapi", "prometheus_client", "psutil", "pydantic", "sse_starlette", "starlette", "uvicorn"},
     "installer": set(),
 }
 OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "h11", "anyio"}
-SHARED_BY_ENGINES = {"chat_template.py"}
+SHARED_BY_ENGINES = {"chat_template.py", "pictures.py", "picture_decoding.py"}
 WINDOWS_MODULES = {"winreg", "msvcrt"}
 RELAY_MODULES_NOT_WANTED = {
     "json",

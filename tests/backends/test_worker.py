@@ -175,6 +175,7 @@ def test_a_generation_that_waits_in_the_worker_can_be_cancelled(worker: RunningW
         "output_tokens": 0,
         "cached_tokens": 0,
         "decode_s": None,
+        "pictures": [],
     }
 
 

@@ -12,6 +12,7 @@ from messages.requests import AnyRequest, Generate, Load, Request, action_of, pa
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 PICTURE = "data:image/png;base64,AAAA"
+NO_DATA_URL = "must be a data URL (data:image/png;base64,...); no address is fetched and no file is read"
 
 SMALLEST: dict[str, dict[str, Any]] = {
     "ping": {},
@@ -130,7 +131,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "generate",
         {"messages": [{"role": "user", "content": [{"type": "image", "data": "http://example.org/a.png"}]}]},
-        ["messages[0].content[0].data: must be a data URL of that kind (data:image/... or data:audio/...)"],
+        [f"messages[0].content[0].data: {NO_DATA_URL}"],
     ),
     (
         "generate",
@@ -139,7 +140,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
                 {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]}
             ]
         },
-        ["messages[0].content[0].image_url.url: must be a data URL of that kind (data:image/... or data:audio/...)"],
+        [f"messages[0].content[0].image_url.url: {NO_DATA_URL}"],
     ),
     ("generate", {"prompt": "x", "stream": "yes"}, ["stream: must be true or false"]),
     ("generate", {"prompt": "x", "settings": {"temperature": 2.1}}, ["settings.temperature: must be <= 2"]),

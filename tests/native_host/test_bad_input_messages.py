@@ -11,6 +11,7 @@ from support.host_process import BrowserHost, Json, Port, frame_of, raw_frame
 
 LIMIT = 65_536
 PICTURE = {"type": "image", "data": "data:image/png;base64,AA"}
+NO_DATA_URL = "must be a data URL (data:image/png;base64,...); no address is fetched and no file is read"
 SOUND = {"type": "audio", "data": "data:audio/wav;base64,AA"}
 SMALLEST: dict[str, Json] = {
     "generate": {"prompt": "x"},
@@ -169,7 +170,7 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ({"action": "generate", "prompt": "x", "stream": "no"}, "stream: must be true or false"),
     (
         {"action": "generate", "messages": [{"role": "user", "content": [{"type": "image", "data": "/etc/passwd"}]}]},
-        "messages[0].content[0].data: must be a data URL of that kind (data:image/... or data:audio/...)",
+        f"messages[0].content[0].data: {NO_DATA_URL}",
     ),
     ({"action": "update_settings"}, "settings: is required"),
     ({"action": "update_settings", "settings": {"seed": -1}}, "settings.seed: must be >= 0"),
