@@ -24,7 +24,17 @@ MAX_ASPECT_RATIO = 200
 REDUCING_GAP = 2.0
 """How many times larger than wanted a cheap first reduction may leave a picture, each way, before the filter's turn."""
 
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error)
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
 """What Pillow raises for broken files; its own classes are among these."""
 
 _SIGNATURES = (

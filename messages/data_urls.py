@@ -63,8 +63,8 @@ def _payload_start(url: str) -> tuple[str, int]:
         )
     if header["parameters"].lower() != ";base64":
         raise _wrong(f"must be in base64 (data:{media_type};base64,...)")
-    size = (len(url) - header.end()) // 4 * 3
-    if size > MAX_PICTURE_BYTES + 2:
+    size = (len(url) - header.end()) // 4 * 3 - url[-2:].count("=")
+    if size > MAX_PICTURE_BYTES:
         raise _wrong(f"is larger than {MAX_PICTURE_BYTES // 1_000_000} MB; make the picture smaller")
     return PICTURE_FORMATS[media_type], header.end()
 

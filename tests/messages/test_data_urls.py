@@ -1,5 +1,7 @@
 """A picture's data URL is refused, or let pass, by its first bytes and its length."""
 
+import base64
+
 import pytest
 from pydantic import ValidationError
 
@@ -63,10 +65,13 @@ def test_what_is_not_in_base64_is_refused(url: str) -> None:
 
 
 def test_the_length_alone_tells_that_a_picture_is_too_large() -> None:
-    characters = (MAX_PICTURE_BYTES + 8) // 3 * 4
-    assert (
-        problem("data:image/png;base64," + "A" * characters) == "data: is larger than 20 MB; make the picture smaller"
-    )
+    for size in (MAX_PICTURE_BYTES - 1, MAX_PICTURE_BYTES):
+        assert ImagePart(type="image", data=as_url(size))
+    assert problem(as_url(MAX_PICTURE_BYTES + 1)) == "data: is larger than 20 MB; make the picture smaller"
+
+
+def as_url(size: int) -> str:
+    return "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
 
 
 def test_fifty_pictures_are_refused_before_one_is_read() -> None:
