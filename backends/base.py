@@ -11,7 +11,7 @@ from typing import ClassVar, NoReturn, Protocol
 
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
+from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 
@@ -62,11 +62,16 @@ class ModelDescription:
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """What to generate. The settings are complete; response_format None is free text."""
+    """What to generate. The settings are complete; response_format None is free text.
+
+    top_logprobs is how many likeliest tokens to tell beside each output token, None to tell no probabilities; it is
+    None for every backend whose capabilities lack `logprobs`.
+    """
 
     prompt: PromptInput
     settings: InferenceSettings
     response_format: ResponseFormat | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +85,14 @@ class Prefill:
 
 @dataclass(frozen=True, slots=True)
 class TokenChunk:
-    """New text (may be empty while a character or a stop string is incomplete) and the tokens it took."""
+    """New text (may be empty while a character or a stop string is incomplete) and the tokens it took.
+
+    logprobs has these tokens, if they were asked for: a token is told when it is chosen, whenever its text comes.
+    """
 
     text: str
     tokens: int = 1
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,20 @@ token, which sends those before it, in less time than a timer would wait.
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
+
+from messages.facts import TokenLogprob
 
 INTERVAL_S = 0.016
 MAX_TOKENS = 64
+
+
+class Gathered(NamedTuple):
+    """Text, the number of tokens that it took, and these tokens if they were asked for."""
+
+    text: str
+    tokens: int
+    logprobs: tuple[TokenLogprob, ...]
 
 
 class TokenCoalescer:
@@ -21,6 +32,7 @@ class TokenCoalescer:
         self._clock = clock
         self._texts: list[str] = []
         self._count = 0
+        self._logprobs: list[TokenLogprob] = []
         self._sent_at = float("-inf")
         self._first_at: float | None = None
         self._last_at: float | None = None
@@ -30,10 +42,11 @@ class TokenCoalescer:
         """Seconds from the first token to the last one added; None before the first."""
         return None if self._first_at is None or self._last_at is None else self._last_at - self._first_at
 
-    def add(self, text: str, tokens: int) -> bool:
+    def add(self, text: str, tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> bool:
         """Add a token's text; True if what is held is to be sent now."""
         self._texts.append(text)
         self._count += tokens
+        self._logprobs.extend(logprobs)
         now = self._clock()
         if tokens:
             self._last_at = now
@@ -41,10 +54,11 @@ class TokenCoalescer:
                 self._first_at = now
         return self._count >= MAX_TOKENS or now - self._sent_at >= INTERVAL_S
 
-    def take(self) -> tuple[str, int]:
-        """Take what is held, text and number of tokens, to send it now."""
-        taken = "".join(self._texts), self._count
+    def take(self) -> Gathered:
+        """Take what is held, to send it now."""
+        taken = Gathered("".join(self._texts), self._count, tuple(self._logprobs))
         self._texts.clear()
+        self._logprobs.clear()
         self._count = 0
         self._sent_at = self._clock()
         return taken

@@ -133,7 +133,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         modules=("llama_cpp", "jinja2"),
         distribution="llama_cpp_python",
         extra="llamacpp",
-        capabilities=Capabilities(json_schema=True),
+        capabilities=Capabilities(json_schema=True, logprobs=True),
         priority=10,
     ),
     BackendRow(
@@ -147,7 +147,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         distribution="onnxruntime-genai",
         extra="onnx",
         environment=NO_TELEMETRY,
-        capabilities=Capabilities(json_schema=True, embed=True),
+        capabilities=Capabilities(json_schema=True, embed=True, logprobs=True),
         priority=10,
     ),
     BackendRow(

@@ -110,7 +110,7 @@ class Engine:
         """Run one generation, its tokens gathered into few events."""
         backend = self._require_backend()
         _refuse_unknown_format(backend, self._name, command)
-        request = GenerationRequest(command.prompt, command.settings, _constraint(command))
+        request = GenerationRequest(command.prompt, command.settings, _constraint(command), command.top_logprobs)
         tokens = TokenCoalescer()
         end: GenerationEnd | None = None
         try:
@@ -162,7 +162,7 @@ class Engine:
     def _forward(self, ref: int, event: GenerationEvent, tokens: TokenCoalescer) -> GenerationEnd | None:
         match event:
             case TokenChunk():
-                if tokens.add(event.text, event.tokens):
+                if tokens.add(event.text, event.tokens, event.logprobs):
                     self._flush(ref, tokens)
             case Prefill():
                 self._writer.write(PrefillEvent(ref=ref, done=event.done, total=event.total, cached=event.cached))
@@ -171,9 +171,11 @@ class Engine:
         return None
 
     def _flush(self, ref: int, tokens: TokenCoalescer) -> None:
-        text, count = tokens.take()
-        if text or count:
-            self._writer.write(TokensEvent(ref=ref, text=text, count=count))
+        gathered = tokens.take()
+        if gathered.text or gathered.tokens:
+            self._writer.write(
+                TokensEvent(ref=ref, text=gathered.text, count=gathered.tokens, logprobs=gathered.logprobs)
+            )
 
     def _require_backend(self) -> Backend:
         if self._backend is None:

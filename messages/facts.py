@@ -78,6 +78,25 @@ class Capabilities(Fact):
     tools: bool = False
     json_schema: bool = False
     embed: bool = False
+    logprobs: bool = False
+
+
+class TokenScore(Fact):
+    """A token and the natural logarithm of its probability, at least -9999.
+
+    bytes are what it writes into the text (a piece of a character, maybe), and `token` is how they read; a special
+    token writes nothing: its bytes are null, and `token` is its name.
+    """
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] | None
+
+
+class TokenLogprob(TokenScore):
+    """An output token, and the likeliest tokens of its place, likeliest first."""
+
+    top: tuple[TokenScore, ...] = ()
 
 
 class PictureFigures(Fact):

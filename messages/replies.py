@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from messages.errors import HostError
-from messages.facts import Aggregate, BackendType, Capabilities, Fact, Figures, JobState, ModelState
+from messages.facts import (
+    Aggregate,
+    BackendType,
+    Capabilities,
+    Fact,
+    Figures,
+    JobState,
+    ModelState,
+    TokenLogprob,
+)
 
 RequestId = str | int | None
 
@@ -77,13 +86,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """New text of a generation: `seq` counts partials from 0, `tokens` output tokens so far."""
+    """New text of a generation: `seq` counts partials from 0, `tokens` output tokens so far.
+
+    logprobs has the new tokens, None if they were not asked for.
+    """
 
     id: RequestId
     job_id: str
     seq: int
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
@@ -94,7 +107,11 @@ class Partial:
             "seq": self.seq,
             "text": self.text,
             "tokens": self.tokens,
+            **self._logprobs(),
         }
+
+    def _logprobs(self) -> dict[str, Any]:
+        return {} if self.logprobs is None else {"logprobs": [one.model_dump(mode="json") for one in self.logprobs]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +199,7 @@ class Generated(Fact):
     finish_reason: str | None
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
+    logprobs: list[TokenLogprob] | None = None
     stats: Figures
 
 
@@ -315,6 +333,7 @@ class JobReadEnd(JobRead):
     finish_reason: str | None
     tool_calls: list[dict[str, Any]] | None = None
     reasoning: str | None = None
+    logprobs: list[TokenLogprob] | None = None
     stats: Figures
     error: dict[str, Any] | None = None
     message: str | None = None

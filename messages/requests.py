@@ -23,6 +23,9 @@ ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
 MAX_TEXTS = 2048
 """Most texts that one `embed` takes; as many as OpenAI's API."""
 
+MAX_TOP_LOGPROBS = 20
+"""Most likeliest tokens that are told beside an output token; as many as OpenAI's API."""
+
 
 class Request(BaseModel):
     """What all requests share: the caller's `id`, echoed in every answer, or null."""
@@ -120,6 +123,19 @@ class Generate(_Prompted):
     tool_choice: str | JsonSchema | None = None
     background: bool = False
     thinking_update_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] = 0
+
+    @model_validator(mode="after")
+    def _top_needs_logprobs(self) -> "Generate":
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs: wants logprobs to be true")
+        return self
+
+    @property
+    def wanted_logprobs(self) -> int | None:
+        """How many likeliest tokens are to be told beside each output token; None: no probabilities at all."""
+        return self.top_logprobs if self.logprobs else None
 
 
 class StopGeneration(_NamesModel):

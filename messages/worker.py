@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
+from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 
@@ -37,13 +37,17 @@ class LoadCommand(_Frame):
 
 
 class GenerateCommand(_Frame):
-    """Generate; answered by prefill and tokens events, then by one ended or failed event."""
+    """Generate; answered by prefill and tokens events, then by one ended or failed event.
+
+    top_logprobs is how many likeliest tokens to tell beside each output token; null tells no probabilities.
+    """
 
     op: Literal["generate"] = "generate"
     ref: int
     prompt: PromptInput
     settings: InferenceSettings
     response_format: ResponseFormat | None = None
+    top_logprobs: int | None = None
 
 
 class CancelCommand(_Frame):
@@ -119,12 +123,13 @@ class PrefillEvent(_Frame):
 
 
 class TokensEvent(_Frame):
-    """New text and how many tokens it took."""
+    """New text and how many tokens it took; logprobs has these tokens, if they were asked for."""
 
     event: Literal["tokens"] = "tokens"
     ref: int
     text: str
     count: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class EndedEvent(_Frame):

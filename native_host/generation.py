@@ -37,6 +37,7 @@ class Generation:
         prompt: PromptInput,
         settings: InferenceSettings,
         response_format: ResponseFormat | None,
+        top_logprobs: int | None,
         arrived_at: float,
         on_over: Callable[[Job, ManagedModel, GenerationMetrics], None],
     ) -> None:
@@ -45,6 +46,7 @@ class Generation:
         self._prompt = prompt
         self._settings = settings
         self._response_format = response_format
+        self._top_logprobs = top_logprobs
         self._arrived_at = arrived_at
         self._on_over = on_over
         self._metrics: GenerationMetrics = model.tracker.start_generation(arrived_at=arrived_at)
@@ -57,6 +59,7 @@ class Generation:
     def start(self) -> None:
         """Begin."""
         self._job.on_cancel(self._cancel)
+        self._job.tells_logprobs = self._top_logprobs is not None
         self._job.read_figures = self._metrics.figures
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -85,7 +88,11 @@ class Generation:
         self._job.begin_prefill()
         self._ref = worker.next_ref()
         command = GenerateCommand(
-            ref=self._ref, prompt=self._prompt, settings=self._settings, response_format=self._response_format
+            ref=self._ref,
+            prompt=self._prompt,
+            settings=self._settings,
+            response_format=self._response_format,
+            top_logprobs=self._top_logprobs,
         )
         event = await worker.call(command, self._ref, self._take)
         assert isinstance(event, EndedEvent)
@@ -95,7 +102,7 @@ class Generation:
         match event:
             case TokensEvent():
                 self._model.tracker.increment_output_tokens(event.count, self._metrics)
-                self._job.add_text(event.text, event.count)
+                self._job.add_text(event.text, event.count, event.logprobs)
             case PrefillEvent():
                 self._job.note_prefill(event.done, event.total)
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from messages.errors import ErrorCode, HostError
-from messages.facts import Figures, FinishReason, JobState
+from messages.facts import Figures, FinishReason, JobState, TokenLogprob
 from messages.replies import JobListing
 
 OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
@@ -20,11 +20,12 @@ OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """New text of a job: partial number `seq`, and the output tokens so far."""
+    """New text of a job: partial number `seq`, and the output tokens so far; logprobs as in `messages.replies`."""
 
     seq: int
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Job:
         self.created = time.time()
         self.state = JobState.QUEUED
         self.tokens = 0
+        self.tells_logprobs = False
         self.prefill_done = 0
         self.prefill_total = 0
         self.finish_reason: FinishReason | None = None
@@ -75,6 +77,13 @@ class Job:
     def text(self) -> str:
         """All text so far."""
         return "".join(piece.text for piece in self._pieces)
+
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """All output tokens so far, None if they were not asked for."""
+        if not self.tells_logprobs:
+            return None
+        return [one for piece in self._pieces for one in piece.logprobs or ()]
 
     @property
     def is_over(self) -> bool:
@@ -108,11 +117,12 @@ class Job:
             self.prefill_done, self.prefill_total = done, total
             self._wake()
 
-    def add_text(self, text: str, tokens: int) -> None:
+    def add_text(self, text: str, tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
         """New text has come."""
         self.state = JobState.DECODE
         self.tokens += tokens
-        self._pieces.append(TextPiece(len(self._pieces), text, self.tokens))
+        told = logprobs if self.tells_logprobs else None
+        self._pieces.append(TextPiece(len(self._pieces), text, self.tokens, told))
         self._wake()
 
     def add_thinking(self, thinking: Thinking) -> None:

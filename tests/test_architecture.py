@@ -50,7 +50,7 @@ PACKAGES_OF = {
     "installer": set(),
 }
 OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "h11", "anyio"}
-SHARED_BY_ENGINES = {"chat_template.py", "pictures.py", "picture_decoding.py"}
+SHARED_BY_ENGINES = {"chat_template.py", "logprobs.py", "pictures.py", "picture_decoding.py"}
 WINDOWS_MODULES = {"winreg", "msvcrt"}
 RELAY_MODULES_NOT_WANTED = {
     "json",

@@ -27,7 +27,7 @@ from backends.llamacpp.decoder import AbortFlag
 from backends.llamacpp.devices import Placement, list_gpus, place
 from backends.llamacpp.engine import Engine, EngineOptions, default_threads
 from backends.llamacpp.engine_log import EngineLog
-from backends.llamacpp.generation import Generation, Limits
+from backends.llamacpp.generation import Generation, Limits, Record
 from backends.llamacpp.header import Header
 from backends.llamacpp.lora import read_adapter
 from backends.llamacpp.memory import (
@@ -38,7 +38,8 @@ from backends.llamacpp.memory import (
     require_trained_context,
 )
 from backends.llamacpp.parts import read_model_header
-from backends.llamacpp.sampler import Sample, sampling
+from backends.llamacpp.sampler import Sample, last_logits, sampling
+from backends.logprobs import LogprobRecorder
 from backends.transcript import Transcript
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -95,7 +96,7 @@ class LlamaCppBackend:
             context_length=context,
             size_bytes=header.file_bytes,
             device=placement.device,
-            capabilities=Capabilities(json_schema=True),
+            capabilities=Capabilities(json_schema=True, logprobs=True),
         )
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
@@ -108,7 +109,8 @@ class LlamaCppBackend:
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
         with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
-            yield from _run(loaded, prompt, sample, AbortFlag(cancel))
+            recorder = _recorder(loaded.engine, request.top_logprobs)
+            yield from _run(loaded, prompt, sample, AbortFlag(cancel), recorder)
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
@@ -176,7 +178,18 @@ def _read_prompt(loaded: _Loaded, prompt: PromptInput) -> _Prompt:
     return _Prompt(tokens, None)
 
 
-def _run(loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag) -> Iterator[GenerationEvent]:
+def _recorder(engine: Engine, top: int | None) -> Record | None:
+    """What tells the probabilities of tokens, if they are asked for; `top` is how many others each names."""
+    if top is None:
+        return None
+    vocabulary = engine.vocabulary
+    recorder = LogprobRecorder(top, vocabulary.spell)
+    return lambda token: recorder.record(last_logits(engine.context, vocabulary.size), token)
+
+
+def _run(
+    loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag, record: Record | None
+) -> Iterator[GenerationEvent]:
     """Run one generation; what it said is remembered only if it came to its end."""
     engine, settings = loaded.engine, loaded.settings
     limits = Limits(settings.max_tokens, loaded.context_length, settings.stop)
@@ -184,7 +197,7 @@ def _run(loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag) -> I
     loaded.transcript.forget()
     engine.decoder.watch(flag)
     try:
-        yield from generation.run(sample)
+        yield from generation.run(sample, record)
     finally:
         engine.decoder.watch(None)
     if prompt.text is not None and generation.text_is_whole:

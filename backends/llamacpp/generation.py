@@ -4,7 +4,7 @@ What runs once for each token costs a few microseconds beside the engine's own t
 computed, and the engine's functions are bound before the loop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backends.base import GenerationEnd, Prefill, TokenChunk
@@ -12,7 +12,10 @@ from backends.llamacpp.decoder import Aborted, AbortFlag, Decoder
 from backends.llamacpp.sampler import Sample
 from backends.llamacpp.vocabulary import Pieces
 from backends.text_stream import StopFilter, Utf8Assembler
-from messages.facts import FinishReason
+from messages.facts import FinishReason, TokenLogprob
+
+Record = Callable[[int], TokenLogprob]
+"""Tells how likely the model found a token that was chosen from its last logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,12 @@ class Generation:
         """How the generation ended, and its counts."""
         return GenerationEnd(self._reason, len(self._prompt), len(self.tokens), self._cached)
 
-    def run(self, sample: Sample) -> Iterator[Prefill | TokenChunk]:
+    def run(self, sample: Sample, record: Record | None = None) -> Iterator[Prefill | TokenChunk]:
         """Yield `Prefill`s and `TokenChunk`s; then ask for the `end`."""
         self._cached = self._decoder.cache.reuse(self._prompt)
         try:
             yield from self._prefill(self._cached)
-            yield from self._decode(sample)
+            yield from self._decode(sample, record)
         except Aborted:
             pass
         tail = self._finish_text()
@@ -70,7 +73,7 @@ class Generation:
         for done in self._decoder.prefill(self._prompt[cached:]):
             yield Prefill(cached + done, total, cached)
 
-    def _decode(self, sample: Sample) -> Iterator[TokenChunk]:
+    def _decode(self, sample: Sample, record: Record | None) -> Iterator[TokenChunk]:
         pieces, flag, stops, tokens, texts = self._pieces, self._flag, self._stops, self.tokens, self.texts
         to_characters, to_text, step, room = self._characters.feed, stops.feed, self._decoder.step, self._room
         while not flag.raised:
@@ -82,7 +85,7 @@ class Generation:
             text = to_text(to_characters(piece))
             tokens.append(token)
             texts.append(text)
-            yield TokenChunk(text)
+            yield TokenChunk(text) if record is None else TokenChunk(text, 1, (record(token),))
             if stops.stopped or len(tokens) == room:
                 self._reason = FinishReason.STOP if stops.stopped else FinishReason.LENGTH
                 return

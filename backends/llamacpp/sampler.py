@@ -12,6 +12,7 @@ from typing import Any
 
 import llama_cpp
 import numpy as np
+import numpy.typing as npt
 
 from messages.errors import ErrorCode, HostError
 from messages.settings import InferenceSettings
@@ -50,6 +51,11 @@ def sampling(
         llama_cpp.llama_sampler_free(chain)
         if grammar is not None:
             llama_cpp.llama_sampler_free(grammar)
+
+
+def last_logits(context: Any, vocabulary_size: int) -> npt.NDArray[np.float32]:
+    """The engine's own array of the last decode's scores, `(vocabulary_size,) float32`, not to be written to."""
+    return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (vocabulary_size,))
 
 
 def _chain(settings: InferenceSettings, vocabulary_size: int) -> Any:
@@ -126,9 +132,8 @@ class _ConstrainedSampler:
         return bool(np.isfinite(self._one["logit"][0]))
 
     def _all_candidates(self) -> Any:
-        logits = llama_cpp.llama_get_logits_ith(self._context, -1)
         self._candidates["id"] = self._ids
-        self._candidates["logit"] = np.ctypeslib.as_array(logits, self._ids.shape)
+        self._candidates["logit"] = last_logits(self._context, len(self._ids))
         self._candidates["p"] = 0.0
         return _array(self._candidates)
 

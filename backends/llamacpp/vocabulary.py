@@ -8,6 +8,7 @@ from typing import Any
 
 import llama_cpp
 
+from backends.logprobs import spelled
 from messages.content import Message
 
 _PIECE_BYTES = 256
@@ -40,6 +41,11 @@ class Vocabulary:
             return ""
         text: bytes = llama_cpp.llama_vocab_get_text(self.handle, token)
         return text.decode("utf-8", "replace")
+
+    def spell(self, token: int) -> tuple[str, bytes | None]:
+        """A token's name and the bytes that it writes; None for a control token, which writes nothing."""
+        data = self.pieces[token]
+        return spelled(data) if data else (self.spelling(token), None)
 
     @property
     def bos_text(self) -> str:

@@ -20,6 +20,7 @@ from backends.base import (
     refuse_unsupported_settings,
 )
 from backends.guards import require_single
+from backends.logprobs import LogprobRecorder
 from backends.onnx.decoding import Decoding
 from backends.onnx.describe import has_transformersjs_layout
 from backends.onnx.genai.capi import GenaiLibrary
@@ -69,7 +70,7 @@ class OnnxBackend:
         self._settings = request.settings
         constraint = make_constraint(request.response_format, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
-        decoding = _decoding(loaded, request.settings, prompt.tokens, constraint)
+        decoding = _decoding(loaded, request, prompt.tokens, constraint)
         loaded.encoder.forget()
         cached = 0
         try:
@@ -132,15 +133,17 @@ class OnnxBackend:
 
 
 def _decoding(
-    loaded: TextModel, settings: InferenceSettings, prompt: list[int], constraint: Constraint | None
+    loaded: TextModel, request: GenerationRequest, prompt: list[int], constraint: Constraint | None
 ) -> Decoding:
+    settings, text = request.settings, TokenText(loaded.vocabulary, request.settings.stop)
     return Decoding(
         cache=loaded.cache,
         sampler=Sampler(settings, loaded.followed(prompt)),
-        text=TokenText(loaded.vocabulary, settings.stop),
+        text=text,
         constraint=constraint,
         eos_tokens=loaded.eos_tokens,
         limit=min(settings.max_tokens, loaded.room_after(len(prompt))),
+        recorder=None if request.top_logprobs is None else LogprobRecorder(request.top_logprobs, text.spell),
     )
 
 

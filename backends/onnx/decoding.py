@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backends.base import CancelToken, TokenChunk
+from backends.logprobs import LogprobRecorder
 from backends.onnx.guidance import Constraint
+from backends.onnx.interface import Logits
 from backends.onnx.model import TokenCache
 from backends.onnx.sampler import Sampler
 from backends.onnx.vocabulary import TokenText
-from messages.facts import FinishReason
+from messages.facts import FinishReason, TokenLogprob
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Decoding:
     constraint: Constraint | None
     eos_tokens: frozenset[int]
     limit: int
+    recorder: LogprobRecorder | None = None
     finish_reason: FinishReason = FinishReason.CANCELLED
     tokens: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
@@ -41,12 +44,12 @@ class Decoding:
     def run(self, cancel: CancelToken) -> Iterator[TokenChunk]:
         """Yield a chunk a token until there is a reason to end. Raises EngineError, HostError."""
         while not cancel.cancelled:
-            token = self._next_token()
+            token, logprobs = self._next_token()
             if token in self.eos_tokens:
                 self.finish_reason = FinishReason.STOP
                 break
             self.tokens.append(token)
-            yield self._chunk(self.text.feed(token), 1)
+            yield self._chunk(self.text.feed(token), 1, logprobs)
             reason = self._reason_to_end()
             if reason is not None:
                 self.finish_reason = reason
@@ -56,12 +59,20 @@ class Decoding:
         if held:
             yield self._chunk(held, 0)
 
-    def _chunk(self, text: str, tokens: int) -> TokenChunk:
+    def _chunk(self, text: str, tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> TokenChunk:
         self.texts.append(text)
-        return TokenChunk(text, tokens)
+        return TokenChunk(text, tokens, logprobs)
 
-    def _next_token(self) -> int:
+    def _next_token(self) -> tuple[int, tuple[TokenLogprob, ...]]:
+        """The token, and how likely it was if that was asked for; what chooses it writes into the logits."""
         logits = self.cache.logits()
+        if self.recorder is None:
+            return self._choose(logits), ()
+        as_they_are = logits.copy()
+        token = self._choose(logits)
+        return token, (self.recorder.record(as_they_are, token),)
+
+    def _choose(self, logits: Logits) -> int:
         if self.constraint is not None:
             self.constraint.mask(logits)
         token = self.sampler.pick(logits)

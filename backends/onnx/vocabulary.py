@@ -12,6 +12,7 @@ from typing import Any
 
 from llguidance import LLTokenizer
 
+from backends.logprobs import spelled
 from backends.onnx.folder import refuse
 from backends.text_stream import StopFilter, Utf8Assembler
 
@@ -33,6 +34,11 @@ class Vocabulary:
         if self.tokenizer.is_special_token(token):
             return b""
         return self.tokenizer.decode_bytes([token])
+
+    def spell(self, token: int) -> tuple[str, bytes | None]:
+        """A token's name and the bytes that it writes; None for a special token, which writes nothing."""
+        data = self.bytes_of(token)
+        return spelled(data) if data else (self.tokenizer.decode_bytes([token]).decode("utf-8", "replace"), None)
 
 
 class TokenText:
@@ -56,6 +62,11 @@ class TokenText:
             self._at_start = False
             data = data.removeprefix(b" ")
         return self._stops.feed(self._utf8.feed(data))
+
+    def spell(self, token: int) -> tuple[str, bytes | None]:
+        """A token's name and the bytes that it would write now; see `Vocabulary.spell`."""
+        name, data = self._vocabulary.spell(token)
+        return spelled(data.removeprefix(b" ")) if self._at_start and data else (name, data)
 
     def flush(self) -> str:
         """End the text and return what was held back."""

@@ -30,6 +30,7 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             prompt=request.prompt_input,
             settings=settings,
             response_format=request.response_format,
+            top_logprobs=request.wanted_logprobs,
             arrived_at=context.arrived_at,
             on_over=host.generation_over,
         ).start()
@@ -56,7 +57,14 @@ def result_of(job: Job) -> Generated:
         left = FailedGeneration(job_id=job.job_id, model=job.model, text=job.text, stats=job.figures)
         raise JobFailed(job.error, left)
     reason = job.finish_reason or FinishReason.STOP
-    return Generated(job_id=job.job_id, model=job.model, text=job.text, finish_reason=str(reason), stats=job.figures)
+    return Generated(
+        job_id=job.job_id,
+        model=job.model,
+        text=job.text,
+        finish_reason=str(reason),
+        logprobs=job.logprobs,
+        stats=job.figures,
+    )
 
 
 async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCount:
@@ -97,6 +105,8 @@ def _settings(context: RequestContext, request: Generate, model: ManagedModel) -
 def _refuse_what_it_cannot(model: ManagedModel, request: Generate, settings: InferenceSettings) -> None:
     if request.tools is not None and not _capabilities(model).tools:
         raise _unsupported(model, "tools", "tools")
+    if request.logprobs and not _capabilities(model).logprobs:
+        raise _unsupported(model, "logprobs", "logprobs")
     _refuse_media(model, request.prompt_input)
     _refuse_settings(model, settings)
 
@@ -130,7 +140,7 @@ def _unsupported(model: ManagedModel, what: str, field: str) -> HostError:
 
 def _reply(context: RequestContext, job: Job, news: JobNews) -> Partial | ThinkingUpdate:
     if isinstance(news, TextPiece):
-        return Partial(context.request_id, job.job_id, news.seq, news.text, news.tokens)
+        return Partial(context.request_id, job.job_id, news.seq, news.text, news.tokens, news.logprobs)
     return ThinkingUpdate(
         id=context.request_id,
         job_id=job.job_id,

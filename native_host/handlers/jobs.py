@@ -62,6 +62,7 @@ def _read_end(job: Job, text: str, cursor: int) -> JobReadEnd:
         tokens=job.tokens,
         model=job.model,
         finish_reason=None if job.finish_reason is None else str(job.finish_reason),
+        logprobs=job.logprobs,
         stats=job.figures,
         error=None if error is None else {"code": str(error.code), "details": error.details},
         message=None if error is None else error.message,

@@ -53,7 +53,7 @@ async def _last(replies: AsyncGenerator[Reply, None]) -> Generated:
 def _told(reply: Reply, answer: Answer, path: str) -> str:
     match reply:
         case Partial():
-            return "".join(answer.text(reply.text))
+            return "".join(answer.text(reply.text, reply.logprobs))
         case ThinkingUpdate():
             return comment(reply.thinking)
         case Success():

@@ -145,4 +145,7 @@ def _is_news(told: JobStatus, now: JobStatus) -> bool:
 
 
 def _token_fields(job: Job, piece: TextPiece) -> JsonObject:
-    return {"job_id": job.job_id, "seq": piece.seq, "text": piece.text, "tokens": piece.tokens}
+    fields = {"job_id": job.job_id, "seq": piece.seq, "text": piece.text, "tokens": piece.tokens}
+    if piece.logprobs is None:
+        return fields
+    return fields | {"logprobs": [one.model_dump(mode="json") for one in piece.logprobs]}

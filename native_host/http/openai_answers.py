@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject, dump
 from messages.replies import Embedded, Generated
+from native_host.http.openai_logprobs import CompletionLogprobs, Tokens, chat_logprobs
 
 DONE = "data: [DONE]\n\n"
 
@@ -29,8 +30,8 @@ class Answer(Protocol):
     def begin(self) -> Iterator[str]:
         """The events before any text."""
 
-    def text(self, text: str) -> Iterator[str]:
-        """The events of new text."""
+    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
+        """The events of new text, and of the tokens that it took if these were asked for."""
 
     def end(self, result: Generated) -> Iterator[str]:
         """The events after the last text."""
@@ -83,16 +84,17 @@ class ChatAnswer:
         message: JsonObject = {"role": "assistant", "content": result.text, "refusal": None}
         if result.tool_calls:
             message |= {"content": result.text or None, "tool_calls": result.tool_calls}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_reason(result)}
+        logprobs = chat_logprobs(result.logprobs)
+        choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(result)}
         return self._head | {"object": "chat.completion", "choices": [choice], "usage": usage(result.stats)}
 
     def begin(self) -> Iterator[str]:
         """The chunk that names the role."""
         yield self._chunk({"role": "assistant", "content": ""})
 
-    def text(self, text: str) -> Iterator[str]:
+    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
         """A chunk of text."""
-        yield self._chunk({"content": text})
+        yield self._chunk({"content": text}, tokens=tokens)
 
     def end(self, result: Generated) -> Iterator[str]:
         """Tool calls if there are any, why it ended, usage if it was asked for, and the end mark."""
@@ -107,8 +109,8 @@ class ChatAnswer:
         """The error, which clients raise."""
         yield event(error)
 
-    def _chunk(self, delta: JsonObject, reason: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    def _chunk(self, delta: JsonObject, reason: str | None = None, tokens: Tokens = None) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
         without = {"usage": None} if self._include_usage else {}
         return event(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | without)
 
@@ -119,18 +121,19 @@ class CompletionAnswer:
     def __init__(self, model: str, include_usage: bool = False) -> None:
         self._include_usage = include_usage
         self._head = _head("cmpl-", model) | {"object": "text_completion"}
+        self._logprobs = CompletionLogprobs()
 
     def whole(self, result: Generated) -> JsonObject:
         """The completion."""
-        return self._with_choice(result.text, finish_reason(result)) | {"usage": usage(result.stats)}
+        return self._with_choice(result.text, finish_reason(result), result.logprobs) | {"usage": usage(result.stats)}
 
     def begin(self) -> Iterator[str]:
         """Nothing comes before the text."""
         yield from ()
 
-    def text(self, text: str) -> Iterator[str]:
+    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
         """A chunk of text."""
-        yield event(self._with_choice(text, None) | self._without_usage())
+        yield event(self._with_choice(text, None, tokens) | self._without_usage())
 
     def end(self, result: Generated) -> Iterator[str]:
         """Why it ended, usage if it was asked for, and the end mark."""
@@ -143,8 +146,9 @@ class CompletionAnswer:
         """The error, which clients raise."""
         yield event(error)
 
-    def _with_choice(self, text: str, reason: str | None) -> JsonObject:
-        return self._head | {"choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}]}
+    def _with_choice(self, text: str, reason: str | None, tokens: Tokens = None) -> JsonObject:
+        logprobs = self._logprobs.of(tokens)
+        return self._head | {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}]}
 
     def _without_usage(self) -> JsonObject:
         return {"usage": None} if self._include_usage else {}

@@ -35,9 +35,10 @@ class Only:
     def __get_pydantic_json_schema__(self, _schema: object, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"enum": [None, *self._values], "description": "Accepted with these values only."}
 
-    def _check(self, value: object, info: ValidationInfo) -> None:
+    def _check(self, value: object, info: ValidationInfo) -> object:
         if value is not None and not any(type(value) is type(one) and value == one for one in self._values):
             raise unsupported(info.field_name or "", self._values)
+        return value
 
 
 def unsupported(field: str, allowed: tuple[object, ...] = ()) -> HostError:

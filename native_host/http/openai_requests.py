@@ -14,7 +14,7 @@ from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.options import JsonSchema
-from messages.requests import MAX_TEXTS, ModelName
+from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
 from native_host.http.openai_messages import chat_messages, response_messages
 from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
 
@@ -28,6 +28,10 @@ OneMessage = BeforeValidator(_as_messages, json_schema_input_type=str | list[dic
 
 MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
+TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
+
+_INCLUDE_LOGPROBS = "message.output_text.logprobs"
+
 
 class ChatBody(Sampling):
     """The body of POST /v1/chat/completions. Without `model` it is the model that was loaded or used last."""
@@ -39,8 +43,8 @@ class ChatBody(Sampling):
     tools: list[JsonSchema] | None = None
     tool_choice: str | JsonSchema | None = None
     parallel_tool_calls: Annotated[Any, Only(True)] = None
-    logprobs: Annotated[Any, Only(False)] = None
-    top_logprobs: Annotated[Any, Only(0)] = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
     modalities: Annotated[Any, Only(["text"])] = None
     audio: Annotated[Any, Only()] = None
     prediction: Annotated[Any, Only()] = None
@@ -62,6 +66,8 @@ class ChatBody(Sampling):
             response_format=self.response_format,
             tools=self.tools or None,
             tool_choice=self.tool_choice if self.tools else None,
+            logprobs=self.logprobs,
+            top_logprobs=self.top_logprobs,
         )
 
 
@@ -72,12 +78,13 @@ class CompletionBody(Sampling):
     prompt: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=1)]
     best_of: Annotated[Any, Only(1)] = None
     echo: Annotated[Any, Only(False)] = None
-    logprobs: Annotated[Any, Only()] = None
+    logprobs: TopLogprobs | None = None
     suffix: Annotated[Any, Only("")] = None
 
     def to_wire(self) -> JsonObject:
         """The `generate`."""
-        return _generate(model=self.model, prompt=self.prompt[0], settings=self.settings())
+        told = {} if self.logprobs is None else {"logprobs": True, "top_logprobs": self.logprobs}
+        return _generate(model=self.model, prompt=self.prompt[0], settings=self.settings(), **told)
 
 
 class ResponseBody(Habits):
@@ -97,9 +104,9 @@ class ResponseBody(Habits):
     tool_choice: Annotated[Any, Only("auto", "none")] = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
-    include: Annotated[Any, Only([])] = None
+    include: Annotated[Any, Only([], [_INCLUDE_LOGPROBS])] = None
     background: Annotated[Any, Only(False)] = None
-    top_logprobs: Annotated[Any, Only(0)] = None
+    top_logprobs: TopLogprobs | None = None
     reasoning: Annotated[Any, Only({})] = None
     previous_response_id: Annotated[Any, Only()] = None
     conversation: Annotated[Any, Only()] = None
@@ -117,6 +124,8 @@ class ResponseBody(Habits):
             messages=response_messages(self.input, self.instructions),
             settings={name: value for name, value in settings.items() if value is not None},
             response_format=_response_format(self.text or {}),
+            logprobs=bool(self.include or self.top_logprobs),
+            top_logprobs=self.top_logprobs,
         )
 
 

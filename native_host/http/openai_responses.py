@@ -13,6 +13,7 @@ from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject
 from messages.replies import Generated
 from native_host.http.openai_answers import event, new_id
+from native_host.http.openai_logprobs import Tokens, response_logprobs
 from native_host.http.openai_requests import ResponseBody
 
 _PLACE = {"output_index": 0, "content_index": 0}
@@ -31,7 +32,7 @@ class ResponseAnswer:
         status = _status(result)
         cut = {"reason": "max_output_tokens"} if result.finish_reason == FinishReason.LENGTH else None
         return self._response(status) | {
-            "output": [self._item(status, [_part(result.text)])],
+            "output": [self._item(status, [_part(result.text, result.logprobs)])],
             "incomplete_details": cut,
             "usage": _usage(result.stats),
         }
@@ -43,15 +44,18 @@ class ResponseAnswer:
         yield self._event("response.output_item.added", output_index=0, item=self._item("in_progress", []))
         yield self._event("response.content_part.added", item_id=self._item_id, part=_part(""), **_PLACE)
 
-    def text(self, text: str) -> Iterator[str]:
+    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
         """New text."""
-        yield self._event("response.output_text.delta", item_id=self._item_id, delta=text, logprobs=[], **_PLACE)
+        logprobs = response_logprobs(tokens)
+        yield self._event("response.output_text.delta", item_id=self._item_id, delta=text, logprobs=logprobs, **_PLACE)
 
     def end(self, result: Generated) -> Iterator[str]:
         """The part, the item and the response, all of them whole."""
         whole = self.whole(result)
-        yield self._event("response.output_text.done", item_id=self._item_id, text=result.text, logprobs=[], **_PLACE)
-        yield self._event("response.content_part.done", item_id=self._item_id, part=_part(result.text), **_PLACE)
+        text, logprobs = result.text, response_logprobs(result.logprobs)
+        part = _part(text, result.logprobs)
+        yield self._event("response.output_text.done", item_id=self._item_id, text=text, logprobs=logprobs, **_PLACE)
+        yield self._event("response.content_part.done", item_id=self._item_id, part=part, **_PLACE)
         yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
         name = "completed" if whole["status"] == "completed" else "incomplete"
         yield self._event(f"response.{name}", response=whole)
@@ -86,6 +90,7 @@ class ResponseAnswer:
             "text": body.text or {"format": {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
             "tools": [],
+            "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,
             "truncation": "disabled",
             "usage": None,
@@ -100,8 +105,8 @@ def _status(result: Generated) -> str:
     return "completed" if result.finish_reason not in (FinishReason.LENGTH, FinishReason.CANCELLED) else "incomplete"
 
 
-def _part(text: str) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(text: str, tokens: Tokens = None) -> JsonObject:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": response_logprobs(tokens)}
 
 
 def _usage(stats: Figures) -> JsonObject:

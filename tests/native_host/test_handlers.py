@@ -44,7 +44,7 @@ FIELDS: dict[ActionType, set[str]] = {
     ActionType.PING: {"response", "version", "protocol", "pid", "features", "http_url"},
     ActionType.LOAD: {"model", "message"},
     ActionType.UNLOAD: {"unloaded", "message"},
-    ActionType.GENERATE: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "stats"},
+    ActionType.GENERATE: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "logprobs", "stats"},
     ActionType.STOP_GENERATION: {"message", "stopped_jobs", "stopped_backends"},
     ActionType.UPDATE_SETTINGS: {"message", "updated_backends", "settings"},
     ActionType.GET_STATS: {
@@ -60,9 +60,10 @@ FIELDS: dict[ActionType, set[str]] = {
     ActionType.COUNT_TOKENS: {"tokens", "context_length"},
     ActionType.EMBED: {"embeddings", "dimensions", "input_tokens", "truncated"},
     ActionType.LIST_JOBS: {"jobs"},
-    ActionType.ATTACH: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "stats"},
+    ActionType.ATTACH: {"job_id", "model", "text", "finish_reason", "tool_calls", "reasoning", "logprobs", "stats"},
     ActionType.READ_JOB: {
         *("job_id", "text", "cursor", "state", "tokens", "model", "finish_reason", "tool_calls", "reasoning"),
+        "logprobs",
         *("stats", "error", "message"),
     },
 }

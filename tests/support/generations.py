@@ -19,6 +19,7 @@ class Answer:
         self.prefills = [event for event in events if isinstance(event, Prefill)]
         self.chunks = [event for event in events if isinstance(event, TokenChunk)]
         self.text = "".join(chunk.text for chunk in self.chunks)
+        self.logprobs = [one for chunk in self.chunks for one in chunk.logprobs]
         last = events[-1]
         assert isinstance(last, GenerationEnd)
         assert not any(isinstance(event, GenerationEnd) for event in events[:-1])
@@ -38,12 +39,15 @@ def ask(
 
 
 def request(
-    prompt: str | list[Message], response_format: ResponseFormat | None = None, **settings: Any
+    prompt: str | list[Message],
+    response_format: ResponseFormat | None = None,
+    top_logprobs: int | None = None,
+    **settings: Any,
 ) -> GenerationRequest:
     """A request with temperature 0 and 16 tokens unless told otherwise."""
     values = {"temperature": 0.0, "max_tokens": 16, **settings}
     wanted = PromptInput(prompt=prompt) if isinstance(prompt, str) else PromptInput(messages=tuple(prompt))
-    return GenerationRequest(wanted, InferenceSettings(**values), response_format)
+    return GenerationRequest(wanted, InferenceSettings(**values), response_format, top_logprobs)
 
 
 def user(text: str) -> Message:

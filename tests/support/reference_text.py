@@ -41,6 +41,10 @@ class Reference:
         tokens: list[int] = self._tokenizer.encode(prompt, add_special_tokens=False).ids
         return tokens
 
+    def word(self, token: int) -> str:
+        """A token as the vocabulary spells it."""
+        return str(self._words.get(token, ""))
+
     def logits(self, tokens: Sequence[int]) -> npt.NDArray[np.float32]:
         """Scores of the token that follows, `(vocab,)`."""
         count = len(tokens)

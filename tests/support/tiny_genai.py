@@ -7,6 +7,7 @@ from typing import Any
 from backends.base import Backend, CancelToken, GenerationEnd, GenerationRequest, LoadSpec, Prefill, TokenChunk
 from backends.onnx.backend import OnnxBackend
 from messages.content import Message, PromptInput
+from messages.facts import TokenLogprob
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 from tools.make_genai import PRESETS, write_folder
@@ -19,6 +20,7 @@ class Outcome:
     text: str
     end: GenerationEnd
     prefills: tuple[Prefill, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 def make_tiny(folder: Path, **sizes: Any) -> Path:
@@ -35,7 +37,10 @@ def load(folder: Path, **options: Any) -> OnnxBackend:
 
 
 def request(
-    prompt: str | list[tuple[str, str]], response_format: ResponseFormat | None = None, **settings: Any
+    prompt: str | list[tuple[str, str]],
+    response_format: ResponseFormat | None = None,
+    top_logprobs: int | None = None,
+    **settings: Any,
 ) -> GenerationRequest:
     """A request: a bare prompt, or turns as (role, text); greedy and 24 tokens unless the settings say otherwise."""
     if isinstance(prompt, str):
@@ -45,7 +50,7 @@ def request(
             messages=tuple(Message.model_validate({"role": role, "content": text}) for role, text in prompt)
         )
     wanted = {"temperature": 0.0, "max_tokens": 24, **settings}
-    return GenerationRequest(asked, InferenceSettings(**wanted), response_format)
+    return GenerationRequest(asked, InferenceSettings(**wanted), response_format, top_logprobs)
 
 
 def run(
@@ -62,4 +67,5 @@ def run(
     chunks = [event for event in events if isinstance(event, TokenChunk)]
     assert sum(chunk.tokens for chunk in chunks) == end.output_tokens
     prefills = tuple(event for event in events if isinstance(event, Prefill))
-    return Outcome("".join(chunk.text for chunk in chunks), end, prefills)
+    told = tuple(one for chunk in chunks for one in chunk.logprobs)
+    return Outcome("".join(chunk.text for chunk in chunks), end, prefills, told)

@@ -53,7 +53,7 @@ def load_genai(library: GenaiLibrary, spec: LoadSpec, progress: ProgressCallback
     )
     placed = place(spec, plan, progress)
     progress("tokenizer", 0.8, "Reading the tokenizer.")
-    return _assemble(folder, placed.model, placed.info(context, Capabilities(json_schema=True)), context)
+    return _assemble(folder, placed.model, placed.info(context, Capabilities(json_schema=True, logprobs=True)), context)
 
 
 def _refuse_dtype(options: LoadOptions) -> None:

@@ -79,7 +79,7 @@ class _DecoderLoader:
         placed = place(self._spec, self._plan(), progress)
         running = placed.model
         progress("tokenizer", 0.8, "Reading the tokenizer.")
-        info = placed.info(self._context, Capabilities(json_schema=True))
+        info = placed.info(self._context, Capabilities(json_schema=True, logprobs=True))
         if running.note is not None:
             info = replace(info, notes=(*info.notes, running.note))
         return TextModel(

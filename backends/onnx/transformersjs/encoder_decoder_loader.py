@@ -48,7 +48,7 @@ def load_encoder_decoder(folder: TransformersJsFolder, spec: LoadSpec, progress:
     progress("tokenizer", 0.8, "Reading the tokenizer.")
     running = placed.model
     return TextModel(
-        info=placed.info(context, Capabilities(json_schema=True)),
+        info=placed.info(context, Capabilities(json_schema=True, logprobs=True)),
         encoder=reader,
         vocabulary=Vocabulary(folder.path, description, running.vocab_size, folder.eos_tokens),
         cache=running.cache,

@@ -193,7 +193,6 @@ def test_parameters_that_clients_send_by_habit_change_nothing(openai: OpenAI, wh
 
 REFUSED: list[tuple[str, Any]] = [
     ("n", 2),
-    ("logprobs", True),
     ("top_logprobs", 3),
     ("logit_bias", {"50256": -100}),
     ("modalities", ["text", "audio"]),
@@ -259,7 +258,7 @@ def test_a_bare_prompt_is_gone_on_from(openai: OpenAI, host: HttpHost) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("best_of", 2), ("echo", True), ("logprobs", 0), ("suffix", "x"), ("prompt", ["a", "b"]), ("prompt", [1, 2])],
+    [("best_of", 2), ("echo", True), ("logprobs", 21), ("suffix", "x"), ("prompt", ["a", "b"]), ("prompt", [1, 2])],
 )
 def test_what_completions_cannot_do_is_refused_by_name(openai: OpenAI, name: str, value: object) -> None:
     with pytest.raises(BadRequestError) as refused:
