@@ -106,7 +106,7 @@ def parse_object(body: bytes) -> JsonObject | FrameError:
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Make one frame of a message, strict JSON whatever it holds, of any size."""
-    return frame(dump(message).encode("utf-8"))
+    return frame(encode_body(message))
 
 
 def frame(body: bytes) -> bytes:
@@ -114,46 +114,57 @@ def frame(body: bytes) -> bytes:
     return _HEADER.pack(len(body)) + body
 
 
-def encode_outbound(message: Mapping[str, Any], max_bytes: int = MAX_OUTBOUND_BYTES) -> Iterator[bytes]:
-    """Yield the frames of a message on its way to a browser: one, or `chunk` frames if it is over `max_bytes`."""
-    text = dump(message)
-    body = text.encode("utf-8")
-    if len(body) <= max_bytes:
-        yield frame(body)
-        return
+def encode_outbound(message: Mapping[str, Any], max_bytes: int = MAX_OUTBOUND_BYTES) -> list[bytes]:
+    """The frames of a message on its way to a browser: one, or `chunk` frames if it is over `max_bytes`."""
+    body = encode_body(message)
+    return [frame(body)] if len(body) <= max_bytes else _chunks(message.get("id"), body.decode("utf-8"))
+
+
+def _chunks(identity: Any, text: str) -> list[bytes]:
     starts = range(0, len(text), _CHUNK_CHARACTERS)
-    for index, start in enumerate(starts):
-        yield encode(
+    return [
+        encode(
             {
-                "id": message.get("id"),
+                "id": identity,
                 "type": "chunk",
                 "index": index,
                 "last": start == starts[-1],
                 "data": text[start : start + _CHUNK_CHARACTERS],
             }
         )
+        for index, start in enumerate(starts)
+    ]
 
 
 def dump(message: Mapping[str, Any]) -> str:
+    """Write strict JSON as a text; see `encode_body`."""
+    return encode_body(message).decode("utf-8")
+
+
+def encode_body(message: Mapping[str, Any]) -> bytes:
     """Write strict JSON: no NaN, no lone surrogates, no integer beyond 2**53 (it becomes the nearest double)."""
     try:
-        text = _ENCODER.encode(message)
-        text.encode("utf-8")
+        body = _ENCODER.encode(message).encode("utf-8")
         is_strict = _integers_are_safe(message)
     except (TypeError, ValueError):
         is_strict = False
-    return text if is_strict else _ENCODER.encode(_strict(message))
+    return body if is_strict else _ENCODER.encode(_strict(message)).encode("utf-8")
 
 
-def _integers_are_safe(value: Any) -> bool:
+def _integers_are_safe(message: Mapping[str, Any]) -> bool:
     """True if no integer in it is beyond 2**53; quick, as it is asked for every message."""
-    if isinstance(value, str):
-        return True
-    if isinstance(value, dict):
-        return all(map(_integers_are_safe, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_integers_are_safe, value))
-    return not isinstance(value, int) or -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER
+    values: list[Any] = [message]
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            continue
+        if kind is dict:
+            values.extend(value.values())
+        elif kind is list or kind is tuple:
+            values.extend(value)
+        elif isinstance(value, int) and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            return False
+    return True
 
 
 def _strict(value: Any) -> Any:

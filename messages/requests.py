@@ -251,7 +251,7 @@ AnyRequest = Annotated[
 ]
 
 _ADAPTER: TypeAdapter[AnyRequest] = TypeAdapter(AnyRequest)
-_ACTIONS = frozenset(ActionType)
+_ACTIONS = {str(action): action for action in ActionType}
 
 
 def parse(message: dict[str, Any]) -> AnyRequest:
@@ -260,17 +260,18 @@ def parse(message: dict[str, Any]) -> AnyRequest:
     Raises HostError `unknown_action` (details.known_actions) or `invalid_request` (details.fields: one
     "path: what is wrong" for each wrong field).
     """
-    action = message.get("action")
     _check_envelope(message)
-    if action not in _ACTIONS:
+    action = _ACTIONS.get(message["action"])
+    if action is None:
+        asked = message["action"][:100]
         raise HostError(
             ErrorCode.UNKNOWN_ACTION,
-            f"There is no action {str(action)[:100]!r}; see details.known_actions.",
-            action=str(action)[:100],
+            f"There is no action {asked!r}; see details.known_actions.",
+            action=asked,
             known_actions=[str(name) for name in ActionType],
         )
     try:
-        return _ADAPTER.validate_python({**message, "action": ActionType(action)})
+        return _ADAPTER.validate_python({**message, "action": action})
     except ValidationError as error:
         raise _invalid(describe(error)) from None
 

@@ -120,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
     async def send(self, reply: Reply) -> None:
         """Write a reply, in chunks if it is large, once the client reads; the chunks of two replies never mix."""
         await self._wait_writable()
-        frames = list(encode_outbound(reply.to_wire()))
+        frames = encode_outbound(reply.to_wire())
         if len(frames) == 1:
             self._write(frames[0])
         else:

@@ -91,6 +91,11 @@ class ModelTable:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{name} is not loaded; send load first.", model=name)
         return found
 
+    def has_ready(self, name: str) -> bool:
+        """True if the model of this name or path can be used at once."""
+        found = self._lookup(name)
+        return found is not None and found.state in (LoadState.READY, LoadState.BUSY)
+
     def use(self, model: ManagedModel) -> None:
         """A generation begins: the model is the active one, and does not expire meanwhile."""
         self._use(model)

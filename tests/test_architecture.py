@@ -49,7 +49,7 @@ PACKAGES_OF = {
     "native_host/http": {"fastapi", "prometheus_client", "psutil", "pydantic", "sse_starlette", "starlette", "uvicorn"},
     "installer": set(),
 }
-OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "h11", "anyio"}
+OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "httptools", "anyio"}
 SHARED_BY_ENGINES = {"chat_template.py", "logprobs.py", "pictures.py", "picture_decoding.py"}
 WINDOWS_MODULES = {"winreg", "msvcrt"}
 RELAY_MODULES_NOT_WANTED = {

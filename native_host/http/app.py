@@ -32,11 +32,11 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.host = host
     app.state.settings = settings
+    app.include_router(openai_routes.router, responses=OPENAI_ERRORS)
     app.include_router(api_v1.router, prefix="/api/v1")
     app.include_router(streams.router, include_in_schema=False)
     app.include_router(overview.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(dashboard.make_router())
-    app.include_router(openai_routes.router, responses=OPENAI_ERRORS)
     app.include_router(figures.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(metrics.router, responses=ERRORS)
     app.add_api_route("/docs", _docs, include_in_schema=False)

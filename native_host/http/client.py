@@ -111,9 +111,10 @@ async def unless_gone(request: Request, work: Awaitable[_ResultT]) -> _ResultT:
             return task.result()
         raise ClientDisconnect
     finally:
-        for one in (task, gone):
-            one.cancel()
-        await asyncio.wait({task, gone})
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 def result_of(reply: Reply) -> Success:

@@ -21,7 +21,7 @@ from native_host.http.token import read_or_make_token
 logger = logging.getLogger("tabagent.http")
 
 
-PACKAGES = ("fastapi", "uvicorn", "sse-starlette", "prometheus-client", "python-multipart")
+PACKAGES = ("fastapi", "uvicorn", "httptools", "sse-starlette", "prometheus-client", "python-multipart")
 """The `http` extra."""
 
 OTHER_FILES = 1024

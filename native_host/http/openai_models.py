@@ -11,7 +11,7 @@ from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
 from messages.replies import Loaded, ModelList, State
-from native_host.http.client import ask
+from native_host.http.client import ask, host_of
 from native_host.http.errors import HttpError
 
 
@@ -51,6 +51,8 @@ async def _ready_model(request: Request, name: str | None) -> str:
             text = "No model is loaded, and none is named in `model`; GET /v1/models tells what there is."
             raise HttpError(ErrorCode.INVALID_REQUEST, text, {"param": "model"})
         return state.active
+    if host_of(request).models.has_ready(name):
+        return name
     loaded = (await ask(request, ActionType.LOAD, {"model": name})).fields
     assert isinstance(loaded, Loaded)
     return loaded.model.model

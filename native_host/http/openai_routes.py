@@ -10,13 +10,13 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
 from messages.replies import Embedded, Failure, Partial, Reply, Success, ThinkingUpdate
-from native_host.http.answer_streams import events, generate
+from native_host.http.answer_streams import BegunStream, generate
 from native_host.http.client import ask, generation, result_of, unless_gone
 from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
@@ -33,8 +33,6 @@ _RESPONSE_WORDS = (
     (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
 )
 """What errors call fields of the wire, and what the caller of a response knows them as."""
-
-_SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @router.get("/models", summary="What can be loaded")
@@ -107,8 +105,7 @@ async def _stream(request: Request, wire: JsonObject, answer: Answer) -> Respons
         if isinstance(first, Failure):
             result_of(first)
         unless_begun.pop_all()
-    told = events(request, replies, answer, first)
-    return StreamingResponse(told, headers=_SSE_HEADERS, media_type="text/event-stream")
+    return BegunStream(request, replies, answer, first)
 
 
 async def _first_news(replies: AsyncGenerator[Reply, None]) -> Reply:

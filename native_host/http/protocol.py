@@ -8,12 +8,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from messages.errors import ErrorCode
 from messages.frames import dump
 from native_host.config_sections import HttpConfig
 from native_host.http.errors import HttpError, error_body
+
+MAX_HEAD_BYTES = 1 << 16
+"""How long a request's line and headers may be together."""
 
 LINGER_S = 1.0
 """How long a connection that is one too many is kept so that it reads its answer, in seconds."""
@@ -79,14 +82,18 @@ class _Deadline:
             self._timer = None
 
 
-class BoundedProtocol(H11Protocol):
-    """A connection with a timer for what it owes: a request's head, or the reading of what was written to it."""
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection with a timer for what it owes: a request's head, or the reading of what was written to it.
+
+    The parser, unlike the rest, sets no bound to a head's length.
+    """
 
     def __init__(self, bounds: "Bounds", **keywords: Any) -> None:
         super().__init__(**keywords)
         self._bounds = bounds
         self._head = _Deadline()
         self._reading = _Deadline()
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio: only now, as many protocols are made before the first of them is told so."""
@@ -106,9 +113,18 @@ class BoundedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio: the head is there once a request runs."""
+        if self._awaits_head:
+            self._head_bytes += len(data)
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._awaits_head:
             self._head.clear()
+            self._head_bytes = 0
+        elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The request's head is over {MAX_HEAD_BYTES} bytes.")
+
+    @property
+    def _awaits_head(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def on_response_complete(self) -> None:
         """Called by uvicorn: the next request's head is awaited."""

@@ -54,14 +54,14 @@ def test_a_head_that_stands_still_is_closed(host: HttpHost, data: bytes) -> None
 
 
 def test_a_head_that_comes_drop_by_drop_is_closed_as_well(host: HttpHost) -> None:
-    with host.raw(timeout=0.1) as connection:
+    with host.raw(b"GET / HTTP/1.1\r\nX: ", timeout=0.1) as connection:
         assert any(_is_closed(connection) for _ in range(100))
 
 
 def _is_closed(connection: socket.socket) -> bool:
     """Send one byte more, and see whether the other end has had enough."""
     try:
-        connection.sendall(b"G")
+        connection.sendall(b"x")
         return connection.recv(1) == b""
     except TimeoutError:
         return False
@@ -70,11 +70,15 @@ def _is_closed(connection: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"]
+    "data", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/x\r\n\r\n", b"\x16\x03\x01\x02\x00\r\n\r\n"]
 )
 def test_what_is_not_http_is_refused_and_closed(host: HttpHost, data: bytes) -> None:
     status, headers, _ = answer_to(host, data)
     assert (status, headers["connection"]) == (400, "close")
+
+
+def test_a_request_that_names_no_host_is_refused(host: HttpHost) -> None:
+    assert answer_to(host, b"GET / HTTP/1.1\r\n\r\n")[0] == 403
 
 
 def test_a_head_without_end_is_refused(host: HttpHost) -> None:

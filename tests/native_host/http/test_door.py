@@ -65,7 +65,7 @@ def test_a_packages_absence_is_told_with_the_command_that_installs_it() -> None:
         done = home.run("serve", "--http", str(free_port()))
     assert done.returncode == 2
     assert "not installed (uvicorn)" in done.stderr
-    assert "-m pip install fastapi uvicorn" in done.stderr
+    assert "-m pip install fastapi uvicorn httptools" in done.stderr
 
 
 def test_a_flood_is_survived_where_the_system_allows_few_open_files() -> None:
