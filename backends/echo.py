@@ -1,11 +1,13 @@
 """The ECHO backend: answers with the last message's text, word by word, at a set rate. For developers and tests.
 
-It is deterministic and has no engine: what it proves is the way of a request, never an engine's behaviour.
+It is deterministic and has no engine: what it proves is the way of a request, never an engine's behaviour. With the
+option `pictures` it takes pictures too, scaled as for a Qwen2-VL, and tells nothing of them but their sizes.
 """
 
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from backends.base import (
@@ -27,11 +29,13 @@ from backends.faults import Fault, parse_fault
 from backends.guards import require_room
 from backends.text_stream import StopFilter
 from messages.content import PromptInput
-from messages.facts import BackendType, Capabilities, FinishReason
+from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
 from messages.options import LoadOptions
 from messages.settings import InferenceSettings
 
 DEFAULT_CONTEXT_LENGTH = 2**24
+QWEN_FACTOR = 28
+QWEN_PIXELS = (56 * 56, 1280 * 28 * 28)
 PREFILL_STEP_S = 0.02
 PACING_SLACK_S = 0.002
 
@@ -47,7 +51,7 @@ class EchoBackend:
     """See the module. Options: `tokens_per_second` (as fast as it goes without), `prefill_ms`, `context_length`."""
 
     load_options: ClassVar[frozenset[str]] = frozenset(
-        {"tokens_per_second", "prefill_ms", "context_length", "fault", "keep_alive_s"}
+        {"tokens_per_second", "prefill_ms", "context_length", "pictures", "fault", "keep_alive_s"}
     )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset()
@@ -70,17 +74,19 @@ class EchoBackend:
             context_length=self._context_length,
             size_bytes=0,
             device="cpu",
-            capabilities=Capabilities(),
+            capabilities=Capabilities(image=bool(self._options.pictures)),
         )
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
         """Yield the last message's words at the set rate."""
         self.update_settings(request.settings)
+        pictures = self._picture_figures(request.prompt)
         total = self.count_tokens(request.prompt)
         require_room(total, self._context_length)
         yield from self._prefill(total, cancel)
         room = self._context_length - total
-        yield from self._decode(request, total, min(request.settings.max_tokens, room), cancel)
+        for event in self._decode(request, total, min(request.settings.max_tokens, room), cancel):
+            yield replace(event, pictures=pictures) if isinstance(event, GenerationEnd) else event
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the words of all messages."""
@@ -107,6 +113,14 @@ class EchoBackend:
     @property
     def _context_length(self) -> int:
         return self._options.context_length or DEFAULT_CONTEXT_LENGTH
+
+    def _picture_figures(self, prompt: PromptInput) -> tuple[PictureFigures, ...]:
+        if not self._options.pictures:
+            return ()
+        from backends.pictures import read_pictures, smart_fit  # needs Pillow, which the echo does without otherwise
+
+        fit = smart_fit(QWEN_FACTOR, *QWEN_PIXELS)
+        return tuple(picture.figures for picture in read_pictures(prompt, fit))
 
     def _prefill(self, total: int, cancel: CancelToken) -> Iterator[Prefill]:
         seconds = (self._options.prefill_ms or 0.0) / 1000

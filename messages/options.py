@@ -36,8 +36,8 @@ class LoadOptions(BaseModel):
 
     context_length is in tokens, threads in threads, keep_alive_s in seconds without use after which the model is
     unloaded (0: after each use). dtype chooses among the weights files of a Transformers.js folder; fast_path lets
-    such a folder run in a faster engine, where that gives the same tokens. tokens_per_second, prefill_ms and fault
-    belong to the ECHO backend.
+    such a folder run in a faster engine, where that gives the same tokens. tokens_per_second, prefill_ms, pictures
+    (take pictures, and tell their sizes) and fault belong to the ECHO backend.
     An option that a backend cannot honour is refused with `unsupported_option`, never ignored.
     """
 
@@ -56,6 +56,7 @@ class LoadOptions(BaseModel):
     keep_alive_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     tokens_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None
+    pictures: bool | None = None
     fault: str | None = None
 
     def named(self) -> set[str]:

@@ -178,25 +178,32 @@ class Generation:
     def _thinking(self) -> Thinking:
         job = self._job
         rate = self._metrics.tokens_per_second or 0.0
-        in_prefill = job.state is JobState.PREFILL
-        if job.state is JobState.QUEUED:
-            text = "Waiting for the model..."
-        elif in_prefill:
-            text = f"Reading prompt... ({job.prefill_done} of {job.prefill_total} tokens)"
-        else:
-            text = f"Generating analysis... ({job.tokens} tokens, {rate:.1f} tps)"
-        elapsed = time.monotonic() - self._arrived_at
         return Thinking(
-            thinking=text,
+            thinking=_in_words(job, rate),
             phase=job.state,
             tokens=job.tokens,
             tokens_per_second=round(rate, 1),
-            elapsed_ms=round(elapsed * 1000),
-            eta_ms=_eta_ms(job.prefill_done, job.prefill_total, elapsed) if in_prefill else None,
+            elapsed_ms=round((time.monotonic() - self._arrived_at) * 1000),
+            eta_ms=self._prefill_eta_ms() if job.state is JobState.PREFILL else None,
             memory_bytes=self._model.resident_bytes(),
+            pieces=job.next_seq,
         )
 
+    def _prefill_eta_ms(self) -> int | None:
+        """Milliseconds until the prompt is read, if it goes on as it went; None before any of it was."""
+        read = self._job.prefill_done - (self._metrics.cached_tokens or 0)
+        if self._metrics.left_queue_at is None or read <= 0:
+            return None
+        seconds = time.monotonic() - self._metrics.left_queue_at
+        return round(seconds * 1000 * (self._job.prefill_total - self._job.prefill_done) / read)
 
-def _eta_ms(done: int, total: int, elapsed_s: float) -> int | None:
-    """Milliseconds until the prefill is done, if it goes on as it went."""
-    return round(elapsed_s * 1000 * (total - done) / done) if 0 < done <= total else None
+
+def _in_words(job: Job, rate: float) -> str:
+    """The wording of PROTOCOL.md, section 5, which clients match."""
+    if job.state is JobState.QUEUED:
+        return "Waiting for the model..."
+    if job.state is not JobState.PREFILL:
+        return f"Generating analysis... ({job.tokens} tokens, {rate:.1f} tps)"
+    if job.prefill_total == 0:  # pictures are being decoded, say
+        return "Reading prompt..."
+    return f"Reading prompt... ({job.prefill_done} of {job.prefill_total} tokens)"

@@ -30,7 +30,10 @@ class TextPiece:
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """A sign of life: the fields of a `thinking_update`."""
+    """A sign of life: the fields of a `thinking_update`, and the text pieces that came before it.
+
+    Whoever follows a job is told it between those pieces and the later ones, so that no count goes back.
+    """
 
     thinking: str
     phase: JobState
@@ -39,6 +42,7 @@ class Thinking:
     elapsed_ms: int
     eta_ms: int | None
     memory_bytes: int | None
+    pieces: int = 0
 
 
 JobNews = TextPiece | Thinking
@@ -112,7 +116,9 @@ class Job:
         self._wake()
 
     def note_prefill(self, done: int, total: int) -> None:
-        """The model has read `done` of `total` tokens of the prompt."""
+        """The model has read `done` of `total` tokens of the prompt; never fewer than before, of one total."""
+        if total == self.prefill_total:
+            done = max(done, self.prefill_done)
         if (done, total) != (self.prefill_done, self.prefill_total):
             self.prefill_done, self.prefill_total = done, total
             self._wake()
@@ -174,18 +180,18 @@ class Job:
         seen = self._thinking
         with self.woken() as news:
             while True:
-                while cursor < len(self._pieces):
+                sign = self._thinking
+                if sign is not None and sign is not seen and cursor >= sign.pieces and not self.is_over:
+                    seen = sign
+                    yield sign
+                elif cursor < len(self._pieces):
                     yield self._pieces[cursor]
                     cursor += 1
-                if self._thinking is not seen and not self.is_over:
-                    seen = self._thinking
-                    if seen is not None:
-                        yield seen
-                    continue
-                if self.is_over:
+                elif self.is_over:
                     return
-                await news.wait()
-                news.clear()
+                else:
+                    await news.wait()
+                    news.clear()
 
     async def wait_for_news(self, cursor: int, seconds: float) -> None:
         """Wait until there is a piece from `cursor` on, or the job is over, or `seconds` have passed."""

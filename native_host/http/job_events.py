@@ -74,10 +74,12 @@ class JobNarrator:
         """What has come since the last time: status, signs of life, text, and the end."""
         is_over = self._job.is_over
         yield from self._status_news()
-        yield from self._thinking_news()
-        for piece in self._job.pieces_since(self._place.cursor):
-            self._place.cursor = piece.seq + 1
-            yield self._event("token", _token_fields(self._job, piece))
+        thinking = self._job.thinking
+        if thinking is not None and thinking is not self._thinking:
+            self._thinking = thinking
+            yield from self._text_news(thinking.pieces)
+            yield self._event("thinking_update", thinking_fields(self._job, thinking))
+        yield from self._text_news(self._job.next_seq)
         if is_over:
             yield from self._end()
 
@@ -89,11 +91,11 @@ class JobNarrator:
             self._status = status
             yield self._event("status_update", status.model_dump(mode="json"))
 
-    def _thinking_news(self) -> Iterator[Event]:
-        thinking = self._job.thinking
-        if thinking is not None and thinking is not self._thinking:
-            self._thinking = thinking
-            yield self._event("thinking_update", thinking_fields(self._job, thinking))
+    def _text_news(self, end: int) -> Iterator[Event]:
+        """The pieces before place `end` that were not told yet."""
+        for piece in self._job.pieces_since(self._place.cursor)[: max(end - self._place.cursor, 0)]:
+            self._place.cursor = piece.seq + 1
+            yield self._event("token", _token_fields(self._job, piece))
 
     def _end(self) -> Iterator[Event]:
         if not self._place.mark and self._job.state is not JobState.CANCELLED:

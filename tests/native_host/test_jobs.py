@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -237,6 +238,33 @@ def test_a_sign_of_life_is_for_those_who_follow_now() -> None:
         job.finish(FinishReason.STOP, Figures())
         assert await early == [THINKING]
         assert await late == []
+
+    asyncio.run(play())
+
+
+def test_a_sign_of_life_stands_between_the_text_before_it_and_the_text_after_it() -> None:
+    async def play() -> None:
+        job = new_job()
+        follower = asyncio.create_task(collect(job, 0))
+        await asyncio.sleep(0)
+        job.add_text("a", 1)
+        sign = replace(THINKING, pieces=job.next_seq)
+        job.add_thinking(sign)
+        job.add_text("b", 1)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        job.finish(FinishReason.STOP, Figures())
+        assert await follower == [TextPiece(0, "a", 1), sign, TextPiece(1, "b", 2)]
+
+    asyncio.run(play())
+
+
+def test_of_one_prompt_no_fewer_tokens_are_read_than_before() -> None:
+    async def play() -> None:
+        job = new_job()
+        for done, total in ((5, 10), (3, 10), (8, 10), (2, 20)):
+            job.note_prefill(done, total)
+            assert (job.prefill_done, job.prefill_total) == (max(done, 5) if done == 3 else done, total)
 
     asyncio.run(play())
 
