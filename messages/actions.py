@@ -22,3 +22,4 @@ class ActionType(StrEnum):
     LIST_JOBS = "list_jobs"
     ATTACH = "attach"
     READ_JOB = "read_job"
+    OPEN_HTTP = "open_http"

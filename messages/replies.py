@@ -337,3 +337,11 @@ class JobReadEnd(JobRead):
     stats: Figures
     error: dict[str, Any] | None = None
     message: str | None = None
+
+
+class HttpOpened(Fact):
+    """Fields of `open_http`: where the HTTP API is; `opened` is false if it was there already."""
+
+    http_url: str
+    wants_token: bool
+    opened: bool

@@ -230,6 +230,14 @@ class ReadJob(Request):
     wait_ms: Annotated[int, Field(ge=0, le=30_000)] = 0
 
 
+class OpenHttp(Request):
+    """Offer the HTTP API, for the terminal alone; null is as the configuration says."""
+
+    action: Literal[ActionType.OPEN_HTTP]
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    token: bool | None = None
+
+
 AnyRequest = Annotated[
     Ping
     | Load
@@ -246,7 +254,8 @@ AnyRequest = Annotated[
     | Embed
     | ListJobs
     | Attach
-    | ReadJob,
+    | ReadJob
+    | OpenHttp,
     Field(discriminator="action"),
 ]
 

@@ -10,14 +10,16 @@ import signal
 import sys
 from pathlib import Path
 
-from messages.replies import Event
+from messages.errors import ErrorCode, HostError
+from messages.replies import Event, HttpOpened
 from native_host import runtime
 from native_host.config import Config, ConfigError, Paths, load_config
 from native_host.config_sections import HttpConfig
 from native_host.connection import Connection
 from native_host.hello import Hello, HelloAnswer, judge
 from native_host.host import Host
-from native_host.http.door import Door, DoorError, open_door
+from native_host.http.door import Door, open_door
+from native_host.http.listening import DoorError
 from native_host.listener import AlreadyRunning, Listener, ListenError, peer_is_this_user
 from native_host.logs import configure_logging
 
@@ -40,6 +42,8 @@ class Daemon:
         self._host = Host(config, paths)
         self._host.broadcast = self._broadcast
         self._host.on_idle = self._consider_leaving
+        self._host.open_http = self._open_http
+        self._opening = asyncio.Lock()
         self._connections: set[Connection] = set()
         self._stopping = asyncio.Event()
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -76,6 +80,20 @@ class Daemon:
             if self._http is not None:
                 raise
             logger.error("no HTTP API: %s", error)
+
+    async def _open_http(self, port: int | None, wants_token: bool | None) -> HttpOpened:
+        """Offer the HTTP API because the terminal asks for it; one that is offered already stays as it is."""
+        async with self._opening:
+            opened, door = self._door is None, self._door
+            if door is None:
+                asked = {"port": port, "token": wants_token}
+                changes = {name: value for name, value in asked.items() if value is not None}
+                try:
+                    door = await open_door(self._host, self._config.http.model_copy(update=changes))
+                except DoorError as error:
+                    raise HostError(ErrorCode.INVALID_REQUEST, str(error), fields=[f"port: {error}"]) from error
+                self._door = door
+        return HttpOpened(http_url=self._host.http_url or "", wants_token=door.wants_token, opened=opened)
 
     def _accept(self) -> asyncio.BaseProtocol:
         connection = _Checked(self._host, self._closed, self._receive_hello)

@@ -5,10 +5,11 @@ Above it: the daemon and the stdio loop. Below it: models, jobs, statistics.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
+from messages.errors import ErrorCode, HostError
 from messages.facts import Figures
-from messages.replies import Event
+from messages.replies import Event, HttpOpened
 from native_host.catalog import Catalog
 from native_host.config import Config, Paths
 from native_host.engines import EngineProbes
@@ -28,7 +29,8 @@ logger = logging.getLogger("tabagent.host")
 class Host:
     """The services.
 
-    `broadcast` is set by whoever has the connections, `on_idle` by whoever may leave, `http_url` by the HTTP door.
+    `broadcast` is set by whoever has the connections, `on_idle` by whoever may leave, `open_http` by whoever may open
+    the HTTP door (its port and whether it wants the token, None for each as the configuration says), `http_url` by it.
     """
 
     def __init__(self, config: Config, paths: Paths) -> None:
@@ -37,6 +39,7 @@ class Host:
         self.started_at = time.time()
         self.broadcast: Callable[[Event], None] = lambda _event: None
         self.on_idle: Callable[[], None] = lambda: None
+        self.open_http: Callable[[int | None, bool | None], Awaitable[HttpOpened]] = _no_door
         self.engines = EngineProbes()
         self.settings = OriginSettings(config.defaults.settings())
         self.stats = StatsStore(paths.stats_file if config.stats.enabled else None, config.stats.retention_days)
@@ -99,3 +102,7 @@ class Host:
         self.live.add(metrics, backend=name, model=source)
         self.models.release(model)
         self.jobs.retire(job)
+
+
+async def _no_door(_port: int | None, _wants_token: bool | None) -> HttpOpened:
+    raise HostError(ErrorCode.UNSUPPORTED_OPTION, "This host speaks to its one client alone and has no HTTP API.")

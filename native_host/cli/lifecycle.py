@@ -1,13 +1,14 @@
 """`serve`, `status` and `stop`: the daemon's life."""
 
 import time
+from urllib.parse import urlsplit
 
 import psutil
 
 from messages.actions import ActionType
 from messages.errors import HostError
 from messages.facts import ModelState
-from messages.replies import JobList, Pong, State
+from messages.replies import HttpOpened, JobList, Pong, State
 from native_host.cli.arguments import ANY_PORT
 from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
@@ -24,15 +25,37 @@ _POLL_S = 0.05
 
 
 def serve(*, http_port: int | None, no_token: bool) -> int:
-    """Run the daemon in the foreground; with `http_port` it offers the HTTP API there, or fails."""
+    """Run the daemon in the foreground; with `http_port` it offers the HTTP API there, or fails.
+
+    A daemon that runs already is made to offer it, and goes on by itself.
+    """
     from native_host.daemon import main
 
     if no_token and http_port is None:
         raise CliError("--no-token is about the HTTP API; it needs --http.")
     if is_listening():
-        facts = read_facts()
-        raise CliError(f"A daemon runs already{_pid_of(facts)}. Stop it first: tabagent-host stop")
+        if http_port is None:
+            raise CliError(f"A daemon runs already{_pid_of(read_facts())}. Stop it first: tabagent-host stop")
+        return _open_http(None if http_port == ANY_PORT else http_port, no_token)
     return main(to_stderr=True, http=None if http_port is None else _http_config(http_port, no_token))
+
+
+def _open_http(port: int | None, no_token: bool) -> int:
+    """Have the daemon that runs offer the HTTP API, and say where it is; CliError if it is elsewhere already."""
+    try:
+        with HostClient() as client:
+            wants_token = False if no_token else None
+            door = client.call(ActionType.OPEN_HTTP, HttpOpened, timeout=30, port=port, token=wants_token)
+    except (HostGone, HostError, TimeoutError) as error:
+        raise CliError(str(error)) from error
+    how = "with the token of `tabagent-host token`" if door.wants_token else "without a token"
+    runs = f"A daemon runs already{_pid_of(read_facts())}"
+    if not door.opened and (port not in (None, urlsplit(door.http_url).port) or (no_token and door.wants_token)):
+        where = f"its HTTP API is at {door.http_url}, {how}"
+        raise CliError(f"{runs}, and {where}. To change that, stop it first: tabagent-host stop")
+    now = "now" if door.opened else "already"
+    print(f"{runs}; its HTTP API is at {door.http_url} {now}, {how}. It goes on until: tabagent-host stop")
+    return 0
 
 
 def token() -> int:

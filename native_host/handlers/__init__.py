@@ -10,7 +10,7 @@ from typing import Any
 from messages.actions import ActionType
 from messages.facts import Fact
 from native_host.context import RequestContext
-from native_host.handlers import embedding, generation, info, jobs, models
+from native_host.handlers import door, embedding, generation, info, jobs, models
 
 Handler = Callable[[RequestContext, Any], Awaitable[Fact]]
 
@@ -31,6 +31,7 @@ HANDLERS: Mapping[ActionType, Handler] = {
     ActionType.LIST_JOBS: jobs.list_jobs,
     ActionType.ATTACH: jobs.attach,
     ActionType.READ_JOB: jobs.read_job,
+    ActionType.OPEN_HTTP: door.open_http,
 }
 
 IMMEDIATE = frozenset({ActionType.PING, ActionType.GET_STATE})

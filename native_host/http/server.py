@@ -23,10 +23,11 @@ BACKLOG = 512
 
 
 class HttpServer:
-    """The API on one listening socket, from `start` to `stop`."""
+    """The API on its listening sockets, from `start` to `stop`."""
 
-    def __init__(self, host: Host, settings: HttpSettings, listening: socket.socket) -> None:
-        self._socket = listening
+    def __init__(self, host: Host, settings: HttpSettings, listening: list[socket.socket]) -> None:
+        self.wants_token = settings.token is not None
+        self._sockets = listening
         app: Any = Gate(make_app(host, settings), settings)
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -48,15 +49,16 @@ class HttpServer:
         """Begin to accept connections."""
         self._server.config.load()
         self._server.lifespan = LifespanOff(self._server.config)
-        await self._server.startup(sockets=[self._socket])
+        await self._server.startup(sockets=self._sockets)
 
     def stop_accepting(self) -> None:
         """Let another daemon have the port; what is under way goes on."""
         for server in self._server.servers:
             server.close()
-        self._socket.close()
+        for one in self._sockets:
+            one.close()
 
     async def stop(self) -> None:
         """Close every connection, once what it is being answered has gone out or `SHUTDOWN_S` have passed."""
         self._server.should_exit = True
-        await self._server.shutdown(sockets=[self._socket])
+        await self._server.shutdown(sockets=self._sockets)

@@ -31,6 +31,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "list_jobs": {},
     "attach": {"job_id": "j1"},
     "read_job": {"job_id": "j1"},
+    "open_http": {},
 }
 
 FULL: dict[str, dict[str, Any]] = {
@@ -69,6 +70,7 @@ FULL: dict[str, dict[str, Any]] = {
     "list_jobs": {},
     "attach": {"job_id": "j1", "cursor": 3},
     "read_job": {"job_id": "j1", "cursor": 3, "wait_ms": 30_000},
+    "open_http": {"port": 8000, "token": False},
 }
 
 WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -179,6 +181,9 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("attach", {"job_id": "j", "cursor": 1.5}, ["cursor: must be an integer"]),
     ("attach", {"job_id": "j", "cursor": True}, ["cursor: must be an integer"]),
     ("read_job", {"job_id": "j", "wait_ms": 30_001}, ["wait_ms: must be <= 30000"]),
+    ("open_http", {"port": 70_000}, ["port: must be <= 65535"]),
+    ("generate", {"prompt": "x", "top_logprobs": 1}, ["top_logprobs: wants logprobs to be true"]),
+    ("generate", {"prompt": "x", "logprobs": True, "top_logprobs": 21}, ["top_logprobs: must be <= 20"]),
 ]
 
 

@@ -69,7 +69,7 @@ FIELDS: dict[ActionType, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("action", list(ActionType))
+@pytest.mark.parametrize("action", [action for action in ActionType if action is not ActionType.OPEN_HTTP])
 def test_each_action_answers_with_its_fields_and_exactly_one_result(
     port: Port, action: ActionType, tmp_path: Path
 ) -> None:
@@ -85,6 +85,13 @@ def test_each_action_answers_with_its_fields_and_exactly_one_result(
     port.call("ping")
     assert [answer["type"] for answer in port.of(request)].count("result") == 1
     assert {answer["type"] for answer in port.of(request)} <= STREAM_TYPES
+
+
+def test_an_extension_cannot_open_the_http_api(port: Port) -> None:
+    refused = port.result(port.ask("open_http"))
+    assert refused["error"]["code"] == "origin_forbidden"
+    assert "tabagent-host serve --http" in refused["message"]
+    assert port.call("ping")["http_url"] is None
 
 
 def test_a_ping_tells_which_host_this_is(host: BrowserHost, port: Port) -> None:

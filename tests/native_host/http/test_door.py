@@ -1,9 +1,11 @@
 """Opening the door: the port that is taken, the configuration that will not do, and the daemon that goes on without."""
 
+import errno
 import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +15,9 @@ from support.host_process import BrowserHost
 from support.http_host import HttpHost, free_port, is_healthy
 
 from native_host import runtime
+from native_host.config_sections import HttpConfig
+from native_host.http import listening
+from native_host.http.listening import DoorError
 
 
 @pytest.fixture
@@ -84,6 +89,91 @@ def test_a_flood_is_survived_where_the_system_allows_few_open_files() -> None:
         finally:
             daemon.terminate()
             daemon.wait(20)
+
+
+def test_serve_makes_a_daemon_that_runs_open_its_door() -> None:
+    port = free_port()
+    with BrowserHost("[daemon]\nidle_exit_s = 0.2\n[models]\nkeep_alive_s = inf\n") as host:
+        host.one_shot({"action": "load", "model": "echo"})
+        pid = host.one_shot({"action": "ping"})["pid"]
+        done = host.home.run("serve", "--http", str(port), "--no-token")
+        assert done.returncode == 0
+        assert f"(pid {pid}); its HTTP API is at http://127.0.0.1:{port} now, without a token." in done.stdout
+        health = httpx.get(f"http://127.0.0.1:{port}/api/v1/health", trust_env=False).json()
+        assert (health["pid"], health["token_required"], health["model_loaded"]) == (pid, False, "echo")
+        again = host.home.run("serve", "--http", str(port))
+        assert (again.returncode, f"http://127.0.0.1:{port} already" in again.stdout) == (0, True)
+        other = host.home.run("serve", "--http", str(free_port()))
+        assert other.returncode != 0
+        assert f"its HTTP API is at http://127.0.0.1:{port}, without a token. To change that" in other.stderr
+        assert host.one_shot({"action": "ping"})["http_url"] == f"http://127.0.0.1:{port}"
+
+
+def test_a_daemon_that_runs_wants_its_token_unless_told_otherwise() -> None:
+    with BrowserHost() as host:
+        host.one_shot({"action": "ping"})
+        port = free_port()
+        assert "with the token of `tabagent-host token`" in host.home.run("serve", "--http", str(port)).stdout
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/stats", trust_env=False).status_code == 401
+        refused = host.home.run("serve", "--http", str(port), "--no-token")
+        assert refused.returncode != 0
+        assert "stop it first" in refused.stderr
+
+
+def test_a_daemon_that_runs_says_that_the_port_is_taken_and_goes_on(taken: int) -> None:
+    with BrowserHost() as host:
+        host.one_shot({"action": "ping"})
+        done = host.home.run("serve", "--http", str(taken))
+        assert done.returncode != 0
+        assert f"Port {taken} is taken by " in done.stderr
+        assert host.one_shot({"action": "ping"})["http_url"] is None
+
+
+def test_localhost_is_reached_by_both_of_its_addresses() -> None:
+    with HttpHost("--no-token") as host:
+        for name in ("127.0.0.1", "[::1]", "localhost"):
+            address = f"http://{name}:{host.http_port}/api/v1/health"
+            assert httpx.get(address, trust_env=False).status_code == 200, name
+
+
+def test_the_other_address_of_localhost_taken_is_said_too() -> None:
+    with socket.socket(socket.AF_INET6) as holder, HostHome() as home:
+        holder.bind(("::1", 0))
+        holder.listen()
+        taken = holder.getsockname()[1]
+        done = home.run("serve", "--http", str(taken))
+    assert done.returncode == 2
+    assert f"Port {taken} is taken on ::1 by " in done.stderr
+
+
+def families(config: HttpConfig) -> list[socket.AddressFamily]:
+    opened = listening.open_sockets(config)
+    found = [socket.AddressFamily(one.family) for one in opened]
+    assert len({one.getsockname()[1] for one in opened}) == 1
+    for one in opened:
+        one.close()
+    return found
+
+
+def test_one_address_that_is_asked_for_is_the_only_one() -> None:
+    assert families(HttpConfig(host="127.0.0.1", port=0)) == [socket.AF_INET, socket.AF_INET6]
+    assert families(HttpConfig(host="127.0.0.2", port=0)) == [socket.AF_INET]
+    assert families(HttpConfig(host="::1", port=0)) == [socket.AF_INET6]
+
+
+def test_where_there_is_no_ipv6_the_other_address_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    class WithoutIpv6(socket.socket):
+        """A socket of a system that has no address ::1."""
+
+        def bind(self, address: Any, /) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", WithoutIpv6)
+    assert families(HttpConfig(port=0)) == [socket.AF_INET]
+    with pytest.raises(DoorError, match="::1"):
+        listening.open_sockets(HttpConfig(host="::1", port=0))
 
 
 def test_status_says_where_it_is() -> None:
