@@ -133,7 +133,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         modules=("llama_cpp", "jinja2"),
         distribution="llama_cpp_python",
         extra="llamacpp",
-        capabilities=Capabilities(json_schema=True, logprobs=True),
+        capabilities=Capabilities(json_schema=True, logprobs=True, image=True, audio=True),
         priority=10,
     ),
     BackendRow(

@@ -47,6 +47,8 @@ class Shape:
     seed: int = 7
     template: str | None = CHATML
     add_bos: bool = True
+    architecture: Literal["llama", "qwen2vl"] = "llama"
+    specials: tuple[str, ...] = SPECIALS
 
     @property
     def parameters(self) -> int:
@@ -67,9 +69,9 @@ PRESETS = {
 
 def write_model(path: Path, shape: Shape) -> None:
     """Write the model of a shape to `path`; the same shape gives the same bytes."""
-    tokens, merges = _vocabulary(shape.vocabulary)
+    tokens, merges = _vocabulary(shape.vocabulary, shape.specials)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, shape.architecture)
     _add_header(writer, shape)
     _add_tokenizer(writer, shape, tokens, merges)
     for name, weights in _tensors(shape, tokens).items():
@@ -91,16 +93,19 @@ def _add_header(writer: GGUFWriter, shape: Shape) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_vocab_size(shape.vocabulary)
+    if shape.architecture == "qwen2vl":
+        half = shape.width // shape.heads // 2
+        writer.add_rope_dimension_sections([half - 2 * (half // 3), half // 3, half // 3, 0])
 
 
 def _add_tokenizer(writer: GGUFWriter, shape: Shape, tokens: list[str], merges: list[str]) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
-    writer.add_token_types([TokenType.CONTROL if token in SPECIALS else TokenType.NORMAL for token in tokens])
+    writer.add_token_types([TokenType.CONTROL if token in shape.specials else TokenType.NORMAL for token in tokens])
     writer.add_token_merges(merges)
-    writer.add_bos_token_id(tokens.index(SPECIALS[0]))
-    writer.add_eos_token_id(tokens.index(SPECIALS[2]))
+    writer.add_bos_token_id(tokens.index(shape.specials[0]))
+    writer.add_eos_token_id(tokens.index(shape.specials[2]))
     writer.add_add_bos_token(shape.add_bos)
     if shape.template is not None:
         writer.add_chat_template(shape.template)
@@ -114,17 +119,17 @@ def _add_tensor(writer: GGUFWriter, name: str, weights: Weights, quantized: bool
         writer.add_tensor(name, weights)
 
 
-def _vocabulary(size: int) -> tuple[list[str], list[str]]:
+def _vocabulary(size: int, specials: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """The tokens - specials, bytes, then merged syllables, with and without a space before - and the merges."""
     space = _BYTE_CHARACTERS[ord(" ")]
     pairs = ((a, b) for a, b in product(ascii_lowercase, repeat=2))
     spaced = ((space, a + b) for a, b in product(ascii_lowercase, repeat=2))
     triples = ((a + b, c) for a, b, c in product(ascii_lowercase, repeat=3))
-    room = size - len(SPECIALS) - len(_BYTE_CHARACTERS)
+    room = size - len(specials) - len(_BYTE_CHARACTERS)
     chosen = list(islice(chain(pairs, spaced, triples), room))
     if len(chosen) < room:
         raise ValueError(f"a vocabulary has at most {size - room + len(chosen)} tokens")
-    tokens = [*SPECIALS, *_BYTE_CHARACTERS, *(left + right for left, right in chosen)]
+    tokens = [*specials, *_BYTE_CHARACTERS, *(left + right for left, right in chosen)]
     return tokens, [f"{left} {right}" for left, right in chosen]
 
 
@@ -146,7 +151,7 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
         return values * np.float32(scale / columns**0.5)
 
     kv_width = shape.width // shape.heads * shape.kv_heads
-    emitted = np.array([[_is_emitted(token, shape.emit)] for token in tokens], np.float32)
+    emitted = np.array([[_is_emitted(token, shape)] for token in tokens], np.float32)
     tensors = {
         "token_embd.weight": matrix(shape.vocabulary, shape.width, shape.width**0.5),
         "output.weight": matrix(shape.vocabulary, shape.width, _OUTPUT_SCALE) * emitted,
@@ -168,11 +173,11 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
     return tensors
 
 
-def _is_emitted(token: str, emit: str) -> bool:
-    if token in SPECIALS:
+def _is_emitted(token: str, shape: Shape) -> bool:
+    if token in shape.specials:
         return False
     text = bytes(_BYTE_CHARACTERS.index(character) for character in token)
-    if emit == "bytes":
+    if shape.emit == "bytes":
         return len(text) == 1 and text[0] >= 0x80
     return text.decode("latin-1").isascii() and text.decode("latin-1").isprintable()
 

@@ -5,7 +5,7 @@ Above it: the worker. Imported late, since it imports the engine.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 
@@ -22,8 +22,8 @@ from backends.base import (
 )
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_room, require_single
+from backends.llamacpp.abort import AbortFlag
 from backends.llamacpp.constraint import FORMATS, grammar_of, grammar_sampler
-from backends.llamacpp.decoder import AbortFlag
 from backends.llamacpp.devices import Placement, list_gpus, place
 from backends.llamacpp.engine import Engine, EngineOptions, default_threads
 from backends.llamacpp.engine_log import EngineLog
@@ -38,13 +38,17 @@ from backends.llamacpp.memory import (
     require_trained_context,
 )
 from backends.llamacpp.parts import read_model_header
+from backends.llamacpp.projector import Projector, choose_projector
+from backends.llamacpp.prompt import Prompt, PromptReader
 from backends.llamacpp.sampler import Sample, last_logits, sampling
 from backends.logprobs import LogprobRecorder
-from backends.transcript import Transcript
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities
 from messages.settings import InferenceSettings
+
+if TYPE_CHECKING:
+    from backends.llamacpp.media import MediaReader
 
 
 @dataclass(slots=True)
@@ -53,24 +57,15 @@ class _Loaded:
 
     engine: Engine
     context_length: int
-    template: ChatTemplate
-    transcript: Transcript
+    prompts: PromptReader
     settings: InferenceSettings = field(default_factory=InferenceSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """A prompt as the model gets it. text is the rendered conversation, None for a bare prompt."""
-
-    tokens: list[int]
-    text: str | None
 
 
 class LlamaCppBackend:
     """One GGUF model in llama.cpp."""
 
     load_options: ClassVar[frozenset[str]] = frozenset(
-        {"context_length", "gpu_layers", "threads", "device", "parallel", "lora", "keep_alive_s"}
+        {"context_length", "gpu_layers", "threads", "device", "parallel", "projector_path", "lora", "keep_alive_s"}
     )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = FORMATS
@@ -86,17 +81,19 @@ class LlamaCppBackend:
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
         placement = place(spec.options, list_gpus())
-        _require_fit(header, shape, context, placement)
+        projector, notes = choose_projector(spec.options.projector_path, header)
+        _require_fit(header, shape, context, placement, projector)
         self._log.open()
         adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None
-        options = EngineOptions(context, spec.options.threads or default_threads(), placement, adapter)
-        self._loaded = _prepare(Engine(spec.path, options, self._log, progress), context, header)
+        options = EngineOptions(context, spec.options.threads or default_threads(), placement, adapter, projector)
+        self._loaded = _prepare(Engine(spec.path, options, self._log, progress), options, header)
         return ModelInfo(
             backend_type=placement.backend_type,
             context_length=context,
             size_bytes=header.file_bytes,
             device=placement.device,
-            capabilities=Capabilities(json_schema=True, logprobs=True),
+            capabilities=_capabilities(self._loaded.engine),
+            notes=notes,
         )
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
@@ -104,7 +101,7 @@ class LlamaCppBackend:
         loaded = self._require_loaded()
         loaded.settings = request.settings
         grammar = grammar_of(request.response_format)
-        prompt = _read_prompt(loaded, request.prompt)
+        prompt = loaded.prompts.read(request.prompt)
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
@@ -114,7 +111,7 @@ class LlamaCppBackend:
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
-        return len(_read_prompt(self._require_loaded(), prompt).tokens)
+        return len(self._require_loaded().prompts.read(prompt).tokens)
 
     def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
         """Nothing of the kind: HostError `unsupported_option`."""
@@ -143,15 +140,23 @@ class LlamaCppBackend:
         return self._loaded
 
 
-def _require_fit(header: Header, shape: ModelShape, context: int, placement: Placement) -> None:
+def _require_fit(
+    header: Header, shape: ModelShape, context: int, placement: Placement, projector: Projector | None
+) -> None:
     """Raise `out_of_memory` or `invalid_request` for a context that does not fit the machine or the model."""
-    needed = needed_bytes(header, shape, context)
+    needed = needed_bytes(header, shape, context, projector)
     on_gpus = sum(gpu.free_bytes for gpu in placement.gpus if placement.backend_type is not BackendType.LLAMA_CPP_METAL)
     require_memory(header.path, needed, psutil.virtual_memory().available + on_gpus)
     require_trained_context(shape, context)
 
 
-def _prepare(engine: Engine, context: int, header: Header) -> _Loaded:
+def _capabilities(engine: Engine) -> Capabilities:
+    taken = engine.multimodal
+    image, audio = (taken.vision, taken.audio) if taken else (False, False)
+    return Capabilities(json_schema=True, logprobs=True, image=image, audio=audio)
+
+
+def _prepare(engine: Engine, options: EngineOptions, header: Header) -> _Loaded:
     source = header.text("tokenizer.chat_template") or DEFAULT_TEMPLATE
     vocabulary = engine.vocabulary
     try:
@@ -159,23 +164,15 @@ def _prepare(engine: Engine, context: int, header: Header) -> _Loaded:
     except HostError:
         engine.close()
         raise
-    return _Loaded(engine, context, template, Transcript(vocabulary))
+    return _Loaded(engine, options.context, PromptReader(vocabulary, template, _media_reader(engine, options)))
 
 
-def _read_prompt(loaded: _Loaded, prompt: PromptInput) -> _Prompt:
-    kinds: tuple[Literal["image", "audio"], ...] = ("image", "audio")
-    for kind in kinds:
-        if prompt.has_part(kind):
-            text = f"This model takes no {kind}; send text only, or load a model that does."
-            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
-    vocabulary = loaded.engine.vocabulary
-    if prompt.messages is not None:
-        rendered = loaded.template.render(vocabulary.shield(prompt.messages))
-        return _Prompt(loaded.transcript.tokenize(rendered), rendered)
-    tokens = vocabulary.tokenize_prompt(prompt.prompt or "")
-    if not tokens:
-        raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
-    return _Prompt(tokens, None)
+def _media_reader(engine: Engine, options: EngineOptions) -> "MediaReader | None":
+    if engine.multimodal is None or options.projector is None:
+        return None
+    from backends.llamacpp.media import MediaReader
+
+    return MediaReader(options.projector, engine.multimodal, options.context)
 
 
 def _recorder(engine: Engine, top: int | None) -> Record | None:
@@ -188,18 +185,18 @@ def _recorder(engine: Engine, top: int | None) -> Record | None:
 
 
 def _run(
-    loaded: _Loaded, prompt: _Prompt, sample: Sample, flag: AbortFlag, record: Record | None
+    loaded: _Loaded, prompt: Prompt, sample: Sample, flag: AbortFlag, record: Record | None
 ) -> Iterator[GenerationEvent]:
     """Run one generation; what it said is remembered only if it came to its end."""
     engine, settings = loaded.engine, loaded.settings
     limits = Limits(settings.max_tokens, loaded.context_length, settings.stop)
-    generation = Generation(engine.decoder, engine.vocabulary.pieces, prompt.tokens, limits, flag)
-    loaded.transcript.forget()
+    generation = Generation(engine.decoder, engine.vocabulary.pieces, prompt, limits, flag)
+    loaded.prompts.forget()
     engine.decoder.watch(flag)
     try:
         yield from generation.run(sample, record)
     finally:
         engine.decoder.watch(None)
-    if prompt.text is not None and generation.text_is_whole:
-        loaded.transcript.remember(prompt.text + "".join(generation.texts), prompt.tokens + generation.tokens)
+    if generation.text_is_whole:
+        loaded.prompts.remember(prompt, "".join(generation.texts), generation.tokens)
     yield generation.end

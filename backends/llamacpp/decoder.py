@@ -1,86 +1,114 @@
-"""Runs tokens through the model: the prompt in batches, then one at a time, and stops at once when told to.
-
-The engine asks its abort callback between the operations of a step. A Python callback there would take the GIL
-hundreds of times a token, so the callback is C's own `strlen`, looking at a string that is empty until the
-generation is cancelled: false for "", true for "x".
-"""
+"""Runs a prompt through the model in batches, then one token at a time, and stops at once when told to."""
 
 import ctypes
-import sys
 from collections.abc import Iterator
-from typing import Any
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 
-from backends.base import CancelToken
+from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
 from backends.llamacpp.kv_cache import KvCache
 from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.prompt import Prompt
+
+if TYPE_CHECKING:
+    from backends.llamacpp.multimodal import Chunk, Multimodal
 
 _ABORTED = 2
 
 
-class Aborted(Exception):
-    """A decode was cut short by a cancellation; the cache holds what was complete before it."""
-
-
-class AbortFlag:
-    """A cancellation as the engine sees it; one for each generation, so that a late cancel meets no later one."""
-
-    def __init__(self, cancel: CancelToken) -> None:
-        self.raised = False
-        self.text = ctypes.create_string_buffer(2)
-        cancel.on_cancel(self._raise)
-
-    def _raise(self) -> None:
-        self.raised = True
-        self.text[0] = b"x"
-
-
 class Decoder:
-    """A context's decode calls, with its KV cache kept in step."""
+    """A context's decode calls, with its KV cache kept in step. multimodal is None for a model that reads only text."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, multimodal: "Multimodal | None" = None) -> None:
         self.cache = KvCache(context)
         self._context = context
+        self._multimodal = multimodal
         self._token = (llama_cpp.llama_token * 1)()
-        self._one = llama_cpp.llama_batch_get_one(self._token, 1)
+        self._position = (llama_cpp.llama_pos * 1)()
+        self._one = llama_cpp.llama_batch(n_tokens=1, token=self._token, pos=self._position)
         self._decode = llama_cpp.llama_decode
-        self._strlen = ctypes.cast(_strlen(), llama_cpp.ggml_abort_callback)
+        self._callback = abort_callback()
         self._flag: AbortFlag | None = None
         """Kept because the engine holds its address."""
 
     def watch(self, flag: AbortFlag | None) -> None:
         """Stop decoding once `flag` is raised; None: never."""
         address = ctypes.addressof(flag.text) if flag else None
-        callback = self._strlen if flag else llama_cpp.ggml_abort_callback()
+        callback = self._callback if flag else llama_cpp.ggml_abort_callback()
         llama_cpp.llama_set_abort_callback(self._context, callback, address)
         self._flag = flag
 
-    def prefill(self, tokens: list[int]) -> Iterator[int]:
-        """Decode the rest of a prompt, and yield how many tokens of it are done after each batch. Raises `Aborted`."""
-        for start in range(0, len(tokens), BATCH_TOKENS):
-            part = tokens[start : start + BATCH_TOKENS]
-            batch = (llama_cpp.llama_token * len(part))(*part)
-            self._run(llama_cpp.llama_batch_get_one(batch, len(part)))
-            self.cache.tokens.extend(part)
-            yield start + len(part)
+    def prefill(self, prompt: Prompt) -> Iterator[int]:
+        """Decode what of a prompt is not cached, and yield how many of its tokens are done after each batch.
+
+        Raises `Aborted`.
+        """
+        tokens, done = prompt.tokens, len(self.cache.tokens)
+        while done < len(tokens):
+            if tokens[done] < 0:
+                chunk = prompt.chunks[tokens[done]]
+                yield from self._prefill_chunk(chunk, tokens[done : done + chunk.tokens])
+            else:
+                part = list(takewhile(lambda token: token >= 0, tokens[done : done + BATCH_TOKENS]))
+                self._prefill_text(part)
+                yield done + len(part)
+            done = len(self.cache.tokens)
 
     def step(self, token: int) -> None:
         """Decode one token. Raises `Aborted`."""
         self._token[0] = token
+        self._position[0] = self.cache.position
         self._run(self._one)
         self.cache.tokens.append(token)
+
+    def _prefill_text(self, tokens: list[int]) -> None:
+        count, start = len(tokens), self.cache.position
+        batch = (llama_cpp.llama_token * count)(*tokens)
+        positions = (llama_cpp.llama_pos * count)(*range(start, start + count))
+        self._run(llama_cpp.llama_batch(n_tokens=count, token=batch, pos=positions))
+        self.cache.tokens.extend(tokens)
+
+    def _prefill_chunk(self, chunk: "Chunk", cells: list[int]) -> Iterator[int]:
+        """Encode a picture or a sound and decode its embeddings; it counts as cached once all of it is."""
+        start = len(self.cache.tokens)
+        try:
+            for done in self._embed(chunk):
+                if done == chunk.tokens:
+                    self.cache.add_span(cells, chunk.positions)
+                yield start + done
+        finally:
+            if len(self.cache.tokens) == start:
+                self.cache.drop_rest()
+
+    def _embed(self, chunk: "Chunk") -> Iterator[int]:
+        multimodal = self._multimodal
+        assert multimodal is not None
+        embeddings = multimodal.encode(chunk, self._flag)
+        positions = chunk.placed(self.cache.position, multimodal.mrope)
+        at_once = multimodal.decodes_at_once(chunk)
+        size = chunk.tokens if at_once else BATCH_TOKENS
+        for start in range(0, chunk.tokens, size):
+            end = min(start + size, chunk.tokens)
+            places = positions[:, start:end].copy()
+            batch = llama_cpp.llama_batch(
+                n_tokens=end - start,
+                embd=embeddings[start:end].ctypes.data_as(ctypes.POINTER(ctypes.c_float)),
+                pos=places.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_pos)),
+            )
+            llama_cpp.llama_set_causal_attn(self._context, not at_once)
+            try:
+                self._run(batch)
+            finally:
+                llama_cpp.llama_set_causal_attn(self._context, True)
+            yield end
 
     def _run(self, batch: Any) -> None:
         result = self._decode(self._context, batch)
         if not result:
             return
-        self.cache.drop_after(len(self.cache.tokens))
+        self.cache.drop_rest()
         if result == _ABORTED:
             raise Aborted
         raise RuntimeError(f"llama_decode failed with {result}")
-
-
-def _strlen() -> Any:
-    library = ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
-    return library.strlen

@@ -5,6 +5,7 @@ from pathlib import Path
 from backends.base import ModelDescription
 from backends.llamacpp.memory import choose_context, needed_bytes, read_shape
 from backends.llamacpp.parts import read_model_header
+from backends.llamacpp.projector import choose_projector
 from messages.options import LoadOptions
 
 
@@ -15,9 +16,10 @@ def describe(path: Path, options: LoadOptions) -> ModelDescription:
     """
     header = read_model_header(path)
     shape = read_shape(header)
+    projector, _ = choose_projector(options.projector_path, header)
     return ModelDescription(
         format="GGUF",
         size_bytes=header.file_bytes,
-        needed_bytes=needed_bytes(header, shape, choose_context(shape, options)),
+        needed_bytes=needed_bytes(header, shape, choose_context(shape, options), projector),
         context_length=shape.trained_context,
     )

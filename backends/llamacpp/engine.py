@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import llama_cpp
 import psutil
@@ -17,8 +17,12 @@ from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
 from backends.llamacpp.lora import apply_adapter
 from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.projector import Projector
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
+
+if TYPE_CHECKING:
+    from backends.llamacpp.multimodal import Multimodal
 
 MAX_THREADS = 16
 _PROGRESS_INTERVAL_S = 0.1
@@ -26,12 +30,13 @@ _PROGRESS_INTERVAL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model: context in tokens, threads, where, and with which LoRA adapter."""
+    """How to run a model: context in tokens, threads, where, with which LoRA adapter, and with which projector."""
 
     context: int
     threads: int
     placement: Placement
     adapter: Path | None = None
+    projector: Projector | None = None
 
 
 def default_threads() -> int:
@@ -51,29 +56,34 @@ class Engine:
     def __init__(self, path: Path, options: EngineOptions, log: EngineLog, progress: ProgressCallback) -> None:
         """Load the model at `path`.
 
-        Raises HostError `model_invalid` if the engine refuses it or its adapter, `out_of_memory` if the context
-        cannot be allocated.
+        Raises HostError `model_invalid` if the engine refuses it, its projector or its adapter, `out_of_memory` if the
+        context cannot be allocated.
         """
         self.context: Any = None
+        self.multimodal: Multimodal | None = None
         self.model: Any = _load_model(path, options.placement, log, progress)
         try:
             self.vocabulary = Vocabulary(self.model)
-            self.context = _make_context(self.model, options, log)
+            if options.projector is not None:
+                self.multimodal = _load_projector(options.projector, self.model, options, log, progress)
+            self.context = _make_context(self.model, options, self.multimodal, log)
             if options.adapter is not None:
                 apply_adapter(self.model, self.context, options.adapter, log)
         except HostError:
             self.close()
             raise
-        self.decoder = Decoder(self.context)
+        self.decoder = Decoder(self.context, self.multimodal)
         self._warm_up()
 
     def close(self) -> None:
-        """Free the context and the model."""
+        """Free the context, the projector and the model."""
         if self.context:
             llama_cpp.llama_free(self.context)
+        if self.multimodal is not None:
+            self.multimodal.close()
         if self.model:
             llama_cpp.llama_model_free(self.model)
-        self.context = self.model = None
+        self.context = self.multimodal = self.model = None
 
     def _warm_up(self) -> None:
         """Decode one token, so that the weights are read and buffers made before the first prompt comes."""
@@ -115,10 +125,29 @@ def _rate_limited(progress: ProgressCallback) -> Any:
     return report
 
 
-def _make_context(model: Any, options: EngineOptions, log: EngineLog) -> Any:
+def _load_projector(
+    projector: Projector, model: Any, options: EngineOptions, log: EngineLog, progress: ProgressCallback
+) -> "Multimodal":
+    from backends.llamacpp.multimodal import Multimodal
+
+    progress("loading", None, "Loading the model's projector.")
+    log.open_multimodal()
+    return Multimodal(projector.path, model, options.threads, bool(options.placement.gpus), log)
+
+
+def _batch_tokens(multimodal: "Multimodal | None") -> int:
+    """Most tokens that are decoded at once."""
+    if multimodal is None or not multimodal.whole:
+        return BATCH_TOKENS
+    from backends.llamacpp.multimodal import MAX_WHOLE_TOKENS
+
+    return MAX_WHOLE_TOKENS
+
+
+def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = options.context
-    parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+    parameters.n_batch = parameters.n_ubatch = _batch_tokens(multimodal)
     parameters.n_outputs_max = 1
     parameters.n_threads = parameters.n_threads_batch = options.threads
     log.errors.clear()

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,21 +23,36 @@ class EngineLog:
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     _level: int = 0
     _callback: object = None
+    _set_multimodal: Callable[..., None] | None = None
 
     def open(self) -> None:
         """Take the log."""
         self._callback = llama_cpp.llama_log_callback(self._write)
         llama_cpp.llama_log_set(self._callback, ctypes.c_void_p(0))
 
+    def open_multimodal(self) -> None:
+        """Take the log of the multimodal library too, which has one of its own."""
+        from llama_cpp import mtmd_cpp
+
+        mtmd_cpp.mtmd_helper_log_set(self._callback, ctypes.c_void_p(0))
+        self._set_multimodal = mtmd_cpp.mtmd_helper_log_set
+
     def close(self) -> None:
         """Give the log back to llama_cpp, which must not keep a callback of ours."""
         llama_cpp.llama_log_set(default_callback, ctypes.c_void_p(0))
-        self._callback = None
+        if self._set_multimodal is not None:
+            self._set_multimodal(default_callback, ctypes.c_void_p(0))
+        self._callback = self._set_multimodal = None
 
     @property
     def last_error(self) -> str:
         """The last error, without the name of the function that wrote it; empty if there was none."""
         return self.errors[-1].split(": ", 1)[-1].strip().rstrip(".") if self.errors else ""
+
+    @property
+    def first_cause(self) -> str:
+        """The innermost cause of the first error; empty if there was none."""
+        return self.errors[0].rsplit(": ", 1)[-1].strip().rstrip(".") if self.errors else ""
 
     def _write(self, level: int, text: bytes, _: ctypes.c_void_p) -> None:
         self._level = self._level if level == _CONTINUED else level

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from backends.base import GenerationEnd, Prefill, TokenChunk
-from backends.llamacpp.decoder import Aborted, AbortFlag, Decoder
+from backends.llamacpp.abort import Aborted, AbortFlag
+from backends.llamacpp.decoder import Decoder
+from backends.llamacpp.prompt import Prompt
 from backends.llamacpp.sampler import Sample
 from backends.llamacpp.vocabulary import Pieces
 from backends.text_stream import StopFilter, Utf8Assembler
@@ -30,12 +32,12 @@ class Limits:
 class Generation:
     """The answer to one prompt. `tokens` are those sampled so far, `texts` what was passed on of them."""
 
-    def __init__(self, decoder: Decoder, pieces: Pieces, prompt: list[int], limits: Limits, flag: AbortFlag) -> None:
+    def __init__(self, decoder: Decoder, pieces: Pieces, prompt: Prompt, limits: Limits, flag: AbortFlag) -> None:
         self._decoder = decoder
         self._pieces = pieces
         self._prompt = prompt
         self._flag = flag
-        self._room = min(limits.max_tokens, limits.context - len(prompt))
+        self._room = min(limits.max_tokens, limits.context - len(prompt.tokens))
         self._characters = Utf8Assembler()
         self._stops = StopFilter(limits.stops)
         self._reason = FinishReason.CANCELLED
@@ -51,11 +53,12 @@ class Generation:
     @property
     def end(self) -> GenerationEnd:
         """How the generation ended, and its counts."""
-        return GenerationEnd(self._reason, len(self._prompt), len(self.tokens), self._cached)
+        prompt = self._prompt
+        return GenerationEnd(self._reason, len(prompt.tokens), len(self.tokens), self._cached, prompt.pictures)
 
     def run(self, sample: Sample, record: Record | None = None) -> Iterator[Prefill | TokenChunk]:
         """Yield `Prefill`s and `TokenChunk`s; then ask for the `end`."""
-        self._cached = self._decoder.cache.reuse(self._prompt)
+        self._cached = self._decoder.cache.reuse(self._prompt.tokens)
         try:
             yield from self._prefill(self._cached)
             yield from self._decode(sample, record)
@@ -66,12 +69,12 @@ class Generation:
             yield TokenChunk(tail, 0)
 
     def _prefill(self, cached: int) -> Iterator[Prefill]:
-        total = len(self._prompt)
+        total = len(self._prompt.tokens)
         yield Prefill(cached, total, cached)
         if self._flag.raised:
             raise Aborted
-        for done in self._decoder.prefill(self._prompt[cached:]):
-            yield Prefill(cached + done, total, cached)
+        for done in self._decoder.prefill(self._prompt):
+            yield Prefill(done, total, cached)
 
     def _decode(self, sample: Sample, record: Record | None) -> Iterator[TokenChunk]:
         pieces, flag, stops, tokens, texts = self._pieces, self._flag, self._stops, self.tokens, self.texts

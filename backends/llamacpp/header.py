@@ -50,12 +50,16 @@ Value = Number | str | Array
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says of itself. file_bytes is its length, tensor_bytes that of its weights."""
+    """What a GGUF file says of itself. file_bytes is its length, tensor_bytes that of its weights.
+
+    tensors are the weights' names.
+    """
 
     path: Path
     metadata: dict[str, Value]
     file_bytes: int
     tensor_bytes: int
+    tensors: frozenset[str] = frozenset()
 
     def text(self, key: str) -> str | None:
         """A string of the metadata, or None if it is not there or not a string."""
@@ -152,11 +156,11 @@ def _read(path: Path, cursor: _Cursor) -> Header:
     entry_count = _read_count(cursor, "metadata entries")
     metadata = _read_metadata(cursor, entry_count)
     alignment = _alignment(metadata)
-    tensor_bytes = _read_tensors(cursor, tensor_count, alignment)
+    tensor_bytes, names = _read_tensors(cursor, tensor_count, alignment)
     needed = _padded(cursor.position, alignment) + tensor_bytes
     if needed > cursor.size:
         raise BadHeader(f"is cut off: it has {cursor.size} bytes, and its tensors need {needed}")
-    return Header(path, metadata, cursor.size, tensor_bytes)
+    return Header(path, metadata, cursor.size, tensor_bytes, frozenset(names))
 
 
 def _read_version(cursor: _Cursor) -> None:
@@ -222,8 +226,8 @@ def _alignment(metadata: dict[str, Value]) -> int:
     return alignment
 
 
-def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> int:
-    """Check every tensor's description; return the bytes from the first tensor to the end of the last."""
+def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[int, set[str]]:
+    """Check every tensor's description; return the bytes from the first to the end of the last, and the names."""
     names: set[str] = set()
     place = end = 0
     for _ in range(count):
@@ -236,7 +240,7 @@ def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> int:
             raise BadHeader(f"says that tensor {name!r} is where it cannot be")
         end = place + size
         place = _padded(end, alignment)
-    return end
+    return end, names
 
 
 def _read_tensor_size(cursor: _Cursor, name: str) -> int:

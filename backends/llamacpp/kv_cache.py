@@ -1,6 +1,11 @@
-"""Which tokens the engine's KV cache holds, so that the next prompt decodes only what is new in it."""
+"""Which tokens the engine's KV cache holds, so that the next prompt decodes only what is new in it.
+
+A picture or a sound stands there as negative numbers, one for each cell that it takes, which no other picture has.
+It is kept whole or not at all, and it moves the positions on by another number than that of its cells.
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from operator import eq
 from typing import Any
@@ -11,12 +16,36 @@ _SEQUENCE = 0
 _TO_THE_END = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Cells from `start` to before `end` that belong together, after which the next position is `position`."""
+
+    start: int
+    end: int
+    position: int
+
+
 class KvCache:
     """The one sequence in a context's memory, and the tokens that it was computed from."""
 
     def __init__(self, context: Any) -> None:
         self._memory = llama_cpp.llama_get_memory(context)
+        self._spans: list[Span] = []
         self.tokens: list[int] = []
+
+    @property
+    def position(self) -> int:
+        """The position of the next token."""
+        if not self._spans:
+            return len(self.tokens)
+        last = self._spans[-1]
+        return last.position + len(self.tokens) - last.end
+
+    def add_span(self, cells: Sequence[int], positions: int) -> None:
+        """Take note that a picture or a sound was decoded into `cells`, and how many positions it is long."""
+        start, position = len(self.tokens), self.position
+        self.tokens.extend(cells)
+        self._spans.append(Span(start, len(self.tokens), position + positions))
 
     def reuse(self, prompt: Sequence[int]) -> int:
         """Keep the longest beginning of `prompt` that is cached, drop the rest, and return its length in tokens.
@@ -28,20 +57,24 @@ class KvCache:
         return len(self.tokens)
 
     def truncate(self, length: int) -> None:
-        """Drop all but the first `length` tokens; all of them where the model cannot drop a part (recurrent ones)."""
+        """Drop all but the first `length` tokens, and a picture that is cut by that; all where no part can be dropped.
+
+        (Recurrent models can drop no part.)
+        """
         if length == len(self.tokens):
             return
-        if not length or not llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, length, _TO_THE_END):
-            self.clear()
-            return
+        while self._spans and self._spans[-1].end > length:
+            length = min(length, self._spans.pop().start)
         del self.tokens[length:]
+        self.drop_rest()
 
-    def drop_after(self, length: int) -> None:
-        """Drop whatever a decode that did not finish left behind the first `length` tokens."""
-        self.tokens.append(-1)
-        self.truncate(length)
+    def drop_rest(self) -> None:
+        """Drop whatever a decode that did not finish left behind the tokens that are complete."""
+        if not self.tokens or not llama_cpp.llama_memory_seq_rm(self._memory, _SEQUENCE, self.position, _TO_THE_END):
+            self.clear()
 
     def clear(self) -> None:
         """Empty the cache."""
         llama_cpp.llama_memory_clear(self._memory, True)
         self.tokens.clear()
+        self._spans.clear()

@@ -7,6 +7,7 @@ values for the whole context, and the compute buffer of one batch (llama-kv-cach
 from dataclasses import dataclass
 
 from backends.llamacpp.header import Array, Header, Number, invalid_model
+from backends.llamacpp.projector import Projector
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 
@@ -58,13 +59,14 @@ def choose_context(shape: ModelShape, options: LoadOptions) -> int:
     return options.context_length or min(shape.trained_context, DEFAULT_CONTEXT)
 
 
-def needed_bytes(header: Header, shape: ModelShape, context: int) -> int:
-    """The memory that a model takes with a context of so many tokens."""
+def needed_bytes(header: Header, shape: ModelShape, context: int, projector: Projector | None = None) -> int:
+    """The memory that a model and its projector take with a context of so many tokens."""
     cells = -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
     kv_cache = cells * shape.kv_values * _KV_VALUE_BYTES
     activations = 4 * (4 * shape.width + 2 * shape.feed_forward)
     compute = BATCH_TOKENS * (activations + 2 * cells) + 4 * shape.vocabulary
-    return header.tensor_bytes + kv_cache + compute + _FIXED_BYTES
+    pictures = projector.needed_bytes(context) if projector else 0
+    return header.tensor_bytes + kv_cache + compute + pictures + _FIXED_BYTES
 
 
 def require_trained_context(shape: ModelShape, context: int) -> None:

@@ -36,12 +36,13 @@ def sampling(
 ) -> Iterator[Sample]:
     """A function that returns the next token, from the logits of the last decode.
 
-    grammar is a grammar sampler or None; it is freed at the end, as everything else is.
+    Negative numbers in the prompt are pictures, which no penalty looks at. grammar is a grammar sampler or None; it is
+    freed at the end, as everything else is.
     """
     chain = _chain(settings, vocabulary_size)
     try:
         if _has_penalties(settings):
-            _accept_all(chain, prompt[-PENALTY_TOKENS:])
+            _accept_all(chain, [token for token in prompt if token >= 0][-PENALTY_TOKENS:])
         if grammar is None:
             sample = llama_cpp.llama_sampler_sample
             yield lambda: sample(chain, context, -1)

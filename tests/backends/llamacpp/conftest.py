@@ -11,6 +11,7 @@ from support.tiny_gguf import write_tiny
 from backends.base import LoadSpec
 from backends.llamacpp.backend import LlamaCppBackend
 from messages.options import LoadOptions
+from tools.make_mmproj import write_vision_model
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,18 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bytes_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that writes single bytes of multi-byte characters."""
     return write_tiny(tmp_path_factory.mktemp("gguf") / "bytes.gguf", emit="bytes")
+
+
+@pytest.fixture(scope="session")
+def tiny_vl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that sees: Qwen2-VL's architecture, context 2048, its projector beside it."""
+    return write_vision_model(tmp_path_factory.mktemp("vl"))
+
+
+@pytest.fixture(scope="session")
+def tiny_omni(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model with a projector that also hears."""
+    return write_vision_model(tmp_path_factory.mktemp("omni"), audio=True)
 
 
 @pytest.fixture

@@ -1,0 +1,83 @@
+"""Reads prompts: by the chat template into text, with the pictures and sounds in their places, and into tokens.
+
+Above it: `backend` and `generation`. Below it: `places`, and `media` for a model with a projector.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from backends.chat_template import ChatTemplate
+from backends.llamacpp.places import Media, MediaTokenizer, refused
+from backends.llamacpp.vocabulary import Vocabulary
+from backends.transcript import Transcript
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import PictureFigures
+
+if TYPE_CHECKING:
+    from backends.llamacpp.media import MediaReader
+    from backends.llamacpp.multimodal import Chunk
+
+_KINDS: tuple[Literal["image", "audio"], ...] = ("image", "audio")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt as the engine gets it. text is the rendered conversation, None for a bare prompt.
+
+    In tokens, the cells of a picture or a sound are negative; `chunks` has what belongs there under the first of them.
+    """
+
+    tokens: list[int]
+    text: str | None = None
+    chunks: "Mapping[int, Chunk]" = field(default_factory=dict)
+    pictures: tuple[PictureFigures, ...] = ()
+
+
+class PromptReader:
+    """Reads the prompts for one model. media is None for a model that takes text only."""
+
+    def __init__(self, vocabulary: Vocabulary, template: ChatTemplate, media: "MediaReader | None") -> None:
+        self._vocabulary = vocabulary
+        self._template = template
+        self._media = media
+        self._tokenizer = MediaTokenizer(vocabulary)
+        self._transcript = Transcript(self._tokenizer)
+
+    def read(self, prompt: PromptInput) -> Prompt:
+        """A prompt's tokens, pictures and sounds.
+
+        Raises HostError `unsupported_option` for a picture or a sound that the model does not take, `invalid_request`
+        for one that cannot be read, or for no prompt at all.
+        """
+        if prompt.messages is None:
+            return Prompt(self._read_bare(prompt.prompt or ""))
+        media = self._read_media(prompt)
+        text = self._template.render(self._vocabulary.shield(media.place(prompt.messages)))
+        media.require_all(text)
+        self._tokenizer.media = media
+        return Prompt(self._transcript.tokenize(text), text, media.chunks, media.pictures)
+
+    def remember(self, prompt: Prompt, answer: str, tokens: list[int]) -> None:
+        """Keep a conversation and the whole answer to it, so that the next turn goes on from their tokens."""
+        if prompt.text is not None:
+            self._transcript.remember(prompt.text + answer, prompt.tokens + tokens)
+
+    def forget(self) -> None:
+        """Keep nothing of the last conversation."""
+        self._transcript.forget()
+
+    def _read_bare(self, text: str) -> list[int]:
+        tokens = self._vocabulary.tokenize_prompt(text)
+        if not tokens:
+            raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
+        return tokens
+
+    def _read_media(self, prompt: PromptInput) -> Media:
+        wanted = [kind for kind in _KINDS if prompt.has_part(kind)]
+        if not wanted:
+            return Media()
+        if self._media is None:
+            raise refused(wanted[0])
+        return self._media.read(prompt)

@@ -1,0 +1,69 @@
+"""The sounds of a prompt, out of their data URLs: WAV, MP3 and FLAC files, which the engine decodes itself.
+
+Above it: `media`.
+"""
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+
+from messages.content import AudioPart, PromptInput
+from messages.errors import ErrorCode, HostError
+
+MAX_SOUND_BYTES = 16_000_000
+MAX_SOUNDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A sound file's bytes and their SHA-256 in hexadecimal. field names the part of the request that it stood in."""
+
+    field: str
+    data: bytes
+    digest: str
+
+
+def read_sounds(prompt: PromptInput) -> list[Sound]:
+    """The sounds of a prompt, in order of appearance.
+
+    Raises HostError `invalid_request` whose `fields` name the message and part: too many, bad base64, too large, of
+    another kind.
+    """
+    sounds = []
+    for number, message in enumerate(prompt.messages or ()):
+        for place, part in enumerate([] if isinstance(message.content, str) else message.content):
+            if isinstance(part, AudioPart):
+                field = f"messages[{number}].content[{place}].data"
+                data = _sound_bytes(part.data, field)
+                sounds.append(Sound(field, data, hashlib.sha256(data).hexdigest()))
+    if len(sounds) > MAX_SOUNDS:
+        raise bad_sound("messages", f"has {len(sounds)} sounds, and a request takes at most {MAX_SOUNDS}")
+    return sounds
+
+
+def _sound_bytes(url: str, name: str) -> bytes:
+    head, _, encoded = url.partition(",")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        data = b""
+    if not head.endswith(";base64") or not data:
+        raise bad_sound(name, "is not a data URL in base64")
+    if len(data) > MAX_SOUND_BYTES:
+        raise bad_sound(name, f"is larger than {MAX_SOUND_BYTES // 1_000_000} MB")
+    if not _is_sound(data):
+        raise bad_sound(name, "is not a WAV, MP3 or FLAC file")
+    return data
+
+
+def _is_sound(data: bytes) -> bool:
+    """What `mtmd_helper_bitmap_init_from_buf` takes for a sound; anything else it would try as a picture."""
+    wav = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
+    mp3 = data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] >= b"\xe0")
+    return len(data) >= 12 and (wav or mp3 or data[:4] == b"fLaC")
+
+
+def bad_sound(name: str, problem: str) -> HostError:
+    """The error for a sound that cannot be used; `problem` goes behind its field's name."""
+    return HostError(ErrorCode.INVALID_REQUEST, f"The sound {name} {problem}.", fields=[f"{name}: {problem}"])

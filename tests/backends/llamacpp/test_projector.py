@@ -1,0 +1,166 @@
+"""Projectors: found beside the model or named, and refused with a reason where they do not fit."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.generations import Make, ask, user
+from support.looking import look, picture
+from support.tiny_gguf import write_tiny
+
+from backends.base import LoadSpec, ModelInfo
+from backends.llamacpp.backend import LlamaCppBackend
+from backends.llamacpp.describe import describe
+from messages.errors import ErrorCode, HostError
+from messages.options import LoadOptions
+from tools.make_gguf import write_model
+from tools.make_mmproj import MODEL_SHAPE, ProjectorShape, write_projector
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model that can see, with nothing beside it."""
+    write_model(tmp_path / "model.gguf", MODEL_SHAPE)
+    return tmp_path / "model.gguf"
+
+
+def _load(path: Path, **options: Any) -> ModelInfo:
+    backend = LlamaCppBackend()
+    try:
+        return backend.load(LoadSpec(path, LoadOptions(**options)), lambda *_: None)
+    finally:
+        backend.close()
+
+
+def _refusal(path: Path, projector: Path | str) -> HostError:
+    with pytest.raises(HostError) as caught:
+        _load(path, projector_path=str(projector))
+    return caught.value
+
+
+def test_a_projector_beside_the_model_is_found_by_its_content(model: Path) -> None:
+    assert not _load(model).capabilities.image
+    write_projector(model.with_name("any-name.bin"), ProjectorShape())
+    info = _load(model)
+    assert info.capabilities.image
+    assert not info.capabilities.audio
+    assert info.notes == ()
+
+
+def test_capabilities_are_those_of_the_projector(model: Path) -> None:
+    write_projector(model.with_name("mmproj.gguf"), ProjectorShape(vision=False, audio=True))
+    capabilities = _load(model).capabilities
+    assert (capabilities.image, capabilities.audio) == (False, True)
+
+
+def test_of_several_projectors_the_one_that_fits_is_taken(model: Path) -> None:
+    write_projector(model.with_name("mmproj-a.gguf"), ProjectorShape(text_width=128))
+    write_projector(model.with_name("mmproj-b.gguf"), ProjectorShape())
+    info = _load(model)
+    assert info.capabilities.image
+    assert info.notes == ()
+
+
+def test_of_several_that_fit_the_one_of_the_models_name_is_taken(model: Path) -> None:
+    write_projector(model.with_name("mmproj-model.gguf"), ProjectorShape(layers=1))
+    write_projector(model.with_name("mmproj-other.gguf"), ProjectorShape(layers=4))
+    with_both = describe(model, LoadOptions()).needed_bytes
+    model.with_name("mmproj-other.gguf").unlink()
+    assert describe(model, LoadOptions()).needed_bytes == with_both
+
+
+def test_without_one_that_fits_the_model_reads_text_and_says_why(make: Make, model: Path) -> None:
+    write_projector(model.with_name("mmproj.gguf"), ProjectorShape(text_width=128))
+    info = _load(model)
+    assert not info.capabilities.image
+    assert "128" in info.notes[0]
+    assert "64" in info.notes[0]
+    backend = make(model)
+    assert ask(backend, [user("hello")]).end.output_tokens == 16
+    with pytest.raises(HostError) as caught:
+        ask(backend, [look(picture())])
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+
+
+def test_a_projector_that_was_named_is_used_though_it_lies_elsewhere(model: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "folder" / "p.gguf"
+    write_projector(elsewhere, ProjectorShape())
+    assert _load(model, projector_path=str(elsewhere)).capabilities.image
+
+
+def test_a_projector_of_another_width_is_refused(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "p" / "other.gguf"
+    write_projector(other, ProjectorShape(text_width=128))
+    error = _refusal(model, other)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "another model" in error.message
+
+
+def test_a_projector_of_another_architecture_is_refused(tmp_path: Path) -> None:
+    write_projector(tmp_path / "p" / "p.gguf", ProjectorShape())
+    error = _refusal(write_tiny(tmp_path / "llama.gguf"), tmp_path / "p" / "p.gguf")
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "llama" in error.message
+
+
+def test_a_file_that_is_no_projector_is_refused(model: Path) -> None:
+    error = _refusal(model, model)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "not a projector" in error.message
+    text = model.with_name("notes.txt")
+    text.write_text("not a GGUF file at all, but long enough to be one")
+    assert _refusal(model, text).code is ErrorCode.MODEL_INVALID
+
+
+def test_a_projector_needs_an_absolute_path_to_a_file_that_is_there(model: Path) -> None:
+    assert _refusal(model, "mmproj.gguf").code is ErrorCode.INVALID_REQUEST
+    assert _refusal(model, model.with_name("none.gguf")).code is ErrorCode.MODEL_NOT_FOUND
+
+
+def test_a_truncated_projector_is_refused_when_named_and_noted_when_found(model: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "p" / "whole.gguf"
+    write_projector(whole, ProjectorShape())
+    cut = model.with_name("cut.gguf")
+    cut.write_bytes(whole.read_bytes()[:-1000])
+    error = _refusal(model, cut)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "cut off" in error.message
+    info = _load(model)
+    assert "cut off" in info.notes[0]
+    assert not info.capabilities.image
+
+
+@pytest.mark.parametrize("tensor", ["mm.0.weight", "v.patch_embd.weight", "v.blk.1.attn_q.bias", "v.blk.0.ln2.weight"])
+def test_missing_vision_weights_are_one_clear_error(model: Path, tmp_path: Path, tensor: str) -> None:
+    bad = tmp_path / "p" / "bad.gguf"
+    write_projector(bad, ProjectorShape(), leave_out=tensor)
+    error = _refusal(model, bad)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert tensor in error.message
+
+
+def test_missing_weights_for_sounds_are_told_by_the_engine(model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "p" / "bad.gguf"
+    write_projector(bad, ProjectorShape(vision=False, audio=True), leave_out="a.conv1d.1.weight")
+    error = _refusal(model, bad)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "a.conv1d.1.weight" in error.message
+
+
+@pytest.mark.parametrize("shape", [ProjectorShape(patch=0), ProjectorShape(heads=0)])
+def test_sizes_that_the_engine_would_divide_by_are_checked(model: Path, tmp_path: Path, shape: ProjectorShape) -> None:
+    bad = tmp_path / "p" / "bad.gguf"
+    write_projector(bad, shape)
+    assert _refusal(model, bad).code is ErrorCode.MODEL_INVALID
+
+
+def test_the_projectors_memory_is_counted(model: Path, tmp_path: Path) -> None:
+    alone = describe(model, LoadOptions()).needed_bytes
+    shape = ProjectorShape(width=256, feed_forward=1024, heads=4, layers=4)
+    write_projector(tmp_path / "p" / "p.gguf", shape)
+    shutil.copy(tmp_path / "p" / "p.gguf", model.with_name("mmproj.gguf"))
+    beside = describe(model, LoadOptions()).needed_bytes
+    assert alone is not None
+    assert beside is not None
+    assert beside - alone > model.with_name("mmproj.gguf").stat().st_size
