@@ -17,7 +17,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from messages.content import Message
+from messages.content import AudioPart, Message, Part, TextPart
 from messages.errors import ErrorCode, HostError
 
 DEFAULT_TEMPLATE = (
@@ -168,8 +168,19 @@ def _call_of(attribute: str) -> nodes.Node:
 
 
 def _plain(message: Message, as_parts: bool) -> dict[str, Any]:
+    """A message as templates know it: text, or parts where the template wants them or the message has a picture."""
+    parts = [] if isinstance(message.content, str) else [_part(part) for part in message.content]
+    if any(part["type"] == "image" for part in parts):
+        return {"role": message.role, "content": parts}
     content = [{"type": "text", "text": message.text}] if as_parts else message.text
     return {"role": message.role, "content": content}
+
+
+def _part(part: Part) -> dict[str, str]:
+    """A part as templates know it; a picture's data is no business of theirs."""
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    return {"type": "audio" if isinstance(part, AudioPart) else "image"}
 
 
 def _raise_exception(message: object) -> None:

@@ -1,5 +1,6 @@
 """Tells what a path holds by its first bytes or its layout, never by its name. Standard library only."""
 
+import json
 from pathlib import Path
 
 GGUF_MAGIC = b"GGUF"
@@ -28,6 +29,17 @@ def is_transformersjs_folder(path: Path) -> bool:
 def is_onnx_folder(path: Path) -> bool:
     """True for a folder in either layout of ONNX Runtime."""
     return is_genai_folder(path) or is_transformersjs_folder(path)
+
+
+def is_safetensors_folder(path: Path) -> bool:
+    """True for a Hugging Face folder of a model: a `config.json` with a `model_type`, and safetensors; no ONNX."""
+    if not path.is_dir() or is_onnx_folder(path) or not any(path.glob("*.safetensors")):
+        return False
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and isinstance(config.get("model_type"), str)
 
 
 def never(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend, ModelDescription
-from backends.formats import is_gguf, is_onnx_folder, never
+from backends.formats import is_gguf, is_onnx_folder, is_safetensors_folder, never
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
@@ -25,6 +25,14 @@ DISTRIBUTION = "tabagent-native-host"
 NO_TELEMETRY = (("ORT_DISABLE_TELEMETRY", "1"),)
 """Keeps ONNX Runtime from making a device id and sending events to its maker (Privacy.md, "Disabling Telemetry")."""
 
+NO_NETWORK = (
+    ("HF_HUB_OFFLINE", "1"),
+    ("TRANSFORMERS_OFFLINE", "1"),
+    ("HF_HUB_DISABLE_TELEMETRY", "1"),
+    ("DO_NOT_TRACK", "1"),
+    ("TOKENIZERS_PARALLELISM", "false"),
+)
+"""Keeps Hugging Face's libraries from looking anything up: what a folder lacks is missing, and not fetched."""
 
 _IMPORT_ERRORS = (ImportError, OSError, AttributeError, RuntimeError, ValueError)
 """What importing an engine raises where its parts do not fit: numpy's ABI is a ValueError or a RuntimeError."""
@@ -151,6 +159,20 @@ BACKENDS: tuple[BackendRow, ...] = (
         priority=10,
     ),
     BackendRow(
+        name="mlx_vlm",
+        target="backends.mlx_vlm.backend:MlxVlmBackend",
+        detects=is_safetensors_folder,
+        describe="backends.mlx_vlm.describe:describe",
+        probe="backends.mlx_vlm.probe:probe",
+        formats=("MLX folder",),
+        modules=("mlx", "mlx_vlm", "transformers", "llguidance", "numpy", "jinja2", "PIL"),
+        distribution="mlx-vlm",
+        extra="mlx",
+        environment=NO_NETWORK,
+        capabilities=Capabilities(image=True, json_schema=True, logprobs=True),
+        platforms=("darwin", "linux"),
+    ),
+    BackendRow(
         name="echo",
         target="backends.echo:EchoBackend",
         detects=never,
@@ -195,13 +217,17 @@ def detect(path: Path) -> BackendRow:
 
 
 def _requirements(extra: str) -> list[str]:
-    """The packages of one of our extras, as pip takes them, from our own metadata (core metadata, Requires-Dist)."""
+    """The packages of one of our extras, as pip takes them, from our own metadata (core metadata, Requires-Dist).
+
+    What else a requirement depends on, its system say, stays with it: pip knows that better.
+    """
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         lines = []
-    split = [line.partition(";") for line in lines]
-    packages = [package.strip() for package, _, marker in split if f'extra == "{extra}"' in marker.replace("'", '"')]
+    wanted = f"extra == '{extra}'"
+    plain = [line.replace('"', "'") for line in lines]
+    packages = [line.replace(f" and {wanted}", "").replace(wanted, "").strip(" ;") for line in plain if wanted in line]
     return packages or [f"{DISTRIBUTION}[{extra}]"]
 
 

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from llguidance import LLMatcher
 
 from backends.onnx.interface import Logits
@@ -34,9 +35,13 @@ class Constraint:
 
     def mask(self, logits: Logits) -> None:
         """Set the logits of forbidden tokens to -inf."""
+        logits[~self.allowed()] = -np.inf
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """Which tokens may come next, `(vocab_size,)`."""
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._vocab_size]
-        logits[allowed == 0] = -np.inf
+        bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: self._vocab_size]
+        return bits.view(np.bool_)
 
     def advance(self, token: int) -> None:
         """Take the chosen token."""

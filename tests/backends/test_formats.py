@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.formats import is_genai_folder, is_gguf, never
+from backends.formats import is_genai_folder, is_gguf, is_safetensors_folder, never
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,20 @@ def test_a_genai_folder_has_its_configuration(tmp_path: Path) -> None:
     (tmp_path / "genai_config.json").write_text("{}")
     assert is_genai_folder(tmp_path)
     assert not is_genai_folder(tmp_path / "genai_config.json")
+
+
+def test_a_safetensors_folder_says_its_kind_and_has_no_onnx_files(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    assert not is_safetensors_folder(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for text in ("", "[]", "{}", '{"model_type": 1}', "{" * 100_000):
+        config.write_text(text)
+        assert not is_safetensors_folder(tmp_path)
+    config.write_text('{"model_type": "llama"}')
+    assert is_safetensors_folder(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(b"")
+    assert not is_safetensors_folder(tmp_path)
+    assert not is_safetensors_folder(config)
 
 
 def test_the_echo_takes_no_path(tmp_path: Path) -> None:

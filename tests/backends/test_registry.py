@@ -1,6 +1,7 @@
 """The table of backends: complete rows, detection by content, missing told apart from broken."""
 
 import ast
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -70,6 +71,9 @@ def test_a_path_is_taken_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"GGUF....")
     assert detect(tmp_path / "weights.bin").name == "llamacpp"
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "folder" / "model.safetensors").write_bytes(b"")
+    assert detect(tmp_path / "folder").name == "mlx_vlm"
     (tmp_path / "folder" / "genai_config.json").write_text("{}")
     assert detect(tmp_path / "folder").name == "onnx"
 
@@ -93,6 +97,18 @@ def test_an_engine_that_is_not_there_is_missing_and_says_how_to_install_it() -> 
     assert missing.install_command is not None
     assert error.details["install"] == missing.install_command
     assert missing.install_command.startswith(sys.executable)
+
+
+def test_a_requirement_of_some_systems_alone_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        'mlx-vlm>=0.7.10; extra == "mlx"',
+        'mlx[cpu]>=0.32.4; sys_platform == "linux" and extra == "mlx"',
+        'other; extra == "onnx"',
+    ]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda distribution: lines)
+    command = replace(ECHO, extra="mlx", modules=("mlx",)).install_command
+    assert command is not None
+    assert command.endswith(""""mlx-vlm>=0.7.10" "mlx[cpu]>=0.32.4; sys_platform == 'linux'\"""")
 
 
 @pytest.mark.parametrize("line", ["raise ImportError('no libghost.so')", "import ctypes; ctypes.CDLL('libghost.so')"])

@@ -1,0 +1,1 @@
+"""MLX models, with pictures or without: mlx-vlm on Metal, CUDA or the processor."""

@@ -1,0 +1,216 @@
+"""The mlx_vlm backend: text from text and pictures with MLX, on Metal, CUDA or the processor.
+
+Above it: `backends.worker`, whose one engine thread calls it: MLX models must not change threads. Below it: `model`,
+`prompt`, `kv_cache`, `decoding`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+
+from backends.base import (
+    BackendState,
+    CancelToken,
+    Embeddings,
+    GenerationEnd,
+    GenerationEvent,
+    GenerationRequest,
+    LoadSpec,
+    ModelInfo,
+    Prefill,
+    ProgressCallback,
+    refuse_embeddings,
+    refuse_unsupported_settings,
+)
+from backends.guards import require_memory, require_room, require_single
+from backends.logprobs import LogprobRecorder
+from backends.mlx_vlm.checkpoint import Checkpoint, read_checkpoint
+from backends.mlx_vlm.constraint import ConstraintMask
+from backends.mlx_vlm.decoding import Decoding
+from backends.mlx_vlm.devices import MlxDevice, choose_device
+from backends.mlx_vlm.failures import EngineError, generation_failure
+from backends.mlx_vlm.kv_cache import KvCache
+from backends.mlx_vlm.model import DecodeSettings, MlxModel, PromptReading
+from backends.mlx_vlm.preprocessing import Preprocessor
+from backends.mlx_vlm.prompt import EncodedPrompt, PromptEncoder
+from backends.mlx_vlm.sampler import LogitsProcessor, make_penalties, make_sampler
+from backends.mlx_vlm.scores import ScoreTap
+from backends.onnx.folder import read_json
+from backends.onnx.guidance import Constraint, make_constraint
+from backends.onnx.vocabulary import TokenText, Vocabulary
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import Capabilities, FinishReason
+from messages.settings import InferenceSettings
+
+NAME = "mlx_vlm"
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a loaded model consists of. context is in tokens."""
+
+    model: MlxModel
+    encoder: PromptEncoder
+    vocabulary: Vocabulary
+    cache: KvCache
+    eos_tokens: frozenset[int]
+    context: int
+
+
+class MlxVlmBackend:
+    """One model in MLX."""
+
+    load_options: ClassVar[frozenset[str]] = frozenset({"context_length", "device", "parallel"})
+    unsupported_settings: ClassVar[frozenset[str]] = frozenset()
+    response_formats: ClassVar[frozenset[str]] = frozenset({"json_object", "json_schema", "regex"})
+
+    def __init__(self) -> None:
+        self._loaded: _Loaded | None = None
+        self._settings = InferenceSettings()
+
+    def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
+        """Check the folder and the memory, then load it."""
+        require_single(spec.options, NAME)
+        progress("reading", 0.0, "Reading the model's folder.")
+        checkpoint = read_checkpoint(spec.path)
+        context = checkpoint.context_for(spec.options.context_length)
+        device = choose_device(spec.options.device)
+        require_memory(spec.path, checkpoint.needed_bytes(context))
+        mx.set_default_device(device.kind)
+        progress("weights", 0.1, f"Loading {checkpoint.weights_bytes / 1e9:.1f} GB of weights.")
+        try:
+            self._loaded = _load(checkpoint, device, context)
+        except EngineError as error:
+            raise _load_failure(checkpoint, error) from error
+        progress("ready", 1.0, f"Ready on {device.label}.")
+        return ModelInfo(
+            backend_type=device.backend_type,
+            context_length=context,
+            size_bytes=checkpoint.weights_bytes,
+            device=device.label,
+            capabilities=Capabilities(image=self._loaded.encoder.takes_pictures, json_schema=True, logprobs=True),
+        )
+
+    def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
+        """Read the prompt, then decode token by token; the KV cache is kept for the next turn, unless cancelled."""
+        loaded = self._require()
+        self._settings = request.settings
+        constraint = make_constraint(request.response_format, loaded.vocabulary)
+        try:
+            prompt = loaded.encoder.encode(request.prompt)
+            require_room(len(prompt.tokens), loaded.context)
+            with loaded.model.wired():
+                yield from _run(loaded, request, prompt, constraint, cancel)
+        except EngineError as error:
+            raise generation_failure(error) from error
+
+    def count_tokens(self, prompt: PromptInput) -> int:
+        """Count the tokens of a prompt after its chat template, those of pictures included."""
+        try:
+            return len(self._require().encoder.encode(prompt).tokens)
+        except EngineError as error:
+            raise generation_failure(error) from error
+
+    def embed(self, texts: Sequence[str], normalize: bool | None) -> Embeddings:
+        """Refuse: these models generate."""
+        refuse_embeddings(NAME)
+
+    def get_state(self) -> BackendState:
+        """Tokens in the KV cache, and the last settings."""
+        return BackendState(kv_tokens=len(self._loaded.cache) if self._loaded else 0, settings=self._settings)
+
+    def update_settings(self, settings: InferenceSettings) -> InferenceSettings:
+        """Every setting can be honoured; return them."""
+        return refuse_unsupported_settings(settings, self.unsupported_settings, NAME)
+
+    def close(self) -> None:
+        """Free the model."""
+        self._loaded = None
+        mx.clear_cache()
+
+    def _require(self) -> _Loaded:
+        if self._loaded is None:
+            raise HostError(ErrorCode.MODEL_NOT_LOADED, "No model is loaded; load one first.")
+        return self._loaded
+
+
+def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
+    model = MlxModel(checkpoint, device.step)
+    config = model.config
+    image_token = getattr(config, "image_token_index", None) or getattr(config, "image_token_id", None)
+    preprocessor = Preprocessor(model.processor, image_token)
+    own_end = getattr(model.tokenizer, "eos_token_id", None)
+    eos_tokens = checkpoint.eos_tokens | ({own_end} if isinstance(own_end, int) else frozenset())
+    description = read_json(checkpoint.path / "tokenizer.json")
+    return _Loaded(
+        model=model,
+        encoder=PromptEncoder(checkpoint.path, preprocessor, model.media_tokens),
+        vocabulary=Vocabulary(checkpoint.path, description, model.vocab_size, sorted(eos_tokens)),
+        cache=KvCache(model.make_cache),
+        eos_tokens=eos_tokens,
+        context=context,
+    )
+
+
+def _run(
+    loaded: _Loaded,
+    request: GenerationRequest,
+    prompt: EncodedPrompt,
+    constraint: Constraint | None,
+    cancel: CancelToken,
+) -> Iterator[GenerationEvent]:
+    """One generation. What it leaves in the cache is kept only if it came to an end of its own."""
+    entries, cached = loaded.cache.take(prompt.tokens, prompt.digests, loaded.model.media_tokens)
+    loaded.encoder.forget()
+    yield Prefill(done=cached, total=len(prompt.tokens), cached=cached)
+    reading = loaded.model.read(prompt, entries, cached)
+    for done in reading.run(cancel):
+        yield Prefill(done=done, total=len(prompt.tokens), cached=cached)
+    decoding = _decoding(loaded, request, prompt, constraint)
+    if not cancel.cancelled:
+        steps = loaded.model.decode(reading, _decode_settings(request.settings, prompt, decoding))
+        yield from decoding.run(steps, cancel)
+    if decoding.finish_reason is not FinishReason.CANCELLED:
+        _keep(loaded, prompt, reading, decoding)
+    yield GenerationEnd(
+        decoding.finish_reason, len(prompt.tokens), len(decoding.tokens), cached, pictures=prompt.pictures
+    )
+
+
+def _decoding(
+    loaded: _Loaded, request: GenerationRequest, prompt: EncodedPrompt, constraint: Constraint | None
+) -> Decoding:
+    text = TokenText(loaded.vocabulary, request.settings.stop)
+    top = request.top_logprobs
+    return Decoding(
+        text=text,
+        constraint=constraint,
+        eos_tokens=loaded.eos_tokens,
+        limit=min(request.settings.max_tokens, loaded.context - len(prompt.tokens)),
+        scores=None if top is None else ScoreTap(LogprobRecorder(top, text.spell)),
+    )
+
+
+def _decode_settings(settings: InferenceSettings, prompt: EncodedPrompt, decoding: Decoding) -> DecodeSettings:
+    """How to choose tokens. The order counts: scores are told as the network made them."""
+    processors: list[LogitsProcessor] = [] if decoding.scores is None else [decoding.scores]
+    processors += make_penalties(settings, prompt.tokens)
+    if decoding.constraint is not None:
+        processors.append(ConstraintMask(decoding.constraint))
+    return DecodeSettings(make_sampler(settings), processors, decoding.limit)
+
+
+def _keep(loaded: _Loaded, prompt: EncodedPrompt, reading: PromptReading, decoding: Decoding) -> None:
+    loaded.cache.keep(reading.entries, prompt.tokens + decoding.seen, prompt.digests)
+    if decoding.text_is_whole:
+        loaded.encoder.remember(prompt, "".join(decoding.texts), decoding.tokens)
+
+
+def _load_failure(checkpoint: Checkpoint, error: EngineError) -> HostError:
+    if error.is_memory:
+        return HostError(ErrorCode.OUT_OF_MEMORY, f"The engine ran out of memory while loading: {error}")
+    text = f"mlx-vlm cannot load {checkpoint.path}: {error}"
+    return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(checkpoint.path))

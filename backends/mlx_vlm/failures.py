@@ -1,0 +1,48 @@
+"""What mlx-vlm raises, as one exception. It has no errors of its own: a bad folder is whatever goes wrong in it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from messages.errors import ErrorCode, HostError
+
+_FOREIGN_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+_OUT_OF_MEMORY = ("Unable to allocate", "Insufficient Memory", "out of memory", "bad_alloc")
+
+
+class EngineError(Exception):
+    """What the engine says went wrong, in its own words."""
+
+    @property
+    def is_memory(self) -> bool:
+        """True if memory ran out (mlx 0.32: its allocators and Metal's command buffers)."""
+        return any(words in str(self) for words in _OUT_OF_MEMORY)
+
+
+@contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn what the engine raises into EngineError; a HostError of ours passes."""
+    try:
+        yield
+    except _FOREIGN_ERRORS as error:
+        if isinstance(error, HostError):
+            raise
+        first_line = str(error).strip().partition("\n")[0]
+        raise EngineError(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__) from error
+
+
+def generation_failure(error: EngineError) -> HostError:
+    """The error of a generation, for the wire."""
+    if error.is_memory:
+        return HostError(ErrorCode.OUT_OF_MEMORY, f"The engine ran out of memory: {error}")
+    return HostError(ErrorCode.INTERNAL, f"The engine failed: {error}")

@@ -1,0 +1,195 @@
+"""A loaded model: mlx-vlm's network and processor, how a prompt is read into its KV cache, and how it goes on.
+
+Decoding is mlx-vlm's own `generate_step`, the loop inside its `stream_generate`. Reading a prompt is done here, with
+the calls that are made there (0.7.10, `generate/ar.py`), because that neither tells how far it is nor can be stopped.
+Everything runs in the one engine thread that has loaded the model. Above it: `backend`.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx_vlm import apc, load
+from mlx_vlm.generate.ar import generate_step
+from mlx_vlm.generate.common import generation_stream, wired_limit
+from mlx_vlm.generate.diffusion import is_diffusion_model
+from mlx_vlm.models.cache import make_prompt_cache
+
+from backends.base import CancelToken
+from backends.mlx_vlm.checkpoint import Checkpoint
+from backends.mlx_vlm.failures import EngineError, engine_errors
+from backends.mlx_vlm.foreign_code import forbid_foreign_code
+from backends.mlx_vlm.kv_cache import Entries
+from backends.mlx_vlm.prompt import EncodedPrompt
+from backends.mlx_vlm.sampler import LogitsProcessor
+
+_NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSettings:
+    """How to choose tokens, and the most of them."""
+
+    sampler: Callable[[mx.array], mx.array]
+    processors: list[LogitsProcessor]
+    limit: int
+
+
+class MlxModel:
+    """The network and its processor. `vocab_size` is the logits' own length, `step` is in tokens."""
+
+    def __init__(self, checkpoint: Checkpoint, step: int) -> None:
+        """Load a checkpoint and run it once. Raises EngineError."""
+        forbid_foreign_code()
+        with engine_errors():
+            self._network, self.processor = load(str(checkpoint.path), trust_remote_code=False)
+            if is_diffusion_model(self._network):
+                raise EngineError("it is a diffusion model, which does not write one token after another")
+        self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
+        self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self._network.config))
+        self._step = step
+        self.vocab_size = self._try_out()
+
+    @property
+    def config(self) -> Any:
+        """mlx-vlm's config of the model."""
+        return self._network.config
+
+    def make_cache(self) -> Entries:
+        """An empty KV cache."""
+        return list(make_prompt_cache(self._network.language_model))
+
+    def wired(self) -> AbstractContextManager[None]:
+        """While it lasts, Metal keeps the weights in memory; nothing elsewhere."""
+        limit: AbstractContextManager[None] = wired_limit(self._network, [generation_stream])
+        return limit
+
+    def read(self, prompt: EncodedPrompt, entries: Entries, cached: int) -> "PromptReading":
+        """A prompt to be read into a cache that has its first `cached` tokens. Raises EngineError."""
+        with engine_errors():
+            return PromptReading(self._network, prompt, entries, cached, self._step)
+
+    def decode(self, reading: "PromptReading", settings: DecodeSettings) -> Generator[int, None, None]:
+        """Tokens after a prompt that was read; the cache has each by the time it is yielded. Raises EngineError."""
+        steps = generate_step(
+            reading.rest,
+            self._network,
+            reading.rest_pixels,
+            reading.mask,
+            prompt_cache=reading.entries,
+            max_tokens=settings.limit,
+            sampler=settings.sampler,
+            logits_processors=settings.processors,
+            prefill_step_size=self._step,
+            **reading.carried,
+        )
+        with engine_errors(), closing(steps):
+            for token, _ in steps:
+                yield int(token)
+
+    def _try_out(self) -> int:
+        """Run the model over one token, so that parts that do not fit show now; the logits' length."""
+        with engine_errors():
+            token = mx.array([[0]])
+            features = self._network.get_input_embeddings(token, None, mask=mx.ones_like(token))
+            output = self._network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
+            mx.eval(output.logits)
+            return int(output.logits.shape[-1])
+
+
+class PromptReading:
+    """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
+
+    A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, and decoding
+    begins with all of it.
+    """
+
+    def __init__(self, network: Any, prompt: EncodedPrompt, entries: Entries, cached: int, step: int) -> None:
+        self._network = network
+        self._step = step
+        self._media = {name: value for name, value in prompt.inputs.items() if name not in _NOT_FOR_THE_NETWORK}
+        self.tokens = prompt.tokens
+        self.entries = entries
+        given = prompt.inputs.get("attention_mask")
+        self.mask = mx.ones((1, len(self.tokens)), dtype=mx.int32) if given is None else given
+        """Which tokens count: all of them, `(1, n_tokens)`."""
+        self.rest = mx.array([self.tokens])[:, cached:]
+        """Tokens that are not in the cache yet, `(1, n)`."""
+        self.rest_pixels = None if cached else prompt.inputs.get("pixel_values")
+        if cached:
+            self._media |= self._positions()
+        self.carried = self._media
+        """What of the prompt the first decoding step needs: positions, masks of pictures, cross attention."""
+
+    def run(self, cancel: CancelToken) -> Iterator[int]:
+        """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError."""
+        with engine_errors():
+            embeddings, made = self._embed()
+            if not self._may_be_cut(embeddings, made):
+                return
+            self.carried, self.rest_pixels = made, None
+            mx.eval(embeddings)
+            while self.rest.shape[1] > 1 and not cancel.cancelled:
+                length = min(self._step, self.rest.shape[1] - 1)
+                self._append(self.rest[:, :length], embeddings[:, :length])
+                self.rest, embeddings = self.rest[:, length:], embeddings[:, length:]
+                yield len(self.tokens) - self.rest.shape[1]
+
+    def _embed(self) -> tuple[mx.array, dict[str, Any]]:
+        """The tokens' vectors, pictures in their places, and what else the network made of them; nothing runs yet."""
+        with mx.stream(generation_stream):
+            features = self._network.get_input_embeddings(
+                self.rest, self.rest_pixels, mask=self.mask, **self._media
+            ).to_dict()
+        embeddings: mx.array = features.pop("inputs_embeds")
+        told = {name: self._media[name] for name in ("position_ids", "rope_deltas") if name in self._media}
+        return embeddings, {**self._media, **{name: one for name, one in features.items() if one is not None}, **told}
+
+    def _positions(self) -> dict[str, Any]:
+        """Positions of the whole prompt, where a picture's tokens share them (M-RoPE): the rest alone would miscount.
+
+        As `_prime_cached_prefix_rope_state` in mlx-vlm's `generate/dispatch.py`.
+        """
+        language = self._network.language_model
+        compute = getattr(language, "get_rope_index", None)
+        if compute is None or not (hasattr(language, "_rope_deltas") or hasattr(language, "_position_ids")):
+            return {}
+        grids = (self._media.get("image_grid_thw"), self._media.get("video_grid_thw"))
+        positions, deltas = compute(mx.array([self.tokens]), *grids, self.mask)
+        for name, value in (("_position_ids", positions), ("_rope_deltas", deltas)):
+            if hasattr(language, name):
+                setattr(language, name, value)
+        return {"position_ids": positions, "rope_deltas": deltas}
+
+    def _may_be_cut(self, embeddings: mx.array, made: dict[str, Any]) -> bool:
+        """False for a network that has to see this prompt whole, by its own word."""
+        parts = (self._network, self._network.language_model)
+        for part in parts:
+            policy = getattr(part, "chunked_prefill_policy", None)
+            if callable(policy):
+                answer = policy(
+                    input_ids=self.rest,
+                    inputs_embeds=embeddings,
+                    prompt_cache=self.entries,
+                    draft_model=None,
+                    draft_kind=None,
+                    prefill_kwargs=made,
+                )
+                return bool(getattr(answer, "enabled", answer))
+        return not any(getattr(part, "no_chunked_prefill", False) for part in parts)
+
+    def _append(self, ids: mx.array, embeddings: mx.array) -> None:
+        """Run the network over tokens, for the cache alone."""
+        with mx.stream(generation_stream):
+            self._network.language_model(
+                inputs=ids,
+                inputs_embeds=embeddings,
+                cache=self.entries,
+                n_to_process=ids.shape[1],
+                logits_to_keep=1,
+                **self.carried,
+            )
+            mx.eval([entry.state for entry in self.entries])
+        mx.clear_cache()

@@ -1,0 +1,87 @@
+"""Pictures and a rendered prompt into what the network takes: token ids, pixel arrays, grids.
+
+Above it: `prompt`. Below it: mlx-vlm's `prepare_inputs` and the model's processor. Pictures come decoded and at the
+size at which the processor leaves them as they are, never as paths or addresses, which it would fetch.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlx_vlm.utils import prepare_inputs
+from tokenizers.normalizers import Normalizer, Replace
+from tokenizers.normalizers import Sequence as Normalizers
+
+from backends.mlx_vlm.failures import engine_errors
+from backends.onnx.prompt import SHIELD
+from backends.pictures import Fit, Picture, smart_fit
+
+LARGEST_AREA = 2_000_000
+"""Pixels to which a picture is scaled down for a processor of which we do not know what it does."""
+
+
+class Preprocessor:
+    """A model's processor. `takes_pictures` is False for a tokenizer alone."""
+
+    def __init__(self, processor: Any, image_token: int | None) -> None:
+        """Take a processor over; its tokenizer drops `SHIELD` from now on, once special tokens are found."""
+        self._processor = processor
+        self._image_token = image_token
+        self._tokenizer = getattr(processor, "tokenizer", processor)
+        backend = self._tokenizer.backend_tokenizer
+        usual: list[Normalizer] = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = Normalizers([Replace(SHIELD, ""), *usual])
+        self._images = getattr(processor, "image_processor", None)
+
+    @property
+    def takes_pictures(self) -> bool:
+        """True if there is something that makes pixel arrays."""
+        return self._images is not None
+
+    @property
+    def fit(self) -> Fit:
+        """The size to which a picture is to be scaled."""
+        return picture_fit(self._images)
+
+    def spell(self, token: int) -> str:
+        """How a special token is written."""
+        return str(self._tokenizer.convert_ids_to_tokens(token) or "")
+
+    def tokenize(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Tokens of a text; special tokens in it are recognised. Raises EngineError."""
+        with engine_errors():
+            return list(map(int, self._tokenizer.encode(text, add_special_tokens=add_special_tokens)))
+
+    def prepare(self, text: str, pictures: Sequence[Picture]) -> tuple[list[int], dict[str, Any]]:
+        """Tokens of a text with pictures, their places filled, and the arrays of the pictures. Raises EngineError."""
+        with engine_errors():
+            made: dict[str, Any] = prepare_inputs(
+                self._processor,
+                images=[picture.pixels for picture in pictures],
+                prompts=text,
+                image_token_index=self._image_token,
+                add_special_tokens=False,
+            )
+            tokens: list[int] = made.pop("input_ids").flatten().tolist()
+        return tokens, {name: value for name, value in made.items() if value is not None}
+
+
+def picture_fit(images: Any) -> Fit:
+    """The size at which an image processor leaves a picture as it is.
+
+    Qwen2-VL's kind has a patch and bounds of the area, SigLIP's and CLIP's one size. Others get a picture that is not
+    larger than they could want, and scale it themselves.
+    """
+    numbers = [getattr(images, name, None) for name in ("patch_size", "merge_size", "min_pixels", "max_pixels")]
+    if all(isinstance(number, int) and number > 0 for number in numbers):
+        patch, merge, smallest, largest = (int(number) for number in numbers if number is not None)
+        return smart_fit(patch * merge, smallest, largest)
+    size = getattr(images, "size", None)
+    if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
+        only = (int(size["width"]), int(size["height"]))
+        return lambda width, height: only
+    return _no_larger
+
+
+def _no_larger(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, (LARGEST_AREA / (width * height)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,0 +1,191 @@
+"""Prompts into tokens and pictures: the folder's chat template, its markers for pictures, and what it forgets.
+
+mlx-vlm drops surplus pictures and missing markers silently (0.7.10), so both are counted here. Above it: `backend`.
+Below it: `backends.chat_template`, `backends.pictures`, `preprocessing`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from backends.mlx_vlm.preprocessing import Preprocessor
+from backends.onnx.folder import read_json
+from backends.onnx.prompt import SHIELD, control_tokens, template_source, token_text
+from backends.pictures import Picture, read_pictures
+from backends.transcript import Transcript
+from messages.content import ImagePart, Message, PromptInput, TextPart
+from messages.errors import ErrorCode, HostError
+from messages.facts import PictureFigures
+
+_NEEDLE = "needle-4711"
+_PIXEL = "data:image/png;base64,"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as the network gets it.
+
+    text is the rendered conversation, None for a bare prompt; inputs are the pictures' arrays, by the names that
+    mlx-vlm gives them; digests tell the pictures apart.
+    """
+
+    tokens: list[int]
+    text: str | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    digests: tuple[str, ...] = ()
+    pictures: tuple[PictureFigures, ...] = ()
+
+
+class PromptEncoder:
+    """Renders, looks at and tokenizes prompts. Raises HostError `model_invalid` if the chat template is broken."""
+
+    def __init__(self, folder: Path, preprocessor: Preprocessor, media_tokens: frozenset[int]) -> None:
+        settings = _settings(folder)
+        self._preprocessor = preprocessor
+        self._media_tokens = media_tokens
+        self._template = ChatTemplate(
+            _template_source(folder, settings) or DEFAULT_TEMPLATE,
+            bos_token=token_text(settings.get("bos_token")),
+            eos_token=token_text(settings.get("eos_token")),
+        )
+        self._marker = self._find_marker() if preprocessor.takes_pictures else ""
+        self.control = control_tokens(read_json(folder / "tokenizer.json"))
+        """Matches the spelling of any special token."""
+        self._transcript = Transcript(self)
+        self._digests: tuple[str, ...] = ()
+
+    @property
+    def takes_pictures(self) -> bool:
+        """True if the model has a processor for pictures and its template a place for them."""
+        return bool(self._marker)
+
+    def encode(self, prompt: PromptInput) -> EncodedPrompt:
+        """Tokens and pictures of a prompt.
+
+        Raises HostError `unsupported_option` for a picture that the model cannot take and for a sound,
+        `invalid_request` for a picture that is none, an empty prompt, a bare prompt with a picture's marker, and a
+        conversation that the template refuses or of which it leaves a picture out. Raises EngineError.
+        """
+        self._refuse_media(prompt)
+        if prompt.messages is None:
+            return EncodedPrompt(self._encode_bare(prompt.prompt or ""))
+        pictures = read_pictures(prompt, self._preprocessor.fit) if prompt.has_part("image") else ()
+        text = self._template.render([_shield(message, self.control) for message in prompt.messages])
+        digests = tuple(picture.digest for picture in pictures)
+        if not pictures:
+            return EncodedPrompt(self._tokenize(text, digests), text)
+        self._require_markers(text, len(pictures))
+        tokens, inputs = self._preprocessor.prepare(text, pictures)
+        return self._with_pictures(text, tokens, inputs, pictures)
+
+    def forget(self) -> None:
+        """Keep nothing of the last conversation."""
+        self._transcript.forget()
+
+    def remember(self, prompt: EncodedPrompt, answer: str, tokens: list[int]) -> None:
+        """Keep a conversation and its answer, whose text is exactly that of its tokens."""
+        if prompt.text is not None and self._media_tokens.isdisjoint(tokens):
+            self._transcript.remember(prompt.text + answer, prompt.tokens + tokens)
+            self._digests = prompt.digests
+
+    def tokenize_prompt(self, text: str) -> list[int]:
+        """Tokens of a rendered conversation; a start token is the chat template's business."""
+        return self._preprocessor.tokenize(text, add_special_tokens=False)
+
+    def tokenize_rest(self, text: str) -> list[int]:
+        """Tokens of a text that goes on from another."""
+        return self.tokenize_prompt(text)
+
+    def _tokenize(self, text: str, digests: tuple[str, ...]) -> list[int]:
+        return self._transcript.tokenize(text) if digests == self._digests else self.tokenize_prompt(text)
+
+    def _with_pictures(
+        self, text: str, tokens: list[int], inputs: dict[str, Any], pictures: Sequence[Picture]
+    ) -> EncodedPrompt:
+        """The last conversation's own tokens where this one goes on from it, about the same pictures."""
+        digests = tuple(picture.digest for picture in pictures)
+        if digests == self._digests:
+            ours = self._transcript.tokenize(text)
+            if self._count_media(ours) == self._count_media(tokens):
+                tokens, inputs = ours, {name: value for name, value in inputs.items() if name != "attention_mask"}
+        return EncodedPrompt(tokens, text, inputs, digests, tuple(picture.figures for picture in pictures))
+
+    def _count_media(self, tokens: Sequence[int]) -> int:
+        return sum(token in self._media_tokens for token in tokens)
+
+    def _encode_bare(self, text: str) -> list[int]:
+        tokens = self._preprocessor.tokenize(text, add_special_tokens=True)
+        if not tokens:
+            raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
+        if self._count_media(tokens):
+            message = "The prompt has a picture's marker and no picture; send messages with an image part instead."
+            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["prompt"])
+        return tokens
+
+    def _refuse_media(self, prompt: PromptInput) -> None:
+        if prompt.has_part("audio"):
+            text = "This model takes no audio; send text or pictures, or load a model that does."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
+        if prompt.has_part("image") and not self.takes_pictures:
+            text = "This model takes no image; send text only, or load a model that does."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
+
+    def _require_markers(self, text: str, pictures: int) -> None:
+        found = text.count(self._marker)
+        if found != pictures:
+            message = (
+                f"The model's chat template has a place for {found} of the {pictures} pictures;"
+                " put pictures into messages of the user."
+            )
+            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages"])
+
+    def _find_marker(self) -> str:
+        """What the template prints for each picture, its token's spelling if that is in it; "" if it prints none."""
+        words = TextPart(type="text", text=_NEEDLE)
+        picture = ImagePart.model_construct(type="image", data=_PIXEL)
+        try:
+            plain, seen = (
+                self._template.render([Message.model_construct(role="user", content=parts)])
+                for parts in ([words], [picture, words])
+            )
+        except HostError:
+            return ""
+        before, _, after = plain.partition(_NEEDLE)
+        if not (seen.startswith(before) and seen.endswith(_NEEDLE + after)):
+            return ""
+        marker = seen.removeprefix(before).removesuffix(_NEEDLE + after).strip()
+        spellings = (self._preprocessor.spell(token) for token in self._media_tokens)
+        return next((spelling for spelling in spellings if spelling and spelling in marker), marker)
+
+
+def _shield(message: Message, control: re.Pattern[str]) -> Message:
+    """A message in which what spells a special token is none: content must not end its turn, nor pass for a picture."""
+
+    def shielded(text: str) -> str:
+        return control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text.replace(SHIELD, ""))
+
+    if isinstance(message.content, str):
+        return message.model_copy(update={"content": shielded(message.content)})
+    parts = [
+        part.model_copy(update={"text": shielded(part.text)}) if isinstance(part, TextPart) else part
+        for part in message.content
+    ]
+    return message.model_copy(update={"content": parts})
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    file = folder / "tokenizer_config.json"
+    return read_json(file) if file.is_file() else {}
+
+
+def _template_source(folder: Path, settings: dict[str, Any]) -> str | None:
+    """The folder's chat template: its own file, else one in a processor's config, else the tokenizer's."""
+    source = template_source(folder, {})
+    for name in ("chat_template.json", "processor_config.json"):
+        if source is None and (folder / name).is_file():
+            found = read_json(folder / name).get("chat_template")
+            source = found if isinstance(found, str) else None
+    return source if source is not None else template_source(folder, settings)
