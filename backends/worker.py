@@ -216,7 +216,7 @@ class Worker:
         except ConnectionResetError:
             return b""
 
-    def _take(self, body: bytes) -> None:
+    def _take(self, body: bytes | bytearray) -> None:
         command = COMMANDS.validate_json(body)
         match command:
             case CancelCommand():

@@ -163,7 +163,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _take(self, body: bytes) -> None:
+    def _take(self, body: bytes | bytearray) -> None:
         arrived_at = time.monotonic()
         message = parse_object(body)
         if isinstance(message, FrameError):

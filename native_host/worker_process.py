@@ -12,11 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
-
 from messages.errors import ErrorCode, HostError
-from messages.frames import FrameDecoder, FrameError, frame
-from messages.worker import EVENTS, Event, FailedEvent
+from messages.frames import FrameDecoder, FrameError, split_frame
+from messages.worker import COMMANDS, EVENTS, Command, Event, FailedEvent
 from native_host import runtime, worker_link
 
 logger = logging.getLogger("tabagent.worker_process")
@@ -116,7 +114,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._next_ref += 1
         return self._next_ref
 
-    async def call(self, command: BaseModel, ref: int, on_event: EventCallback | None = None) -> Event:
+    async def call(self, command: Command, ref: int, on_event: EventCallback | None = None) -> Event:
         """Send a command and wait for its last event; the others go to `on_event` as they come.
 
         Raises the HostError of a failed event, `backend_crashed` if the worker ends meanwhile, `cancelled` if it is
@@ -135,10 +133,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
             raise event.as_error()
         return event
 
-    def send(self, command: BaseModel) -> None:
+    def send(self, command: Command) -> None:
         """Send a command that has no answer, such as a cancel."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frame(command.model_dump_json().encode("utf-8", "replace")))
+            for piece in split_frame(COMMANDS.dump_json(command)):
+                self._transport.write(piece)
 
     async def close(self) -> None:
         """End the process: its socket's end tells it to go; it is killed if it does not."""

@@ -19,6 +19,7 @@ from messages.frames import (
     encode_outbound,
     frame,
     parse_object,
+    split_frame,
 )
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -72,9 +73,14 @@ BAD_BODIES: dict[str, bytes] = {
 }
 
 
-def read_all(stream: bytes, pieces: list[bytes] | None = None, max_bytes: int = 1 << 20) -> list[bytes | FrameError]:
+WHITE_SPACE = b" " * 300_000
+
+
+def read_all(
+    stream: bytes, pieces: list[bytes] | None = None, max_bytes: int = 1 << 20
+) -> list[bytes | bytearray | FrameError]:
     decoder = FrameDecoder(max_bytes)
-    found: list[bytes | FrameError] = []
+    found: list[bytes | bytearray | FrameError] = []
     for piece in pieces if pieces is not None else [stream]:
         decoder.feed(piece)
         found.extend(decoder.frames())
@@ -158,6 +164,30 @@ def test_a_good_message_is_read_behind_a_bad_one(case: str) -> None:
 )
 def test_half_an_emoji_is_mended_on_the_way_in_and_nothing_else_is(body: bytes, value: dict[str, Any]) -> None:
     assert parse_object(body) == value
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_large_message_is_read_as_a_small_one(case: str) -> None:
+    message, text = CASES[case]
+    assert parse_object(text.encode() + WHITE_SPACE) == message
+    assert parse_object(bytearray(text.encode() + WHITE_SPACE)) == message
+
+
+@pytest.mark.parametrize("case", BAD_BODIES)
+def test_a_large_bad_body_is_the_same_error_as_a_small_one(case: str) -> None:
+    large = parse_object(BAD_BODIES[case] + WHITE_SPACE)
+    assert isinstance(large, FrameError)
+    assert large.code == "invalid_json"
+
+
+def test_large_frames_are_cut_as_small_ones_are_whatever_follows() -> None:
+    body = b'{"a":"' + b"x" * 300_000 + b'"}'
+    stream = b"".join(split_frame(body))
+    assert stream == frame(body)
+    assert read_all(stream) == [body]
+    assert read_all(stream * 3) == [body] * 3
+    assert read_all(stream * 2, [stream[:-1], stream[-1:] + stream]) == [body] * 2
+    assert read_all(stream * 2, [stream, stream]) == [body] * 2
 
 
 def test_a_length_over_the_limit_is_one_fatal_error_however_much_follows() -> None:
