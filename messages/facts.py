@@ -156,8 +156,20 @@ class Performance(Fact):
     aggregate: Aggregate = Aggregate()
 
 
+class LoadProgress(Fact):
+    """How far a load is: phase is a word, progress 0..1 or null, message one sentence, sizes are bytes."""
+
+    phase: str
+    progress: float | None
+    message: str
+    loaded_bytes: int | None = None
+    total_bytes: int | None = None
+
+
 class ModelState(Fact):
     """A loaded (or loading, or crashed) model. Times are seconds since the epoch, sizes bytes.
+
+    loading is how far it is while its state is `loading`, null before the first sign of it and after.
 
     dtype is the weights file that was chosen, where a model has several; notes are sentences about what was chosen
     otherwise than asked for or than could be expected (a device that could not be used, say).
@@ -168,6 +180,7 @@ class ModelState(Fact):
     backend: str
     backend_type: BackendType | None
     state: LoadState
+    loading: LoadProgress | None = None
     context_length: int | None = None
     size_bytes: int | None = None
     resident_bytes: int | None = None

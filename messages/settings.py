@@ -8,7 +8,9 @@ StopString = Annotated[str, Field(min_length=1)]
 
 
 class SettingsPatch(BaseModel):
-    """The settings that one request or one `update_settings` names; what is left out or null stays as it was.
+    """The settings that one request or one `update_settings` names; what is left out stays as it was.
+
+    null is "not set": in a request it stays as it was, in `update_settings` it is no longer set.
 
     Ranges are those of PROTOCOL.md; 0 is a value, not "unset". Temperature 0 is greedy decoding, top_k 0 and
     min_p 0 are off, repeat_penalty 1 is off, thinking_update_interval (seconds) 0 switches the updates off.
@@ -52,8 +54,9 @@ class InferenceSettings(BaseModel):
 
 
 def merge_patches(older: SettingsPatch, newer: SettingsPatch) -> SettingsPatch:
-    """Lay one patch over another."""
-    return older.model_copy(update=newer.model_dump(exclude_none=True))
+    """Lay one patch over another; what the newer names as null is taken out (as in JSON Merge Patch, RFC 7396)."""
+    merged = {**older.model_dump(exclude_none=True), **newer.model_dump(exclude_unset=True)}
+    return SettingsPatch(**{name: value for name, value in merged.items() if value is not None})
 
 
 def _changes(patch: SettingsPatch) -> dict[str, object]:

@@ -92,6 +92,12 @@ class LoadProgressEvent(_Frame):
     message: str
     total_bytes: int | None = None
 
+    @property
+    def loaded_bytes(self) -> int | None:
+        """How much of it is read, as far as that is known."""
+        total, progress = self.total_bytes, self.progress
+        return None if total is None or progress is None else int(total * progress)
+
 
 class LoadedEvent(_Frame):
     """The model is ready; `unsupported_settings` and `response_formats` are its backend's.

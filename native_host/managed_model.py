@@ -13,7 +13,7 @@ from pathlib import Path
 
 from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, LoadState, ModelState
+from messages.facts import BackendType, LoadProgress, LoadState, ModelState
 from messages.options import LoadOptions
 from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
 from native_host import process_memory
@@ -73,6 +73,7 @@ class ManagedModel:
         self._worker: WorkerProcess | None = None
         self._loading: asyncio.Task[None] | None = None
         self._listeners: list[ProgressListener] = []
+        self._progress: LoadProgressEvent | None = None
         self._slot = asyncio.Lock()
         self._waiting = 0
         self._restarts_left = 1
@@ -97,7 +98,7 @@ class ManagedModel:
 
     def start_loading(self, restarted: bool = False) -> None:
         """Begin to load, in a task that no client's end can stop; `restarted` after a crash."""
-        self.state, self._crash = LoadState.LOADING, None
+        self.state, self._crash, self._progress = LoadState.LOADING, None, None
         self._loading = asyncio.get_running_loop().create_task(self._load(restarted))
         self._loading.add_done_callback(_retrieve)
 
@@ -178,6 +179,7 @@ class ManagedModel:
             backend=self.source.row.name,
             backend_type=self._backend_type,
             state=LoadState.BUSY if busy else self.state,
+            loading=_told(self._progress) if self.state is LoadState.LOADING else None,
             context_length=info.context_length if info else None,
             size_bytes=info.size_bytes if info else None,
             resident_bytes=self.resident_bytes(),
@@ -241,6 +243,7 @@ class ManagedModel:
 
     def _report(self, event: object) -> None:
         if isinstance(event, LoadProgressEvent):
+            self._progress = event
             for listener in list(self._listeners):
                 listener(event)
 
@@ -254,6 +257,18 @@ class ManagedModel:
         else:
             self.state, self._crash = LoadState.CRASHED, error
         self.on_crash(self, error)
+
+
+def _told(event: LoadProgressEvent | None) -> LoadProgress | None:
+    if event is None:
+        return None
+    return LoadProgress(
+        phase=event.phase,
+        progress=event.progress,
+        message=event.message,
+        loaded_bytes=event.loaded_bytes,
+        total_bytes=event.total_bytes,
+    )
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

@@ -28,10 +28,11 @@ class OriginSettings:
         self._defaults = defaults
         self._patches: dict[tuple[str, str | None], SettingsPatch] = {}
 
-    def update(self, origin: str, model: str | None, patch: SettingsPatch) -> None:
-        """Lay a patch over what an origin has set before, for all models or for one."""
-        key = origin, model
-        self._patches[key] = merge_patches(self._patches.get(key, SettingsPatch()), patch)
+    def updated(self, origin: str, model: str | None, patch: SettingsPatch) -> "OriginSettings":
+        """These settings with a patch laid over what an origin has set before, for all models or for one."""
+        changed, key = OriginSettings(self._defaults), (origin, model)
+        changed._patches = {**self._patches, key: merge_patches(self._patches.get(key, SettingsPatch()), patch)}
+        return changed
 
     def in_force(self, origin: str, model: str) -> InferenceSettings:
         """The settings of an origin's next generation with a model."""

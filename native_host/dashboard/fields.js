@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 
 /**
- * A labelled field. `kind` is "integer", "number", "text", "list" (strings, a comma between), "flag", or an array of choices.
+ * A labelled field. `kind` is "integer", "number", "text", "list" (strings, one a line), "flag", or an array of choices.
  * @param {{name: string, label: string, kind: string | string[], hint?: string, min?: number, max?: number}} field
  * @param {string} prefix of its id
  */
@@ -20,6 +20,7 @@ function makeControl({ kind, min, max, placeholder }) {
     const choices = kind === "flag" ? ["no", "yes"] : kind;
     return make("select", {}, ...choices.map((choice) => new Option(choice, choice)));
   }
+  if (kind === "list") return make("textarea", { rows: 2, placeholder: placeholder ?? "", autocomplete: "off", spellcheck: false });
   const isNumber = kind === "integer" || kind === "number";
   const control = make("input", { type: isNumber ? "number" : "text", placeholder: placeholder ?? "", autocomplete: "off", spellcheck: false });
   if (isNumber) Object.assign(control, { min: min ?? "", max: max ?? "", step: kind === "integer" ? 1 : "any" });
@@ -28,8 +29,8 @@ function makeControl({ kind, min, max, placeholder }) {
 
 /** What a field holds as the API wants it; undefined where it is empty and no list. */
 export function readField(field, control) {
+  if (field.kind === "list") return control.value.split("\n").filter(Boolean).map(unescaped);
   const text = control.value.trim();
-  if (field.kind === "list") return text.split(",").map((part) => part.trim()).filter(Boolean);
   if (text === "") return undefined;
   if (field.kind === "flag") return text === "yes";
   return field.kind === "integer" || field.kind === "number" ? Number(text) : text;
@@ -37,7 +38,11 @@ export function readField(field, control) {
 
 /** A value of the API as a field shows it. */
 export function writeField(field, control, value) {
-  if (field.kind === "list") control.value = (value ?? []).join(", ");
+  if (field.kind === "list") control.value = (value ?? []).map(escaped).join("\n");
   else if (field.kind === "flag") control.value = value ? "yes" : "no";
   else control.value = value ?? "";
 }
+
+// A string on one line: a line break in it is written \n, a backslash \\.
+const escaped = (text) => text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+const unescaped = (line) => line.replace(/\\([n\\])/g, (_, mark) => (mark === "n" ? "\n" : mark));

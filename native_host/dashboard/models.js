@@ -63,6 +63,8 @@ export class Models {
       { className: "row" },
       make("div", { className: "name" }, dot, make("span", { textContent: words.shortName(model.model), title: model.model_path }), " ", make("span", { className: "state" })),
       unload,
+      make("p", { className: "live" }),
+      makeProgress(),
       make("dl", { className: "facts" }),
       make("p", { className: "remark" }),
     );
@@ -99,6 +101,12 @@ export class Models {
   }
 }
 
+function makeProgress() {
+  const progress = make("progress", { max: 1 });
+  progress.setAttribute("aria-label", "Loaded");
+  return progress;
+}
+
 function requestOf(form) {
   const options = {};
   for (const option of OPTIONS) {
@@ -112,6 +120,7 @@ function requestOf(form) {
 function update(row, model, { isActive, time }) {
   row.querySelector(".dot").dataset.state = model.state;
   setText(row.querySelector(".state"), isActive ? `${model.state}, used last` : model.state);
+  showLoading(row, model.loading);
   const facts = factsOf(model, time);
   const list = row.querySelector("dl");
   const text = JSON.stringify(facts);
@@ -122,6 +131,23 @@ function update(row, model, { isActive, time }) {
   const remark = row.querySelector(".remark");
   setText(remark, model.notes.join(" "));
   remark.hidden = model.notes.length === 0;
+}
+
+/** How far a load is; a bar without a value where that is not known. */
+function showLoading(row, loading) {
+  const live = row.querySelector(".live");
+  const progress = row.querySelector("progress");
+  live.hidden = progress.hidden = loading === null;
+  if (loading === null) return;
+  setText(live, loadingWords(loading));
+  if (loading.progress === null) progress.removeAttribute("value");
+  else progress.value = loading.progress;
+}
+
+function loadingWords({ phase, progress, loaded_bytes, total_bytes }) {
+  if (progress === null) return phase;
+  const percent = `${phase}, ${Math.floor(progress * 100)} %`;
+  return total_bytes ? `${percent} (${words.bytes(loaded_bytes)} of ${words.bytes(total_bytes)})` : percent;
 }
 
 function factsOf(model, time) {

@@ -16,7 +16,7 @@ const SETTINGS = [
   { name: "presence_penalty", label: "Presence penalty", kind: "number", min: -2, max: 2, hint: "0 is off" },
   { name: "frequency_penalty", label: "Frequency penalty", kind: "number", min: -2, max: 2, hint: "0 is off" },
   { name: "seed", label: "Seed", kind: "integer", min: 0, max: 4294967295, placeholder: "a fresh one" },
-  { name: "stop", label: "Stop strings", kind: "list", hint: "a comma between" },
+  { name: "stop", label: "Stop strings", kind: "list", hint: "one a line; \\n is a line break" },
   { name: "thinking_update_interval", label: "Sign of life", kind: "number", min: 0, max: 3600, hint: "seconds; 0 is off" },
 ];
 
@@ -66,13 +66,13 @@ export class Settings {
     }
   }
 
-  /** What differs from what is in force; an emptied field is left as it is. */
+  /** What differs from what is in force; an emptied field goes back to its default. */
   #changes() {
     const changes = {};
     for (const field of SETTINGS) {
-      const value = readField(field, this.#control(field));
+      const value = readField(field, this.#control(field)) ?? null;
       const before = this.#inForce[field.name];
-      if (value !== undefined && JSON.stringify(value) !== JSON.stringify(before)) changes[field.name] = value;
+      if (JSON.stringify(value) !== JSON.stringify(before)) changes[field.name] = value;
     }
     return changes;
   }

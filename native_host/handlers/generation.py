@@ -85,9 +85,10 @@ async def update_settings(context: RequestContext, request: UpdateSettings) -> S
     host = context.host
     model = host.models.find(request.model)
     name = model.source.name if request.model is not None else None
-    settings = host.settings.in_force(context.origin, model.source.name).patched(request.settings)
+    updated = host.settings.updated(context.origin, name, request.settings)
+    settings = updated.in_force(context.origin, model.source.name)
     _refuse_settings(model, settings)
-    host.settings.update(context.origin, name, request.settings)
+    host.settings = updated
     changed = [model] if name is not None else host.models.all()
     return SettingsUpdated(
         message=f"Settings hold from the next generation on, for {name or 'all models'}.",

@@ -88,7 +88,6 @@ async def _send_progress(context: RequestContext, queue: "asyncio.Queue[LoadProg
         await asyncio.sleep(ONE_SHOT_GRACE_S)
     while True:
         event = await queue.get()
-        total = event.total_bytes
         await context.send(
             Progress(
                 id=context.request_id,
@@ -96,7 +95,7 @@ async def _send_progress(context: RequestContext, queue: "asyncio.Queue[LoadProg
                 phase=event.phase,
                 message=event.message,
                 progress=event.progress,
-                loaded_bytes=None if total is None or event.progress is None else int(total * event.progress),
-                total_bytes=total,
+                loaded_bytes=event.loaded_bytes,
+                total_bytes=event.total_bytes,
             )
         )

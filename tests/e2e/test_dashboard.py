@@ -222,7 +222,7 @@ def test_an_error_is_told_in_the_hosts_own_words(page: ChromiumPage) -> None:
 def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHost, port: Port) -> None:
     page.wait_for("document.querySelector('#setting-temperature').value === '0.7'")
     put(page, "#setting-temperature", "0.25")
-    put(page, "#setting-stop", "END, STOP")
+    put(page, "#setting-stop", "END, STOP\n\\n\\n")
     page.click("#settings button[type=submit]")
     wait_shown(page, "#settings-problem", "Load a model first")
     load_echo(port)
@@ -231,12 +231,39 @@ def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHo
     with host.client() as client:
         answer = client.get("/api/v1/params").json()
     in_force = answer.get("settings", answer)
-    assert (in_force["temperature"], in_force["stop"]) == (0.25, ["END", "STOP"])
+    assert (in_force["temperature"], in_force["stop"]) == (0.25, ["END, STOP", "\n\n"])
+    assert page.evaluate("document.querySelector('#setting-stop').value") == "END, STOP\n\\n\\n"
     put(page, "#setting-top_p", "0")
     page.click("#settings button[type=submit]")
     assert "top_p" in wait_shown(page, "#settings-problem", ".")
     page.click("#settings button[type=reset]")
     assert page.evaluate("document.querySelector('#setting-top_p').value") == "0.9"
+
+
+def test_an_emptied_field_goes_back_to_its_default(page: ChromiumPage, host: HttpHost, port: Port) -> None:
+    load_echo(port)
+    with host.client() as client:
+        client.post("/api/v1/params", json={"seed": 7, "top_k": 3})
+        page.command("Page.reload")
+        page.wait_for("document.querySelector('#setting-seed')?.value === '7'")
+        for name in ("seed", "top_k"):
+            page.evaluate(f"document.querySelector('#setting-{name}').value = ''")
+        page.click("#settings button[type=submit]")
+        wait_shown(page, "#settings-status", "In force")
+        in_force = client.get("/api/v1/params").json()["settings"]
+    assert (in_force["seed"], in_force["top_k"]) == (None, 40)
+    assert page.evaluate("document.querySelector('#setting-top_k').value") == "40"
+
+
+def test_a_load_shows_how_far_it_is(browser: Chromium) -> None:
+    with HttpHost("--no-token", env={"TABAGENT_TEST_FAULTS": "1"}) as host, host.port() as port:
+        page = browser.open(f"{host.url}/", CONNECTED)
+        port.ask("load", model="slow", backend="echo", options={"fault": "hang@load"})
+        assert wait_shown(page, "#models .live", "%") == "loading, 50 %"
+        assert page.evaluate("document.querySelector('#models progress').value") == 0.5
+        assert get(host, "/overview")["models"][0]["loading"]["progress"] == 0.5
+        assert axe.violations(page) == []
+        page.close()
 
 
 def test_the_end_of_the_log_is_shown_and_sifted(page: ChromiumPage) -> None:

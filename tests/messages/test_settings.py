@@ -63,6 +63,12 @@ def test_the_newer_of_two_patches_wins_where_both_name_a_setting() -> None:
     assert merged == SettingsPatch(temperature=0, top_k=5, stop=["x"])
 
 
+def test_null_takes_out_of_a_patch_what_the_older_one_had() -> None:
+    merged = merge_patches(SettingsPatch(temperature=0.1, seed=5), SettingsPatch(seed=None, top_k=None))
+    assert merged == SettingsPatch(temperature=0.1)
+    assert InferenceSettings(seed=4).patched(SettingsPatch(seed=None)).seed == 4
+
+
 def test_an_empty_list_of_stop_strings_is_a_value() -> None:
     merged = merge_patches(SettingsPatch(stop=["x"]), SettingsPatch(stop=[]))
     assert InferenceSettings(stop=("y",)).patched(merged).stop == ()

@@ -370,6 +370,7 @@ def test_settings_hold_from_the_next_generation_of_this_origin_on(host: BrowserH
     with host.port("chrome-extension://" + "d" * 32 + "/") as other:
         assert other.call("generate", prompt=words(5))["text"] == words(5)
     assert port.call("update_settings", settings={"max_tokens": 2048})["settings"]["temperature"] == 0
+    assert port.call("update_settings", settings={"temperature": None})["settings"]["temperature"] == 0.7
 
 
 def test_settings_for_one_model_hold_for_that_model_alone(port: Port) -> None:

@@ -45,22 +45,32 @@ def test_anything_else_is_not(origin: str) -> None:
 
 def test_an_origins_settings_are_its_own() -> None:
     settings = OriginSettings(InferenceSettings())
-    settings.update("a", None, SettingsPatch(temperature=0.1))
+    settings = settings.updated("a", None, SettingsPatch(temperature=0.1))
     assert settings.in_force("a", "m").temperature == 0.1
     assert settings.in_force("b", "m") == InferenceSettings()
 
 
 def test_settings_for_one_model_win_over_those_for_all_whichever_came_first() -> None:
     settings = OriginSettings(InferenceSettings())
-    settings.update("a", "m", SettingsPatch(temperature=0.1))
-    settings.update("a", None, SettingsPatch(temperature=0.2, top_k=1))
+    settings = settings.updated("a", "m", SettingsPatch(temperature=0.1))
+    settings = settings.updated("a", None, SettingsPatch(temperature=0.2, top_k=1))
     assert (settings.in_force("a", "m").temperature, settings.in_force("a", "m").top_k) == (0.1, 1)
     assert settings.in_force("a", "other").temperature == 0.2
 
 
 def test_what_was_set_before_stays_until_it_is_set_again() -> None:
     settings = OriginSettings(InferenceSettings(seed=1))
-    settings.update("a", None, SettingsPatch(temperature=0))
-    settings.update("a", None, SettingsPatch(top_k=0))
+    settings = settings.updated("a", None, SettingsPatch(temperature=0))
+    settings = settings.updated("a", None, SettingsPatch(top_k=0))
     in_force = settings.in_force("a", "m")
     assert (in_force.temperature, in_force.top_k, in_force.seed) == (0, 0, 1)
+
+
+def test_what_is_set_to_null_is_no_longer_set() -> None:
+    settings = OriginSettings(InferenceSettings(seed=1)).updated("a", None, SettingsPatch(seed=2, top_k=5))
+    settings = settings.updated("a", "m", SettingsPatch(seed=3))
+    assert settings.in_force("a", "m").seed == 3
+    settings = settings.updated("a", "m", SettingsPatch(seed=None))
+    assert (settings.in_force("a", "m").seed, settings.in_force("a", "m").top_k) == (2, 5)
+    settings = settings.updated("a", None, SettingsPatch(seed=None))
+    assert (settings.in_force("a", "m").seed, settings.in_force("a", "m").top_k) == (1, 5)
