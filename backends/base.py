@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NoReturn, Protocol
 
-from messages.content import PromptInput
+from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
+from messages.tools import Tool
 
 ProgressCallback = Callable[[str, float | None, str], None]
 """`(phase, progress, message)`: phase is a word, progress 0..1 or None, message one sentence."""
@@ -31,11 +32,27 @@ class LoadSpec:
     cache_path: Path | None = None
 
 
+class Template(Protocol):
+    """A model's chat template, as `backends.chat_template.ChatTemplate` is one."""
+
+    @property
+    def source(self) -> str:
+        """Its Jinja source, which tells how the model thinks and calls tools."""
+
+    @property
+    def takes_tools(self) -> bool:
+        """True if it tells the model of tools."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """The prompt of a conversation."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What was loaded. context_length is in tokens, size_bytes is the weights' size on disk.
 
-    dtype and notes are those of `messages.facts.ModelState`.
+    dtype and notes are those of `messages.facts.ModelState`. template is what messages go through, None where there is
+    none; markers are those of `backends.answer.dialects.MARKERS` that the vocabulary has as one token.
     """
 
     backend_type: BackendType
@@ -45,6 +62,8 @@ class ModelInfo:
     capabilities: Capabilities
     dtype: str | None = None
     notes: tuple[str, ...] = ()
+    template: Template | None = None
+    markers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +80,42 @@ class ModelDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class FramedJson:
+    """JSON by a schema, between two given texts."""
+
+    before: str
+    schema: dict[str, Any]
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningFrame:
+    """Reasoning that may come before what is constrained: free text up to `end`, and white space.
+
+    It begins with `start`; None where the prompt has begun it, so that it must come.
+    """
+
+    start: str | None
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """What to generate. The settings are complete; response_format None is free text.
 
     top_logprobs is how many likeliest tokens to tell beside each output token, None to tell no probabilities; it is
     None for every backend whose capabilities lack `logprobs`.
+    forced_calls, which exclude a response_format, are the tool calls of which the answer must be one. Both hold behind
+    the reasoning, where there may be some. markers are special tokens whose spelling belongs to the answer's text.
     """
 
     prompt: PromptInput
     settings: InferenceSettings
     response_format: ResponseFormat | None = None
     top_logprobs: int | None = None
+    forced_calls: tuple[FramedJson, ...] = ()
+    reasoning: ReasoningFrame | None = None
+    markers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

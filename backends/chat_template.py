@@ -17,8 +17,9 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from messages.content import AudioPart, Message, Part, TextPart
+from messages.content import AudioPart, Message, Part, TextPart, read_arguments
 from messages.errors import ErrorCode, HostError
+from messages.tools import Function, Tool
 
 DEFAULT_TEMPLATE = (
     "{% for message in messages %}"
@@ -33,6 +34,7 @@ TIME_LIMIT_S = 5.0
 
 _LARGEST_REPEAT = 1_000_000
 _NEEDLE = "needle-4711"
+_NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 _FOREIGN_ERRORS = (
     TemplateError,
@@ -56,33 +58,41 @@ class _OutOfTime(Exception):
 
 
 class ChatTemplate:
-    """One compiled chat template.
+    """One compiled chat template. `takes_tools` is true if it tells the model of tools.
 
     Raises HostError `model_invalid` if the source is not a Jinja template, or one that does not end.
     """
 
     def __init__(self, source: str, *, bos_token: str, eos_token: str) -> None:
+        self.source = source
         self._deadline = 0.0
-        self._variables = {"bos_token": bos_token, "eos_token": eos_token, "tools": None, "documents": None}
+        self._variables = {"bos_token": bos_token, "eos_token": eos_token, "documents": None}
         environment = _Environment(self._check_time)
         try:
             self._template = environment.from_string(source)
         except _FOREIGN_ERRORS as error:
             raise _broken(error) from error
         self._wants_parts = self._prints_parts_only()
+        self.takes_tools = self._prints_tools()
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """Return the prompt of a conversation, up to where the assistant begins to speak.
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+        """Return the prompt of a conversation and the tools it may use, up to where the assistant begins to speak.
 
         Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`),
         `model_invalid` if the template fails, imports, or takes longer than `TIME_LIMIT_S`.
         """
-        return self._render([_plain(message, self._wants_parts) for message in messages])
+        given = [tool.model_dump(exclude_none=True) for tool in tools] or None
+        try:
+            return self._render([_plain(message, self._wants_parts) for message in messages], given)
+        except HostError as error:
+            if not isinstance(error.__cause__, TypeError) or not any(message.tool_calls for message in messages):
+                raise
+            return self._render([_plain(message, self._wants_parts, read=False) for message in messages], given)
 
-    def _render(self, messages: list[dict[str, Any]]) -> str:
+    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
         self._deadline = time.monotonic() + TIME_LIMIT_S
         try:
-            return self._template.render(self._variables, messages=messages, add_generation_prompt=True)
+            return self._template.render(self._variables, messages=messages, tools=tools, add_generation_prompt=True)
         except _Refusal as refusal:
             text = f"The model's chat template refuses this conversation: {refusal}"
             raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"]) from refusal
@@ -104,9 +114,15 @@ class ChatTemplate:
         """True if the template prints a message's content only where it is a list of parts."""
         return not self._prints(_NEEDLE) and self._prints([{"type": "text", "text": _NEEDLE}])
 
-    def _prints(self, content: str | list[dict[str, str]]) -> bool:
+    def _prints_tools(self) -> bool:
+        """True if the template prints the name of a tool."""
+        tool = Tool(type="function", function=Function(name=_NEEDLE, description="", parameters=_NO_PARAMETERS))
+        content = [{"type": "text", "text": ""}] if self._wants_parts else ""
+        return "tools" in self.source and self._prints(content, [tool.model_dump(exclude_none=True)])
+
+    def _prints(self, content: str | list[dict[str, str]], tools: list[dict[str, Any]] | None = None) -> bool:
         try:
-            return _NEEDLE in self._render([{"role": "user", "content": content}])
+            return _NEEDLE in self._render([{"role": "user", "content": content}], tools)
         except HostError as error:
             if isinstance(error.__cause__, _OutOfTime):
                 raise
@@ -167,13 +183,32 @@ def _call_of(attribute: str) -> nodes.Node:
     return nodes.ExprStmt(nodes.Call(nodes.EnvironmentAttribute(attribute), [], [], None, None), lineno=1)
 
 
-def _plain(message: Message, as_parts: bool) -> dict[str, Any]:
-    """A message as templates know it: text, or parts where the template wants them or the message has a picture."""
+def _plain(message: Message, as_parts: bool, read: bool = True) -> dict[str, Any]:
+    """A message as templates know it. They ask whether a key is there, so one without a value is left out.
+
+    With `read` the arguments of calls are objects, as Transformers has them; a few templates (DeepSeek R1's) put them
+    together with texts, and want JSON text.
+    """
+    plain: dict[str, Any] = {"role": message.role, "content": _plain_content(message, as_parts)}
+    if message.tool_calls:
+        plain["tool_calls"] = [call.model_dump() for call in message.tool_calls]
+        for call in plain["tool_calls"] if read else ():
+            call["function"]["arguments"] = read_arguments(call["function"]["arguments"])
+    if message.reasoning:
+        plain |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
+    if message.tool_call_id is not None:
+        plain["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        plain["name"] = message.name
+    return plain
+
+
+def _plain_content(message: Message, as_parts: bool) -> str | list[dict[str, str]]:
+    """Text, or parts where the template wants them or the message has a picture."""
     parts = [] if isinstance(message.content, str) else [_part(part) for part in message.content]
     if any(part["type"] == "image" for part in parts):
-        return {"role": message.role, "content": parts}
-    content = [{"type": "text", "text": message.text}] if as_parts else message.text
-    return {"role": message.role, "content": content}
+        return parts
+    return [{"type": "text", "text": message.text}] if as_parts else message.text
 
 
 def _part(part: Part) -> dict[str, str]:

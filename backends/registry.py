@@ -141,7 +141,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         modules=("llama_cpp", "jinja2"),
         distribution="llama_cpp_python",
         extra="llamacpp",
-        capabilities=Capabilities(json_schema=True, logprobs=True, image=True, audio=True),
+        capabilities=Capabilities(json_schema=True, tools=True, logprobs=True, image=True, audio=True),
         priority=10,
     ),
     BackendRow(
@@ -155,7 +155,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         distribution="onnxruntime-genai",
         extra="onnx",
         environment=NO_TELEMETRY,
-        capabilities=Capabilities(json_schema=True, embed=True, logprobs=True),
+        capabilities=Capabilities(json_schema=True, tools=True, embed=True, logprobs=True),
         priority=10,
     ),
     BackendRow(
@@ -169,7 +169,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         distribution="mlx-vlm",
         extra="mlx",
         environment=NO_NETWORK,
-        capabilities=Capabilities(image=True, json_schema=True, logprobs=True),
+        capabilities=Capabilities(image=True, json_schema=True, tools=True, logprobs=True),
         platforms=("darwin", "linux"),
     ),
     BackendRow(

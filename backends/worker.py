@@ -18,23 +18,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from backends.answer.events import AnswerChunk, read_events
+from backends.answer.plan import Planner
 from backends.base import (
     Backend,
     CancelToken,
     GenerationEnd,
     GenerationEvent,
-    GenerationRequest,
     LoadSpec,
     ModelInfo,
     Prefill,
     TokenChunk,
 )
-from backends.coalescer import TokenCoalescer
 from backends.heap import HeapTrimmer
 from backends.registry import BackendRow, row
+from backends.sender import TokenSender
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, frame
-from messages.options import ResponseFormat
 from messages.worker import (
     COMMANDS,
     TOKEN_VARIABLE,
@@ -50,7 +50,6 @@ from messages.worker import (
     LoadedEvent,
     LoadProgressEvent,
     PrefillEvent,
-    TokensEvent,
     VectorsEvent,
 )
 
@@ -86,6 +85,7 @@ class Engine:
         self._backend: Backend | None = None
         self._name = ""
         self._context_length: int | None = None
+        self._planner: Planner | None = None
         self._heap = HeapTrimmer()
 
     def load(self, command: LoadCommand) -> None:
@@ -103,6 +103,7 @@ class Engine:
 
         info = backend.load(LoadSpec(Path(command.path), command.options, _path(command.cache_path)), report)
         self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
+        self._planner = Planner(info, backend.response_formats)
         self._heap.note_load()
         self._writer.write(_loaded(command.ref, info, backend))
 
@@ -110,14 +111,17 @@ class Engine:
         """Run one generation, its tokens gathered into few events."""
         backend = self._require_backend()
         _refuse_unknown_format(backend, self._name, command)
-        request = GenerationRequest(command.prompt, command.settings, _constraint(command), command.top_logprobs)
-        tokens = TokenCoalescer()
+        assert self._planner is not None
+        plan = self._planner.plan(command)
+        tokens = TokenSender(command.ref, self._writer.write)
+        raw = backend.generate(plan.request, cancel)
+        events = raw if plan.reader is None else read_events(raw, plan.reader, cancel)
         end: GenerationEnd | None = None
         try:
-            for event in backend.generate(request, cancel):
+            for event in events:
                 end = self._forward(command.ref, event, tokens)
         finally:
-            self._flush(command.ref, tokens)
+            tokens.flush()
         if end is None:
             raise RuntimeError(f"{self._name} ended a generation without saying so")
         self._writer.write(
@@ -159,23 +163,17 @@ class Engine:
         if self._backend is not None:
             self._backend.close()
 
-    def _forward(self, ref: int, event: GenerationEvent, tokens: TokenCoalescer) -> GenerationEnd | None:
+    def _forward(self, ref: int, event: GenerationEvent | AnswerChunk, tokens: TokenSender) -> GenerationEnd | None:
         match event:
             case TokenChunk():
-                if tokens.add(event.text, event.tokens, event.logprobs):
-                    self._flush(ref, tokens)
+                tokens.send(event)
+            case AnswerChunk():
+                tokens.send_answer(event)
             case Prefill():
                 self._writer.write(PrefillEvent(ref=ref, done=event.done, total=event.total, cached=event.cached))
             case GenerationEnd():
                 return event
         return None
-
-    def _flush(self, ref: int, tokens: TokenCoalescer) -> None:
-        gathered = tokens.take()
-        if gathered.text or gathered.tokens:
-            self._writer.write(
-                TokensEvent(ref=ref, text=gathered.text, count=gathered.tokens, logprobs=gathered.logprobs)
-            )
 
     def _require_backend(self) -> Backend:
         if self._backend is None:
@@ -276,11 +274,6 @@ def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand
             f"The {name} backend cannot do response_format {wanted.type}; it can do {known}.",
             fields=["response_format.type"],
         )
-
-
-def _constraint(command: GenerateCommand) -> ResponseFormat | None:
-    wanted = command.response_format
-    return None if wanted is None or wanted.type == "text" else wanted
 
 
 def _path(text: str | None) -> Path | None:

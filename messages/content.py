@@ -1,11 +1,13 @@
-"""What a model is asked: chat messages with text, picture and sound parts, or a bare prompt."""
+"""What a model is asked: chat messages with text, picture and sound parts and tool calls, or a bare prompt."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from messages.data_urls import check_picture_url
+from messages.tools import Tool
 
 PictureData = Annotated[str, AfterValidator(check_picture_url)]
 Role = Literal["system", "user", "assistant", "tool"]
@@ -63,13 +65,75 @@ Content = Annotated[
 ]
 
 
+def read_arguments(text: str) -> dict[str, Any]:
+    """The arguments of a call, out of their JSON text; no text is none. ValueError if it is no JSON object."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant) if text.strip() else {}
+    except RecursionError:
+        raise ValueError("must not be nested so deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("must be the JSON text of an object")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _refuse_arguments(text: str) -> str:
+    try:
+        read_arguments(text)
+    except ValueError:
+        raise ValueError("must be the JSON text of an object") from None
+    return text
+
+
+class CalledFunction(_Part):
+    """The function that a model calls; arguments are JSON text."""
+
+    name: Annotated[str, Field(min_length=1, max_length=256)]
+    arguments: Annotated[str, AfterValidator(_refuse_arguments)]
+
+
+class ToolCall(_Part):
+    """A call that a model makes, in OpenAI's shape; `id` pairs it with the message of its result."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class Message(BaseModel):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    tool_calls and reasoning are those of an earlier answer (role assistant), which may have no other content;
+    tool_call_id and name say whose result a tool's message is.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     role: Role
     content: Content
+    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_calls_alone(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("tool_calls") and data.get("content") is None:
+            return {**data, "content": ""}
+        return data
+
+    @model_validator(mode="after")
+    def _refuse_foreign_fields(self) -> "Message":
+        for name in ("tool_calls", "reasoning"):
+            if getattr(self, name) is not None and self.role != "assistant":
+                raise ValueError(f"{name} belongs to messages of the role assistant")
+        if self.tool_call_id is not None and self.role != "tool":
+            raise ValueError("tool_call_id belongs to messages of the role tool")
+        return self
 
     @property
     def text(self) -> str:
@@ -80,12 +144,13 @@ class Message(BaseModel):
 
 
 class PromptInput(BaseModel):
-    """Chat messages or a bare prompt; exactly one of the two is set."""
+    """Chat messages or a bare prompt; exactly one of the two is set. tools are what the chat template is told of."""
 
     model_config = ConfigDict(frozen=True)
 
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
+    tools: tuple[Tool, ...] = ()
 
     def has_part(self, kind: Literal["image", "audio"]) -> bool:
         """True if any message carries a picture (in either spelling) or a sound."""

@@ -3,10 +3,11 @@
 Above it: handlers and the dispatcher. Below it: `messages.frames`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from messages.content import ToolCall
 from messages.errors import HostError
 from messages.facts import (
     Aggregate,
@@ -89,6 +90,7 @@ class Partial:
     """New text of a generation: `seq` counts partials from 0, `tokens` output tokens so far.
 
     logprobs has the new tokens, None if they were not asked for.
+    reasoning and tool_calls are on the wire only where there are any; `first_call` is the index of the first call.
     """
 
     id: RequestId
@@ -97,10 +99,13 @@ class Partial:
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    first_call: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
-        return {
+        wire: dict[str, Any] = {
             "id": self.id,
             "type": "partial",
             "job_id": self.job_id,
@@ -109,9 +114,19 @@ class Partial:
             "tokens": self.tokens,
             **self._logprobs(),
         }
+        if self.reasoning:
+            wire["reasoning"] = self.reasoning
+        if self.tool_calls:
+            wire["tool_calls"] = call_deltas(self.tool_calls, self.first_call)
+        return wire
 
     def _logprobs(self) -> dict[str, Any]:
         return {} if self.logprobs is None else {"logprobs": [one.model_dump(mode="json") for one in self.logprobs]}
+
+
+def call_deltas(calls: Iterable[ToolCall], first: int) -> list[dict[str, Any]]:
+    """Calls as a stream carries them, each with its index among the answer's calls."""
+    return [{"index": index, **call.model_dump()} for index, call in enumerate(calls, first)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +212,7 @@ class Generated(Fact):
     model: str
     text: str
     finish_reason: str | None
-    tool_calls: list[dict[str, Any]] | None = None
+    tool_calls: list[ToolCall] | None = None
     reasoning: str | None = None
     logprobs: list[TokenLogprob] | None = None
     stats: Figures
@@ -210,6 +225,7 @@ class FailedGeneration(Fact):
     model: str
     text: str
     finish_reason: str | None = None
+    reasoning: str | None = None
     stats: Figures
 
 
@@ -317,22 +333,22 @@ class JobList(Fact):
 
 
 class JobRead(Fact):
-    """Fields of `read_job` while the job runs: the text since the cursor, and the cursor to send next time."""
+    """Fields of `read_job` while the job runs: text and reasoning since the cursor, and the cursor to send next."""
 
     job_id: str
     text: str
+    reasoning: str | None = None
     cursor: int
     state: JobState
     tokens: int
 
 
 class JobReadEnd(JobRead):
-    """Fields of `read_job` once the job is over and read to its end: those of the result too."""
+    """Fields of `read_job` once the job is over and read to its end: those of the result too, with all tool calls."""
 
     model: str
     finish_reason: str | None
-    tool_calls: list[dict[str, Any]] | None = None
-    reasoning: str | None = None
+    tool_calls: list[ToolCall] | None = None
     logprobs: list[TokenLogprob] | None = None
     stats: Figures
     error: dict[str, Any] | None = None

@@ -13,8 +13,9 @@ from messages.content import Message, PromptInput, picture_urls
 from messages.data_urls import MAX_PICTURES
 from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_SAFE_INTEGER
-from messages.options import JsonSchema, LoadOptions, ResponseFormat
+from messages.options import LoadOptions, ResponseFormat
 from messages.settings import SettingsPatch
+from messages.tools import MAX_TOOLS, Tool, ToolChoice, refuse_tools
 from messages.validation import describe
 
 RequestId = str | int | None
@@ -119,8 +120,9 @@ class Generate(_Prompted):
     settings: SettingsPatch = SettingsPatch()
     stream: bool = True
     response_format: ResponseFormat | None = None
-    tools: list[JsonSchema] | None = None
-    tool_choice: str | JsonSchema | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
     background: bool = False
     thinking_update_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
     logprobs: bool = False
@@ -136,6 +138,23 @@ class Generate(_Prompted):
     def wanted_logprobs(self) -> int | None:
         """How many likeliest tokens are to be told beside each output token; None: no probabilities at all."""
         return self.top_logprobs if self.logprobs else None
+
+    @model_validator(mode="after")
+    def _check_tools(self) -> "Generate":
+        refuse_tools(self.tools or [], self.tool_choice)
+        if self.tools and self.messages is None:
+            raise ValueError("tools: want messages; a bare prompt goes to the model as it is")
+        return self
+
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of: none where it must not call any."""
+        return () if self.tool_choice == "none" else tuple(self.tools or ())
+
+    @property
+    def prompt_input(self) -> PromptInput:
+        """The messages and tools, or the prompt, as backends take them."""
+        return super().prompt_input.model_copy(update={"tools": self.offered_tools})
 
 
 class StopGeneration(_NamesModel):

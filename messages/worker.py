@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from messages.content import PromptInput
+from messages.content import PromptInput, ToolCall
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
+from messages.tools import ToolChoice
 
 TOKEN_VARIABLE = "TABAGENT_WORKER_TOKEN"
 """The environment variable with what a worker sends first over TCP, so that no other process passes for it."""
@@ -40,6 +41,7 @@ class GenerateCommand(_Frame):
     """Generate; answered by prefill and tokens events, then by one ended or failed event.
 
     top_logprobs is how many likeliest tokens to tell beside each output token; null tells no probabilities.
+    tool_choice None is "auto"; it counts where the prompt has tools.
     """
 
     op: Literal["generate"] = "generate"
@@ -48,6 +50,8 @@ class GenerateCommand(_Frame):
     settings: InferenceSettings
     response_format: ResponseFormat | None = None
     top_logprobs: int | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool = True
 
 
 class CancelCommand(_Frame):
@@ -129,13 +133,18 @@ class PrefillEvent(_Frame):
 
 
 class TokensEvent(_Frame):
-    """New text and how many tokens it took; logprobs has these tokens, if they were asked for."""
+    """New text and how many tokens it took; logprobs has these tokens, if they were asked for.
+
+    Reasoning comes before the text, tool calls after it.
+    """
 
     event: Literal["tokens"] = "tokens"
     ref: int
     text: str
     count: int
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 class EndedEvent(_Frame):

@@ -13,6 +13,7 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason, JobState
 from messages.options import ResponseFormat
 from messages.settings import InferenceSettings
+from messages.tools import ToolChoice
 from messages.worker import CancelCommand, EndedEvent, Event, GenerateCommand, PrefillEvent, TokensEvent
 from native_host.jobs import Job, Thinking
 from native_host.managed_model import ManagedModel
@@ -40,6 +41,8 @@ class Generation:
         top_logprobs: int | None,
         arrived_at: float,
         on_over: Callable[[Job, ManagedModel, GenerationMetrics], None],
+        tool_choice: ToolChoice | None = None,
+        parallel_tool_calls: bool = True,
     ) -> None:
         self._job = job
         self._model = model
@@ -47,6 +50,8 @@ class Generation:
         self._settings = settings
         self._response_format = response_format
         self._top_logprobs = top_logprobs
+        self._tool_choice = tool_choice
+        self._parallel_tool_calls = parallel_tool_calls
         self._arrived_at = arrived_at
         self._on_over = on_over
         self._metrics: GenerationMetrics = model.tracker.start_generation(arrived_at=arrived_at)
@@ -93,6 +98,8 @@ class Generation:
             settings=self._settings,
             response_format=self._response_format,
             top_logprobs=self._top_logprobs,
+            tool_choice=self._tool_choice,
+            parallel_tool_calls=self._parallel_tool_calls,
         )
         event = await worker.call(command, self._ref, self._take)
         assert isinstance(event, EndedEvent)
@@ -102,7 +109,7 @@ class Generation:
         match event:
             case TokensEvent():
                 self._model.tracker.increment_output_tokens(event.count, self._metrics)
-                self._job.add_text(event.text, event.count, event.logprobs)
+                self._job.add_text(event.text, event.count, event.logprobs, event.reasoning, event.tool_calls)
             case PrefillEvent():
                 self._job.note_prefill(event.done, event.total)
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from messages.content import ToolCall
 from messages.errors import ErrorCode, HostError
 from messages.facts import Figures, FinishReason, JobState, TokenLogprob
 from messages.replies import JobListing
@@ -20,12 +21,18 @@ OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """New text of a job: partial number `seq`, and the output tokens so far; logprobs as in `messages.replies`."""
+    """New text of a job: partial number `seq`, and the output tokens so far; logprobs as in `messages.replies`.
+
+    Reasoning comes before the text, tool calls after it; first_call is the index of the first of them in the answer.
+    """
 
     seq: int
     text: str
     tokens: int
     logprobs: tuple[TokenLogprob, ...] | None = None
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    first_call: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,7 @@ class Job:
         """What the figures are at this moment, while the job runs."""
         self.over = asyncio.Event()
         self._grace_s = grace_s
+        self.tool_calls: list[ToolCall] = []
         self._pieces: list[TextPiece] = []
         self._thinking: Thinking | None = None
         self._wakers: set[asyncio.Event] = set()
@@ -88,6 +96,11 @@ class Job:
         if not self.tells_logprobs:
             return None
         return [one for piece in self._pieces for one in piece.logprobs or ()]
+
+    @property
+    def reasoning(self) -> str:
+        """All reasoning so far."""
+        return "".join(piece.reasoning for piece in self._pieces)
 
     @property
     def is_over(self) -> bool:
@@ -123,12 +136,21 @@ class Job:
             self.prefill_done, self.prefill_total = done, total
             self._wake()
 
-    def add_text(self, text: str, tokens: int, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
-        """New text has come."""
+    def add_text(
+        self,
+        text: str,
+        tokens: int,
+        logprobs: tuple[TokenLogprob, ...] = (),
+        reasoning: str = "",
+        calls: tuple[ToolCall, ...] = (),
+    ) -> None:
+        """New text has come, or reasoning, or tool calls."""
         self.state = JobState.DECODE
         self.tokens += tokens
         told = logprobs if self.tells_logprobs else None
-        self._pieces.append(TextPiece(len(self._pieces), text, self.tokens, told))
+        first_call = len(self.tool_calls)
+        self.tool_calls.extend(calls)
+        self._pieces.append(TextPiece(len(self._pieces), text, self.tokens, told, reasoning, calls, first_call))
         self._wake()
 
     def add_thinking(self, thinking: Thinking) -> None:
@@ -220,6 +242,10 @@ class Job:
     def text_since(self, cursor: int) -> tuple[str, int]:
         """The text from `cursor` on, and the cursor behind it."""
         return "".join(piece.text for piece in self._pieces[cursor:]), max(cursor, len(self._pieces))
+
+    def reasoning_since(self, cursor: int) -> str | None:
+        """The reasoning from `cursor` on; None if there is none."""
+        return "".join(piece.reasoning for piece in self._pieces[cursor:]) or None
 
     def _end(self, figures: Figures) -> None:
         self.figures = figures

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import psutil
 
+from backends.answer.dialects import MARKERS
 from backends.base import (
     BackendState,
     CancelToken,
@@ -41,6 +42,7 @@ from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.projector import Projector, choose_projector
 from backends.llamacpp.prompt import Prompt, PromptReader
 from backends.llamacpp.sampler import Sample, last_logits, sampling
+from backends.llamacpp.vocabulary import Pieces
 from backends.logprobs import LogprobRecorder
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -92,8 +94,10 @@ class LlamaCppBackend:
             context_length=context,
             size_bytes=header.file_bytes,
             device=placement.device,
-            capabilities=_capabilities(self._loaded.engine),
+            capabilities=_capabilities(self._loaded.engine, self._loaded.prompts.template),
             notes=notes,
+            template=self._loaded.prompts.template,
+            markers=self._loaded.engine.vocabulary.known(MARKERS),
         )
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
@@ -105,9 +109,10 @@ class LlamaCppBackend:
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
+        pieces = vocabulary.pieces_with(request.markers) if request.markers else vocabulary.pieces
         with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
             recorder = _recorder(loaded.engine, request.top_logprobs)
-            yield from _run(loaded, prompt, sample, AbortFlag(cancel), recorder)
+            yield from _run(loaded, prompt, sample, pieces, AbortFlag(cancel), recorder)
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""
@@ -150,10 +155,10 @@ def _require_fit(
     require_trained_context(shape, context)
 
 
-def _capabilities(engine: Engine) -> Capabilities:
+def _capabilities(engine: Engine, template: ChatTemplate) -> Capabilities:
     taken = engine.multimodal
     image, audio = (taken.vision, taken.audio) if taken else (False, False)
-    return Capabilities(json_schema=True, logprobs=True, image=image, audio=audio)
+    return Capabilities(json_schema=True, logprobs=True, tools=template.takes_tools, image=image, audio=audio)
 
 
 def _prepare(engine: Engine, options: EngineOptions, header: Header) -> _Loaded:
@@ -185,12 +190,12 @@ def _recorder(engine: Engine, top: int | None) -> Record | None:
 
 
 def _run(
-    loaded: _Loaded, prompt: Prompt, sample: Sample, flag: AbortFlag, record: Record | None
+    loaded: _Loaded, prompt: Prompt, sample: Sample, pieces: Pieces, flag: AbortFlag, record: Record | None
 ) -> Iterator[GenerationEvent]:
     """Run one generation; what it said is remembered only if it came to its end."""
     engine, settings = loaded.engine, loaded.settings
     limits = Limits(settings.max_tokens, loaded.context_length, settings.stop)
-    generation = Generation(engine.decoder, engine.vocabulary.pieces, prompt, limits, flag)
+    generation = Generation(engine.decoder, pieces, prompt, limits, flag)
     loaded.prompts.forget()
     engine.decoder.watch(flag)
     try:

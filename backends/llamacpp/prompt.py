@@ -40,7 +40,7 @@ class PromptReader:
 
     def __init__(self, vocabulary: Vocabulary, template: ChatTemplate, media: "MediaReader | None") -> None:
         self._vocabulary = vocabulary
-        self._template = template
+        self.template = template
         self._media = media
         self._tokenizer = MediaTokenizer(vocabulary)
         self._transcript = Transcript(self._tokenizer)
@@ -54,7 +54,7 @@ class PromptReader:
         if prompt.messages is None:
             return Prompt(self._read_bare(prompt.prompt or ""))
         media = self._read_media(prompt)
-        text = self._template.render(self._vocabulary.shield(media.place(prompt.messages)))
+        text = self.template.render(self._vocabulary.shield(media.place(prompt.messages)), prompt.tools)
         media.require_all(text)
         self._tokenizer.media = media
         return Prompt(self._transcript.tokenize(text), text, media.chunks, media.pictures)

@@ -2,20 +2,18 @@
 
 import ctypes
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import llama_cpp
 
 from backends.logprobs import spelled
+from backends.shield import SHIELD, shield
 from messages.content import Message
 
 _PIECE_BYTES = 256
 _SLAB_CHARACTERS = 16_384
-
-SHIELD = "\ufdd0"
-"""A noncharacter of Unicode, which no text contains; it keeps a special token's spelling from being read as one."""
 
 
 class Vocabulary:
@@ -26,6 +24,7 @@ class Vocabulary:
         self.size: int = llama_cpp.llama_vocab_n_tokens(self.handle)
         self.bos: int = llama_cpp.llama_vocab_bos(self.handle)
         self.pieces = Pieces(self.handle)
+        self._pieces_with: dict[frozenset[int], Pieces] = {}
         self._adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.handle)) and self.bos >= 0
 
     @cached_property
@@ -73,12 +72,19 @@ class Vocabulary:
 
     def shield(self, messages: Sequence[Message]) -> list[Message]:
         """Messages in which what spells a control token is no control token: content must not end its own turn."""
-        return [self._shield(message) for message in messages]
+        return [shield(message, self.control) for message in messages]
 
-    def _shield(self, message: Message) -> Message:
-        text = message.text.replace(SHIELD, "")
-        shielded = self.control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
-        return Message.model_construct(role=message.role, content=shielded)
+    def known(self, marks: Iterable[str]) -> frozenset[str]:
+        """Those of some marks that are one token."""
+        return frozenset(mark for mark in marks if len(self._tokenize(mark)) == 1)
+
+    def pieces_with(self, markers: frozenset[str]) -> "Pieces":
+        """The pieces, control tokens among them whose spelling is to be seen."""
+        shown = {self._tokenize(mark)[0]: mark.encode() for mark in self.known(markers)}
+        hidden = {token: text for token, text in shown.items() if self.pieces[token] == b""}
+        if not hidden:
+            return self.pieces
+        return self._pieces_with.setdefault(frozenset(hidden), Pieces(self.handle, hidden))
 
     def _slabs(self, text: str) -> Iterator[str]:
         """Cut a long text before control tokens: the engine's time grows with the square of how many there are."""
@@ -101,17 +107,21 @@ class Vocabulary:
 
 
 class Pieces(dict[int, bytes | None]):
-    """The bytes of each token, looked up once; None for a token that ends the turn, nothing for control tokens."""
+    """The bytes of each token, looked up once; None for a token that ends the turn, nothing for control tokens.
 
-    def __init__(self, vocabulary: Any) -> None:
+    shown are the bytes of control tokens that are to be seen.
+    """
+
+    def __init__(self, vocabulary: Any, shown: Mapping[int, bytes] | None = None) -> None:
         super().__init__()
         self._vocabulary = vocabulary
+        self._shown = shown or {}
         self._buffer = ctypes.create_string_buffer(_PIECE_BYTES)
 
     def __missing__(self, token: int) -> bytes | None:
         """Ask the engine, and keep the answer."""
         ends = llama_cpp.llama_vocab_is_eog(self._vocabulary, token)
-        piece = None if ends else self._bytes(token)
+        piece = None if ends else self._shown.get(token) or self._bytes(token)
         self[token] = piece
         return piece
 

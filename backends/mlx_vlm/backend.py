@@ -39,6 +39,7 @@ from backends.mlx_vlm.sampler import LogitsProcessor, make_penalties, make_sampl
 from backends.mlx_vlm.scores import ScoreTap
 from backends.onnx.folder import read_json
 from backends.onnx.guidance import Constraint, make_constraint
+from backends.onnx.model import with_template
 from backends.onnx.vocabulary import TokenText, Vocabulary
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -86,13 +87,15 @@ class MlxVlmBackend:
         except EngineError as error:
             raise _load_failure(checkpoint, error) from error
         progress("ready", 1.0, f"Ready on {device.label}.")
-        return ModelInfo(
+        encoder = self._loaded.encoder
+        info = ModelInfo(
             backend_type=device.backend_type,
             context_length=context,
             size_bytes=checkpoint.weights_bytes,
             device=device.label,
-            capabilities=Capabilities(image=self._loaded.encoder.takes_pictures, json_schema=True, logprobs=True),
+            capabilities=Capabilities(image=encoder.takes_pictures, json_schema=True, logprobs=True),
         )
+        return with_template(info, encoder.template, self._loaded.vocabulary)
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
         """Read the prompt, then decode token by token; the KV cache is kept for the next turn, unless cancelled."""
@@ -183,7 +186,8 @@ def _run(
 def _decoding(
     loaded: _Loaded, request: GenerationRequest, prompt: EncodedPrompt, constraint: Constraint | None
 ) -> Decoding:
-    text = TokenText(loaded.vocabulary, request.settings.stop)
+    shown = loaded.vocabulary.special_tokens(request.markers)
+    text = TokenText(loaded.vocabulary, request.settings.stop, shown)
     top = request.top_logprobs
     return Decoding(
         text=text,

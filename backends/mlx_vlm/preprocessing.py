@@ -12,8 +12,8 @@ from tokenizers.normalizers import Normalizer, Replace
 from tokenizers.normalizers import Sequence as Normalizers
 
 from backends.mlx_vlm.failures import engine_errors
-from backends.onnx.prompt import SHIELD
 from backends.pictures import Fit, Picture, smart_fit
+from backends.shield import SHIELD
 
 LARGEST_AREA = 2_000_000
 """Pixels to which a picture is scaled down for a processor of which we do not know what it does."""

@@ -4,7 +4,6 @@ mlx-vlm drops surplus pictures and missing markers silently (0.7.10), so both ar
 Below it: `backends.chat_template`, `backends.pictures`, `preprocessing`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.mlx_vlm.preprocessing import Preprocessor
 from backends.onnx.folder import read_json
-from backends.onnx.prompt import SHIELD, control_tokens, template_source, token_text
+from backends.onnx.prompt import control_tokens, template_source, token_text
 from backends.pictures import Picture, read_pictures
+from backends.shield import shield
 from backends.transcript import Transcript
 from messages.content import ImagePart, Message, PromptInput, TextPart
 from messages.errors import ErrorCode, HostError
@@ -46,7 +46,7 @@ class PromptEncoder:
         settings = _settings(folder)
         self._preprocessor = preprocessor
         self._media_tokens = media_tokens
-        self._template = ChatTemplate(
+        self.template = ChatTemplate(
             _template_source(folder, settings) or DEFAULT_TEMPLATE,
             bos_token=token_text(settings.get("bos_token")),
             eos_token=token_text(settings.get("eos_token")),
@@ -73,7 +73,7 @@ class PromptEncoder:
         if prompt.messages is None:
             return EncodedPrompt(self._encode_bare(prompt.prompt or ""))
         pictures = read_pictures(prompt, self._preprocessor.fit) if prompt.has_part("image") else ()
-        text = self._template.render([_shield(message, self.control) for message in prompt.messages])
+        text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
         digests = tuple(picture.digest for picture in pictures)
         if not pictures:
             return EncodedPrompt(self._tokenize(text, digests), text)
@@ -148,7 +148,7 @@ class PromptEncoder:
         picture = ImagePart.model_construct(type="image", data=_PIXEL)
         try:
             plain, seen = (
-                self._template.render([Message.model_construct(role="user", content=parts)])
+                self.template.render([Message.model_construct(role="user", content=parts)])
                 for parts in ([words], [picture, words])
             )
         except HostError:
@@ -159,21 +159,6 @@ class PromptEncoder:
         marker = seen.removeprefix(before).removesuffix(_NEEDLE + after).strip()
         spellings = (self._preprocessor.spell(token) for token in self._media_tokens)
         return next((spelling for spelling in spellings if spelling and spelling in marker), marker)
-
-
-def _shield(message: Message, control: re.Pattern[str]) -> Message:
-    """A message in which what spells a special token is none: content must not end its turn, nor pass for a picture."""
-
-    def shielded(text: str) -> str:
-        return control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text.replace(SHIELD, ""))
-
-    if isinstance(message.content, str):
-        return message.model_copy(update={"content": shielded(message.content)})
-    parts = [
-        part.model_copy(update={"text": shielded(part.text)}) if isinstance(part, TextPart) else part
-        for part in message.content
-    ]
-    return message.model_copy(update={"content": parts})
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -135,7 +135,8 @@ class OnnxBackend:
 def _decoding(
     loaded: TextModel, request: GenerationRequest, prompt: list[int], constraint: Constraint | None
 ) -> Decoding:
-    settings, text = request.settings, TokenText(loaded.vocabulary, request.settings.stop)
+    settings, vocabulary = request.settings, loaded.vocabulary
+    text = TokenText(vocabulary, settings.stop, vocabulary.special_tokens(request.markers))
     return Decoding(
         cache=loaded.cache,
         sampler=Sampler(settings, loaded.followed(prompt)),

@@ -12,12 +12,10 @@ from typing import Any, Literal
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.onnx.folder import read_json, refuse
 from backends.onnx.interface import TextTokenizer
+from backends.shield import SHIELD, shield
 from backends.transcript import Transcript
-from messages.content import Message, PromptInput
+from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-
-SHIELD = "\ufdd0"
-"""A noncharacter of Unicode, which no text contains; it keeps a special token's spelling from being read as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class PromptEncoder:
     ) -> None:
         settings = read_json(folder / "tokenizer_config.json")
         self._tokenizer = tokenizer
-        self._template = ChatTemplate(
+        self.template = ChatTemplate(
             template_source(folder, settings) or DEFAULT_TEMPLATE,
             bos_token=token_text(settings.get("bos_token")),
             eos_token=token_text(settings.get("eos_token")),
@@ -59,7 +57,7 @@ class PromptEncoder:
             if not tokens:
                 raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
             return EncodedPrompt(tokens, None)
-        text = self._template.render([shield(message, self.control) for message in prompt.messages])
+        text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
         return EncodedPrompt(self._transcript.tokenize(text), text)
 
     def forget(self) -> None:
@@ -80,13 +78,6 @@ class PromptEncoder:
             message = "The onnx backend cannot read the character NUL (U+0000); leave it out."
             raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages or prompt: must not contain U+0000"])
         return [token for part in text.split(SHIELD) if part for token in self._tokenizer.encode(part)]
-
-
-def shield(message: Message, control: re.Pattern[str]) -> Message:
-    """A message in which what spells a special token is none: content must not end its own turn."""
-    text = message.text.replace(SHIELD, "")
-    shielded = control.sub(lambda found: found[0][0] + SHIELD + found[0][1:], text)
-    return Message.model_construct(role=message.role, content=shielded)
 
 
 def refuse_other_media(prompt: PromptInput) -> None:

@@ -6,7 +6,7 @@ library that defined that format (Hugging Face tokenizers).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,17 @@ class Vocabulary:
         except ValueError as error:
             refuse(file, f"is not a tokenizer for this model ({error})", error)
         self.size = vocab_size
+        self._added = added_tokens(description)
+        self._specials = {mark: token for mark, token in self._added.items() if self.tokenizer.is_special_token(token)}
         self.strips_first_space = _strips_first_space(description.get("decoder"))
+
+    def special_tokens(self, markers: Iterable[str]) -> dict[int, bytes]:
+        """The bytes of the special tokens that some marks are."""
+        return {self._specials[mark]: mark.encode() for mark in markers if mark in self._specials}
+
+    def known(self, marks: Iterable[str]) -> frozenset[str]:
+        """Those of some marks that are one token."""
+        return frozenset(mark for mark in marks if mark in self._added)
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes that a token writes; none for a special token."""
@@ -42,10 +52,14 @@ class Vocabulary:
 
 
 class TokenText:
-    """The text of one generation, out of its tokens and up to its first stop string."""
+    """The text of one generation, out of its tokens and up to its first stop string.
 
-    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str]) -> None:
+    shown are the bytes of special tokens that are to be seen.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, stops: Sequence[str], shown: Mapping[int, bytes] | None = None) -> None:
         self._vocabulary = vocabulary
+        self._shown = shown or {}
         self._utf8 = Utf8Assembler()
         self._stops = StopFilter(stops)
         self._at_start = vocabulary.strips_first_space
@@ -57,7 +71,7 @@ class TokenText:
 
     def feed(self, token: int) -> str:
         """Return the text that is certain with this token."""
-        data = self._vocabulary.bytes_of(token)
+        data = self._shown.get(token) or self._vocabulary.bytes_of(token)
         if self._at_start and data:
             self._at_start = False
             data = data.removeprefix(b" ")
@@ -71,6 +85,12 @@ class TokenText:
     def flush(self) -> str:
         """End the text and return what was held back."""
         return self._stops.feed(self._utf8.flush()) + self._stops.flush()
+
+
+def added_tokens(description: dict[str, Any]) -> dict[str, int]:
+    """The tokens of a `tokenizer.json` that stand outside of its model, special or not, by their spelling."""
+    added = [token for token in description.get("added_tokens") or [] if isinstance(token, dict)]
+    return {str(token.get("content")): token["id"] for token in added if isinstance(token.get("id"), int)}
 
 
 def _source(file: Path, description: dict[str, Any]) -> str:

@@ -33,6 +33,8 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             top_logprobs=request.wanted_logprobs,
             arrived_at=context.arrived_at,
             on_over=host.generation_over,
+            tool_choice=request.tool_choice,
+            parallel_tool_calls=request.parallel_tool_calls,
         ).start()
         host.models.use(model)
         await asyncio.sleep(0)  # the engine gets its work before the client hears of it
@@ -53,15 +55,19 @@ async def follow(context: RequestContext, job: Job, cursor: int, stream: bool) -
 
 def result_of(job: Job) -> Generated:
     """The result of a job that is over; JobFailed if it failed."""
+    reasoning = job.reasoning or None
     if job.error is not None:
-        left = FailedGeneration(job_id=job.job_id, model=job.model, text=job.text, stats=job.figures)
+        left = FailedGeneration(
+            job_id=job.job_id, model=job.model, text=job.text, reasoning=reasoning, stats=job.figures
+        )
         raise JobFailed(job.error, left)
-    reason = job.finish_reason or FinishReason.STOP
     return Generated(
         job_id=job.job_id,
         model=job.model,
         text=job.text,
-        finish_reason=str(reason),
+        finish_reason=str(job.finish_reason or FinishReason.STOP),
+        tool_calls=job.tool_calls or None,
+        reasoning=reasoning,
         logprobs=job.logprobs,
         stats=job.figures,
     )
@@ -104,7 +110,7 @@ def _settings(context: RequestContext, request: Generate, model: ManagedModel) -
 
 
 def _refuse_what_it_cannot(model: ManagedModel, request: Generate, settings: InferenceSettings) -> None:
-    if request.tools is not None and not _capabilities(model).tools:
+    if request.offered_tools and not _capabilities(model).tools:
         raise _unsupported(model, "tools", "tools")
     if request.logprobs and not _capabilities(model).logprobs:
         raise _unsupported(model, "logprobs", "logprobs")
@@ -141,7 +147,17 @@ def _unsupported(model: ManagedModel, what: str, field: str) -> HostError:
 
 def _reply(context: RequestContext, job: Job, news: JobNews) -> Partial | ThinkingUpdate:
     if isinstance(news, TextPiece):
-        return Partial(context.request_id, job.job_id, news.seq, news.text, news.tokens, news.logprobs)
+        return Partial(
+            context.request_id,
+            job.job_id,
+            news.seq,
+            news.text,
+            news.tokens,
+            news.logprobs,
+            news.reasoning,
+            news.tool_calls,
+            news.first_call,
+        )
     return ThinkingUpdate(
         id=context.request_id,
         job_id=job.job_id,

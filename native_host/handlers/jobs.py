@@ -28,9 +28,12 @@ async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
     with job.listener():
         await job.wait_for_news(request.cursor, request.wait_ms / 1000)
     text, cursor = job.text_since(request.cursor)
+    reasoning = job.reasoning_since(request.cursor)
     if not job.is_over:
-        return JobRead(job_id=job.job_id, text=text, cursor=cursor, state=job.state, tokens=job.tokens)
-    return _read_end(job, text, cursor)
+        return JobRead(
+            job_id=job.job_id, text=text, reasoning=reasoning, cursor=cursor, state=job.state, tokens=job.tokens
+        )
+    return _read_end(job, text, reasoning, cursor)
 
 
 async def stop_generation(context: RequestContext, request: StopGeneration) -> Stopped:
@@ -52,11 +55,13 @@ async def stop_generation(context: RequestContext, request: StopGeneration) -> S
     return Stopped(message=_stop_message(stopped), stopped_jobs=stopped, stopped_backends=backends if stopped else [])
 
 
-def _read_end(job: Job, text: str, cursor: int) -> JobReadEnd:
+def _read_end(job: Job, text: str, reasoning: str | None, cursor: int) -> JobReadEnd:
     error = job.error
     return JobReadEnd(
         job_id=job.job_id,
         text=text,
+        reasoning=reasoning,
+        tool_calls=job.tool_calls or None,
         cursor=cursor,
         state=job.state,
         tokens=job.tokens,

@@ -79,7 +79,7 @@ async def _last(replies: AsyncGenerator[Reply, None]) -> Generated:
 def _told(reply: Reply, answer: Answer, path: str) -> str:
     match reply:
         case Partial():
-            return "".join(answer.text(reply.text, reply.logprobs))
+            return "".join(answer.partial(reply))
         case ThinkingUpdate():
             return comment(reply.thinking)
         case Success():

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject, dump
-from messages.replies import Embedded, Generated
+from messages.replies import Embedded, Generated, Partial, call_deltas
 from native_host.http.openai_logprobs import CompletionLogprobs, Tokens, chat_logprobs
 
 DONE = "data: [DONE]\n\n"
@@ -30,8 +30,8 @@ class Answer(Protocol):
     def begin(self) -> Iterator[str]:
         """The events before any text."""
 
-    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
-        """The events of new text, and of the tokens that it took if these were asked for."""
+    def partial(self, partial: Partial) -> Iterator[str]:
+        """The events of new text, reasoning and tool calls, and of the tokens if these were asked for."""
 
     def end(self, result: Generated) -> Iterator[str]:
         """The events after the last text."""
@@ -82,8 +82,11 @@ class ChatAnswer:
     def whole(self, result: Generated) -> JsonObject:
         """The chat completion."""
         message: JsonObject = {"role": "assistant", "content": result.text, "refusal": None}
+        if result.reasoning:
+            message["reasoning_content"] = result.reasoning
         if result.tool_calls:
-            message |= {"content": result.text or None, "tool_calls": result.tool_calls}
+            calls = [call.model_dump() for call in result.tool_calls]
+            message |= {"content": result.text or None, "tool_calls": calls}
         logprobs = chat_logprobs(result.logprobs)
         choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish_reason(result)}
         return self._head | {"object": "chat.completion", "choices": [choice], "usage": usage(result.stats)}
@@ -92,14 +95,19 @@ class ChatAnswer:
         """The chunk that names the role."""
         yield self._chunk({"role": "assistant", "content": ""})
 
-    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
-        """A chunk of text."""
-        yield self._chunk({"content": text}, tokens=tokens)
+    def partial(self, partial: Partial) -> Iterator[str]:
+        """A chunk of text, reasoning (under the name that DeepSeek gave it) or tool calls, each of these whole."""
+        delta: JsonObject = {}
+        if partial.reasoning:
+            delta["reasoning_content"] = partial.reasoning
+        if partial.text or not (partial.reasoning or partial.tool_calls):
+            delta["content"] = partial.text
+        if partial.tool_calls:
+            delta["tool_calls"] = call_deltas(partial.tool_calls, partial.first_call)
+        yield self._chunk(delta, tokens=partial.logprobs)
 
     def end(self, result: Generated) -> Iterator[str]:
-        """Tool calls if there are any, why it ended, usage if it was asked for, and the end mark."""
-        if result.tool_calls:
-            yield self._chunk({"tool_calls": [{"index": at} | one for at, one in enumerate(result.tool_calls)]})
+        """Why it ended, usage if it was asked for, and the end mark."""
         yield self._chunk({}, finish_reason(result))
         if self._include_usage:
             yield event(self._head | {"object": "chat.completion.chunk", "choices": [], "usage": usage(result.stats)})
@@ -131,9 +139,9 @@ class CompletionAnswer:
         """Nothing comes before the text."""
         yield from ()
 
-    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
+    def partial(self, partial: Partial) -> Iterator[str]:
         """A chunk of text."""
-        yield event(self._with_choice(text, None, tokens) | self._without_usage())
+        yield event(self._with_choice(partial.text, None, partial.logprobs) | self._without_usage())
 
     def end(self, result: Generated) -> Iterator[str]:
         """Why it ended, usage if it was asked for, and the end mark."""

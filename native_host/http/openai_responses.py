@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject
-from messages.replies import Generated
+from messages.replies import Generated, Partial
 from native_host.http.openai_answers import event, new_id
 from native_host.http.openai_logprobs import Tokens, response_logprobs
 from native_host.http.openai_requests import ResponseBody
@@ -44,10 +44,10 @@ class ResponseAnswer:
         yield self._event("response.output_item.added", output_index=0, item=self._item("in_progress", []))
         yield self._event("response.content_part.added", item_id=self._item_id, part=_part(""), **_PLACE)
 
-    def text(self, text: str, tokens: Tokens = None) -> Iterator[str]:
+    def partial(self, partial: Partial) -> Iterator[str]:
         """New text."""
-        logprobs = response_logprobs(tokens)
-        yield self._event("response.output_text.delta", item_id=self._item_id, delta=text, logprobs=logprobs, **_PLACE)
+        told = {"delta": partial.text, "logprobs": response_logprobs(partial.logprobs)}
+        yield self._event("response.output_text.delta", item_id=self._item_id, **told, **_PLACE)
 
     def end(self, result: Generated) -> Iterator[str]:
         """The part, the item and the response, all of them whole."""

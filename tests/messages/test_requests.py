@@ -12,6 +12,7 @@ from messages.requests import AnyRequest, Generate, Load, Request, action_of, pa
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 PICTURE = "data:image/png;base64,AAAA"
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 NO_DATA_URL = "must be a data URL (data:image/png;base64,...); no address is fetched and no file is read"
 
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -49,12 +50,15 @@ FULL: dict[str, dict[str, Any]] = {
             {"role": "user", "content": [{"type": "text", "text": "what?"}, {"type": "image", "data": PICTURE}]},
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}}]},
             {"role": "user", "content": [{"type": "audio", "data": "data:audio/wav;base64,AAAA"}]},
+            {"role": "assistant", "content": None, "reasoning": "hm", "tool_calls": [CALL]},
+            {"role": "tool", "tool_call_id": "c1", "name": "f", "content": "5"},
         ],
         "settings": {"temperature": 0, "max_tokens": 1, "stop": ["\n"]},
         "stream": False,
         "response_format": {"type": "json_schema", "json_schema": {"type": "object"}},
-        "tools": [{"type": "function"}],
-        "tool_choice": "auto",
+        "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {}}}],
+        "tool_choice": {"type": "function", "function": {"name": "f"}},
+        "parallel_tool_calls": False,
         "background": True,
         "thinking_update_interval": 3,
     },

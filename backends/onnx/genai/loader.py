@@ -16,7 +16,7 @@ from backends.onnx.genai.config import GenaiFolder, read_folder
 from backends.onnx.genai.engine import Generator, Model, Tokenizer
 from backends.onnx.kv_cache import KvCache
 from backends.onnx.lora import read_adapter
-from backends.onnx.model import TextModel
+from backends.onnx.model import TextModel, with_template
 from backends.onnx.placement import Choice, Plan, place
 from backends.onnx.plugins import registered_plugins
 from backends.onnx.prompt import PromptEncoder
@@ -94,10 +94,12 @@ def _start(library: GenaiLibrary, folder: GenaiFolder, context: int, adapter: Pa
 def _assemble(folder: GenaiFolder, running: _Running, info: ModelInfo, context: int) -> TextModel:
     tokenizer = Tokenizer(running.model)
     description = read_json(folder.path / "tokenizer.json")
+    encoder = PromptEncoder(folder.path, description, tokenizer, folder.bos_token)
+    vocabulary = Vocabulary(folder.path, description, folder.vocab_size, folder.eos_tokens)
     return TextModel(
-        info=info,
-        encoder=PromptEncoder(folder.path, description, tokenizer, folder.bos_token),
-        vocabulary=Vocabulary(folder.path, description, folder.vocab_size, folder.eos_tokens),
+        info=with_template(info, encoder.template, vocabulary),
+        encoder=encoder,
+        vocabulary=vocabulary,
         cache=running.cache,
         eos_tokens=frozenset(folder.eos_tokens),
         context=context,

@@ -17,7 +17,7 @@ from backends.onnx.interface import EngineError
 from backends.onnx.interface import Generator as AnyGenerator
 from backends.onnx.kv_cache import KvCache
 from backends.onnx.lora import read_adapter
-from backends.onnx.model import TextModel
+from backends.onnx.model import TextModel, with_template
 from backends.onnx.placement import Choice, Plan, place, session_device
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.remembered import Remembered, weights_key
@@ -82,10 +82,11 @@ class _DecoderLoader:
         info = placed.info(self._context, Capabilities(json_schema=True, logprobs=True))
         if running.note is not None:
             info = replace(info, notes=(*info.notes, running.note))
+        vocabulary = Vocabulary(self._folder.path, self._description, running.graph.vocab_size, self._eos)
         return TextModel(
-            info=info,
+            info=with_template(info, self._encoder.template, vocabulary),
             encoder=self._encoder,
-            vocabulary=Vocabulary(self._folder.path, self._description, running.graph.vocab_size, self._eos),
+            vocabulary=vocabulary,
             cache=running.cache,
             eos_tokens=frozenset(self._eos),
             context=self._context,

@@ -11,15 +11,14 @@ from tokenizers import Encoding
 from backends.chat_template import ChatTemplate
 from backends.onnx.folder import read_json
 from backends.onnx.prompt import (
-    SHIELD,
     EncodedPrompt,
     control_tokens,
     refuse_other_media,
-    shield,
     template_source,
     token_text,
 )
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
+from backends.shield import SHIELD, shield
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.tiny_genai import load, request
 
-from backends.onnx.prompt import SHIELD
+from backends.shield import SHIELD
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from messages.errors import ErrorCode
 from messages.facts import Figures
-from messages.replies import Generated
+from messages.replies import Generated, Partial
 from native_host.http.errors import HttpCode, HttpError, error_body
 from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
 from native_host.http.openai_requests import ChatBody, ResponseBody
@@ -31,9 +31,17 @@ def test_tool_calls_are_in_the_message_and_in_a_streams_delta() -> None:
     choice = ChatAnswer("m").whole(result)["choices"][0]
     assert (choice["message"]["tool_calls"], choice["message"]["content"]) == (CALLS, None)
     assert choice["finish_reason"] == "tool_calls"
-    calls, end = data_of("".join(ChatAnswer("m").end(result)))
-    assert calls["choices"][0]["delta"] == {"tool_calls": [{"index": 0, **CALLS[0]}]}
+    partial = Partial("1", "j", 0, "", 0, tool_calls=tuple(result.tool_calls or ()), first_call=1)
+    calls, end = data_of("".join([*ChatAnswer("m").partial(partial), *ChatAnswer("m").end(result)]))
+    assert calls["choices"][0]["delta"] == {"tool_calls": [{"index": 1, **CALLS[0]}]}
     assert end["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_reasoning_has_a_field_of_its_own() -> None:
+    result = generated(text="4", reasoning="2 + 2")
+    assert ChatAnswer("m").whole(result)["choices"][0]["message"]["reasoning_content"] == "2 + 2"
+    (chunk,) = data_of("".join(ChatAnswer("m").partial(Partial("1", "j", 0, "", 1, reasoning="2"))))
+    assert chunk["choices"][0]["delta"] == {"reasoning_content": "2"}
 
 
 def test_a_generation_that_somebody_stopped_ends_in_a_word_that_clients_know() -> None:

@@ -1,0 +1,106 @@
+"""What is to be done with one generation: what the engine is asked, and how its raw text is read.
+
+Above it: `backends.worker`. Below it: `backends.answer.dialects` and `backends.answer.reader`. It stands between the
+worker and every engine alike, so that none of them knows of reasoning or tools. Where nothing is to be told apart there
+is no reader, and tokens go their way as they are.
+"""
+
+from dataclasses import dataclass, replace
+
+from backends.answer.dialects import CallForm, Dialect, ReasoningForm, find_dialect
+from backends.answer.reader import AnswerReader
+from backends.base import FramedJson, GenerationRequest, ModelInfo, ReasoningFrame
+from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.tools import NamedTool, Tool
+from messages.worker import GenerateCommand
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the engine is asked, and who reads its text; None: its text is the answer."""
+
+    request: GenerationRequest
+    reader: AnswerReader | None
+
+
+class Planner:
+    """Plans the generations of one model."""
+
+    def __init__(self, info: ModelInfo, response_formats: frozenset[str]) -> None:
+        self._template = info.template
+        self._dialect: Dialect | None = None
+        self._can_force = "json_schema" in response_formats
+        if info.template is not None:
+            self._dialect = find_dialect(info.template.source, info.template.takes_tools, info.markers)
+
+    def plan(self, command: GenerateCommand) -> Plan:
+        """Plan one generation.
+
+        Raises HostError `unsupported_option` for tools that the model's template does not tell it of, for a call that
+        cannot be forced, and for tools with a response_format; what the template raises for the messages.
+        """
+        prompt, request, dialect = command.prompt, _request(command), self._dialect
+        if prompt.tools:
+            _refuse_tools(dialect, request.response_format is not None)
+        if dialect is None or prompt.messages is None:
+            return Plan(request, None)
+        form = dialect.calls if prompt.tools else None
+        if dialect.reasoning is None and form is None:
+            return Plan(request, None)
+        forced = self._forced(command, form)
+        in_reasoning = self._begins_in_reasoning(prompt, dialect.reasoning)
+        is_constrained = request.response_format is not None or bool(forced)
+        request = replace(
+            request,
+            forced_calls=forced,
+            reasoning=_frame(dialect.reasoning, in_reasoning) if is_constrained else None,
+            markers=dialect.markers(with_calls=form is not None),
+        )
+        schemas = {tool.function.name: tool.function.schema_object for tool in prompt.tools}
+        return Plan(request, AnswerReader(dialect, schemas, in_reasoning, None if command.parallel_tool_calls else 1))
+
+    def _begins_in_reasoning(self, prompt: PromptInput, form: ReasoningForm | None) -> bool:
+        if form is None or self._template is None:
+            return False
+        rendered = self._template.render(prompt.messages or (), prompt.tools)
+        return rendered.rstrip().endswith(form.start)
+
+    def _forced(self, command: GenerateCommand, form: CallForm | None) -> tuple[FramedJson, ...]:
+        """The calls of which the answer must be one; none where the model may choose."""
+        choice = command.tool_choice
+        if form is None or choice in (None, "auto", "none"):
+            return ()
+        if form.forced is None or not self._can_force:
+            raise HostError(
+                ErrorCode.UNSUPPORTED_OPTION,
+                "This model cannot be made to call a tool; leave tool_choice out, or load another model.",
+                fields=["tool_choice"],
+            )
+        name = choice.function.name if isinstance(choice, NamedTool) else None
+        return tuple(framed_call(form, tool) for tool in command.prompt.tools if name in (None, tool.function.name))
+
+
+def framed_call(form: CallForm, tool: Tool) -> FramedJson:
+    """One call of a tool as a form writes it."""
+    before, _, after = (form.forced or "").partition("{arguments}")
+    return FramedJson(before.replace("{name}", tool.function.name), tool.function.schema_object, after)
+
+
+def _request(command: GenerateCommand) -> GenerationRequest:
+    wanted = command.response_format
+    wanted = None if wanted is None or wanted.type == "text" else wanted
+    return GenerationRequest(command.prompt, command.settings, wanted, command.top_logprobs)
+
+
+def _refuse_tools(dialect: Dialect | None, has_format: bool) -> None:
+    if dialect is None or dialect.calls is None:
+        text = "This model's chat template knows no tools; leave tools out, or load a model that calls functions."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["tools"])
+    if has_format:
+        text = 'tools and response_format exclude each other; leave one out, or send tool_choice "none".'
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["response_format"])
+
+
+def _frame(form: ReasoningForm | None, in_reasoning: bool) -> ReasoningFrame | None:
+    return None if form is None else ReasoningFrame(None if in_reasoning else form.start, form.end)
