@@ -143,7 +143,7 @@ def test_a_special_token_in_a_message_is_text(tiny: OnnxBackend) -> None:
 
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_pictures_and_sounds_are_refused(tiny: OnnxBackend, kind: str) -> None:
-    part = {"type": kind, "data": f"data:{kind}/x;base64,AA=="}
+    part = {"type": kind, "data": {"image": "data:image/png;base64,AA==", "audio": "data:audio/wav;base64,AA=="}[kind]}
     message = Message.model_validate({"role": "user", "content": [part]})
     with pytest.raises(HostError) as caught:
         tiny.count_tokens(PromptInput(messages=(message,)))
