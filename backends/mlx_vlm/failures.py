@@ -19,6 +19,9 @@ _FOREIGN_ERRORS = (
 
 _OUT_OF_MEMORY = ("Unable to allocate", "Insufficient Memory", "out of memory", "bad_alloc")
 
+_LONGEST = 400
+"""Characters of a failure that are told: mlx-vlm names every weight that is missing."""
+
 
 class EngineError(Exception):
     """What the engine says went wrong, in its own words."""
@@ -31,14 +34,12 @@ class EngineError(Exception):
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turn what the engine raises into EngineError; a HostError of ours passes."""
+    """Turn what the engine raises into EngineError; a HostError of ours passes, as it is none of those."""
     try:
         yield
     except _FOREIGN_ERRORS as error:
-        if isinstance(error, HostError):
-            raise
-        first_line = str(error).strip().partition("\n")[0]
-        raise EngineError(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__) from error
+        words = " ".join(str(error).split())[:_LONGEST]
+        raise EngineError(f"{type(error).__name__}: {words}" if words else type(error).__name__) from error
 
 
 def generation_failure(error: EngineError) -> HostError:

@@ -95,7 +95,8 @@ class MlxModel:
             token = mx.array([[0]])
             features = self._network.get_input_embeddings(token, None, mask=mx.ones_like(token))
             output = self._network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
-            mx.eval(output.logits)
+            if mx.isnan(output.logits).any():
+                raise EngineError("its weights are damaged: what they give is no number")
             return int(output.logits.shape[-1])
 
 
