@@ -26,7 +26,10 @@ _SOUND_FRAMES = 1500
 
 @dataclass(frozen=True, slots=True)
 class ProjectorShape:
-    """A projector's sizes in values. text_width is the width of the language model that it belongs to."""
+    """A projector's sizes in values. text_width is the width of the language model that it belongs to.
+
+    most_pixels is the greatest area of a picture that the header tells, 0 to tell none.
+    """
 
     text_width: int = MODEL_SHAPE.width
     width: int = 32
@@ -37,6 +40,7 @@ class ProjectorShape:
     vision: bool = True
     audio: bool = False
     seed: int = 7
+    most_pixels: int = 0
 
 
 def write_projector(path: Path, shape: ProjectorShape, leave_out: str = "") -> None:
@@ -84,6 +88,8 @@ def _add_vision_header(writer: GGUFWriter, shape: ProjectorShape) -> None:
     writer.add_uint32("clip.vision.image_size", 20 * 2 * shape.patch)
     writer.add_uint32("clip.vision.patch_size", shape.patch)
     writer.add_uint32("clip.vision.spatial_merge_size", 2)
+    if shape.most_pixels:
+        writer.add_uint32("clip.vision.image_max_pixels", shape.most_pixels)
     writer.add_array("clip.vision.image_mean", [0.48145466, 0.4578275, 0.40821073])
     writer.add_array("clip.vision.image_std", [0.26862954, 0.26130258, 0.27577711])
 

@@ -46,15 +46,15 @@ _CONTEXT_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class Smart:
-    """The rule of the smart kinds: sides are multiples of `factor` pixels, a picture has so many tokens at most."""
+    """The rule of the smart kinds: sides are multiples of `factor` pixels, a picture has so many pixels at most."""
 
     factor: int
-    most_tokens: int
+    most_pixels: int
 
     @property
     def bounds(self) -> tuple[int, int]:
         """The least and the greatest area of a picture, in pixels."""
-        return _LEAST_TOKENS * self.factor**2, self.most_tokens * self.factor**2
+        return _LEAST_TOKENS * self.factor**2, self.most_pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,18 @@ class Projector:
         return self.header.path
 
     def smart(self, context: int) -> Smart | None:
-        """The rule that pictures are scaled by in a context of so many tokens; None where clip scales by its own."""
+        """The rule that pictures are scaled by in a context of so many tokens; None where clip scales by its own.
+
+        A file may tell the greatest area that its model was trained on, which clip.cpp does not read for these kinds.
+        """
         kind = _kind(self.header, "vision")
         if kind not in _SMART_KINDS:
             return None
         merge = _number(self.header, "clip.vision.spatial_merge_size") or _SMART_KINDS[kind]
-        share = max(_LEAST_TOKENS, context // _CONTEXT_SHARE)
-        return Smart(_number(self.header, "clip.vision.patch_size") * merge, min(_MOST_TOKENS, share))
+        factor = _number(self.header, "clip.vision.patch_size") * merge
+        most = min(_MOST_TOKENS, max(_LEAST_TOKENS, context // _CONTEXT_SHARE)) * factor**2
+        told = _number(self.header, "clip.vision.image_max_pixels") or most
+        return Smart(factor, min(most, max(told, _LEAST_TOKENS * factor**2)))
 
     def needed_bytes(self, context: int) -> int:
         """The memory that it takes: its weights, and the activations of one picture's encoder."""
@@ -85,7 +90,7 @@ class Projector:
         inner = _number(self.header, "clip.vision.feed_forward_length") or 4 * width
         smart, patch = self.smart(context), _number(self.header, "clip.vision.patch_size")
         side = _number(self.header, "clip.vision.image_size") // (patch or 1)
-        patches = smart.most_tokens * (smart.factor // patch) ** 2 if smart else side**2
+        patches = smart.most_pixels // patch**2 if smart else side**2
         return self.header.tensor_bytes + 4 * patches * (8 * width + 2 * inner + 3 * patch**2)
 
 

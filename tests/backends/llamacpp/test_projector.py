@@ -155,6 +155,12 @@ def test_sizes_that_the_engine_would_divide_by_are_checked(model: Path, tmp_path
     assert _refusal(model, bad).code is ErrorCode.MODEL_INVALID
 
 
+def test_pictures_are_scaled_to_the_greatest_area_that_the_projector_tells(make: Make, model: Path) -> None:
+    write_projector(model.with_name("mmproj.gguf"), ProjectorShape(most_pixels=12_800))
+    (figures,) = ask(make(model), [look("What is it?", picture(width=400, height=300))]).end.pictures
+    assert (figures.scaled_width, figures.scaled_height) == (112, 84)
+
+
 def test_the_projectors_memory_is_counted(model: Path, tmp_path: Path) -> None:
     alone = describe(model, LoadOptions()).needed_bytes
     shape = ProjectorShape(width=256, feed_forward=1024, heads=4, layers=4)
