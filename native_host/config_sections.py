@@ -145,6 +145,7 @@ class HttpConfig(Section):
     read_timeout_s: float = Field(
         default=10.0, gt=0, description="Seconds that a request's head, or each next piece of its body, may take."
     )
+    body_timeout_s: float = Field(default=120.0, gt=0, description="Seconds that a request's whole body may take.")
     write_timeout_s: float = Field(
         default=30.0, gt=0, description="Seconds after which a connection that does not read its answer is closed."
     )

@@ -16,6 +16,7 @@ from native_host.http.answer_streams import events, generate
 from native_host.http.bodies import gather_settings, invalid_field, json_body
 from native_host.http.client import ask, generation, host_of, origin_of, result_of, unless_gone
 from native_host.http.errors import json_response, success_response
+from native_host.http.model_use import load_named
 from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
 from native_host.http.schemas import gives, takes
 
@@ -39,7 +40,9 @@ async def completions(request: Request) -> Response:
 @router.post("/embeddings", responses=gives(), openapi_extra=takes(Embed))
 async def embeddings(request: Request) -> Response:
     """A vector of each text."""
-    fields = (await ask(request, ActionType.EMBED, await json_body(request))).fields.model_dump(mode="json")
+    body = await json_body(request)
+    await load_named(request, ActionType.EMBED, body)
+    fields = (await ask(request, ActionType.EMBED, body)).fields.model_dump(mode="json")
     vectors = fields.pop("embeddings")
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     usage = {"prompt_tokens": fields["input_tokens"], "total_tokens": fields["input_tokens"]}
@@ -49,7 +52,9 @@ async def embeddings(request: Request) -> Response:
 @router.post("/tokenize", responses=gives(TokenCount), openapi_extra=takes(CountTokens))
 async def tokenize(request: Request) -> Response:
     """How many tokens a prompt is."""
-    return success_response(await ask(request, ActionType.COUNT_TOKENS, await json_body(request)))
+    body = await json_body(request)
+    await load_named(request, ActionType.COUNT_TOKENS, body)
+    return success_response(await ask(request, ActionType.COUNT_TOKENS, body))
 
 
 @router.post("/halt", responses=gives(Stopped), openapi_extra=takes(StopGeneration, required=False))
@@ -64,6 +69,7 @@ async def _complete(request: Request, kind: type[_Answer]) -> Response:
     stream = fields.pop("stream", False)
     if not isinstance(stream, bool):
         raise invalid_field("stream", "must be true or false")
+    await load_named(request, ActionType.GENERATE, fields)
     if stream:
         return await _stream(request, fields, kind, wants_usage)
     result = await generate(request, fields)

@@ -16,6 +16,7 @@ from native_host.http.bodies import generate_fields
 from native_host.http.client import ask, host_of, origin_of, replies, result_of, unless_gone
 from native_host.http.errors import json_response, success_response
 from native_host.http.job_progress import status_of
+from native_host.http.model_use import load_named
 from native_host.http.schemas import gives, takes
 
 router = APIRouter(prefix="/jobs")
@@ -31,6 +32,7 @@ async def jobs(request: Request) -> Response:
 async def begin(request: Request) -> Response:
     """Begin a generation and answer with its job; it goes on whether somebody listens or not."""
     fields = {**await generate_fields(request), "background": True, "stream": False}
+    await load_named(request, ActionType.GENERATE, fields)
     async with aclosing(replies(request, ActionType.GENERATE, fields)) as answers:
         first = await unless_gone(request, anext(answers))
     job_id = first.job_id if isinstance(first, Accepted) else result_of(first).fields.model_dump()["job_id"]

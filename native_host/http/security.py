@@ -6,6 +6,7 @@ its own name at this computer), `Origin` (a page of another site), the token, th
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -88,12 +89,14 @@ class Gate:
 
 
 class _Body:
-    """A request's body, bounded in its length and in the time for which it may stand still."""
+    """A request's body, bounded in its length, in the time for which it may stand still, and in that of all of it."""
 
     def __init__(self, receive: Receive, settings: HttpSettings) -> None:
         self._receive = receive
         self._limit = settings.config.max_body_bytes
-        self._timeout_s = settings.config.read_timeout_s
+        self._still_s = settings.config.read_timeout_s
+        self._whole_s = settings.config.body_timeout_s
+        self._due = time.monotonic() + self._whole_s
         self._read = 0
         self._more = True
 
@@ -101,17 +104,23 @@ class _Body:
         """The next piece; HttpError if it is too much or too late."""
         if not self._more:
             return await self._receive()
+        left_s = self._due - time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._still_s, left_s)):
                 message = await self._receive()
         except TimeoutError:
-            text = f"The request's body stood still for {self._timeout_s:.0f} s."
-            raise HttpError(HttpCode.REQUEST_TIMEOUT, text, headers={"Connection": "close"}) from None
+            raise self._too_slow(left_s) from None
         self._more = message["type"] == "http.request" and message.get("more_body", False)
         self._read += len(message.get("body", b""))
         if self._read > self._limit:
             raise too_large(self._limit)
         return message
+
+    def _too_slow(self, left_s: float) -> HttpError:
+        text = f"The request's body stood still for {self._still_s:g} s."
+        if left_s < self._still_s:
+            text = f"The request's body took longer than {self._whole_s:g} s (http.body_timeout_s)."
+        return HttpError(HttpCode.REQUEST_TIMEOUT, text, headers={"Connection": "close"})
 
 
 def too_large(limit: int) -> HttpError:

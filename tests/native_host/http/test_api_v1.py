@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -142,7 +143,7 @@ def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, body: by
 def test_errors_of_the_host_have_their_statuses(client: httpx.Client) -> None:
     for path, body, status, code in (
         ("load", {"model": "nobody"}, 404, "model_not_found"),
-        ("load", {"model": "demo", "options": {"projector_path": "/x"}}, 400, "unsupported_option"),
+        ("load", {"model": "demo", "options": {"draft_model": "/x"}}, 400, "unsupported_option"),
         ("unload", {"model": "nobody"}, 404, "model_not_loaded"),
         ("chat/completions", user("a"), 409, "no_active_backend"),
         ("tokenize", {"prompt": "a"}, 409, "no_active_backend"),
@@ -295,3 +296,36 @@ def test_figures_count_from_the_requests_arrival(client: httpx.Client) -> None:
     took_ms = (time.monotonic() - began) * 1000
     assert 300 <= stats["time_to_first_token"] <= took_ms
     client.post("/api/v1/unload").raise_for_status()
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("chat/completions", user("a b")),
+        ("completions", {"prompt": "a b", "stream": True}),
+        ("tokenize", {"prompt": "a b"}),
+        ("jobs", {"prompt": "a b"}),
+    ],
+)
+def test_a_model_that_is_named_is_loaded_by_its_first_request(
+    client: httpx.Client, path: str, fields: dict[str, Any]
+) -> None:
+    client.post("/api/v1/unload", json={"all": True})
+    answer = client.post(f"/api/v1/{path}", json={**fields, "model": "echo"})
+    assert answer.status_code in (200, 202), answer.text
+    assert [model["model"] for model in client.get("/api/v1/models").json()["loaded"]] == ["echo"]
+
+
+def test_what_is_wrong_with_a_request_is_told_before_its_model_is_loaded(client: httpx.Client) -> None:
+    client.post("/api/v1/unload", json={"all": True})
+    answer = client.post("/api/v1/chat/completions", json={"model": "echo", "messages": []})
+    assert (answer.status_code, code_of(answer)) == (400, "invalid_request")
+    assert client.get("/api/v1/models").json()["loaded"] == []
+
+
+def test_without_any_model_it_is_told_what_to_do(client: httpx.Client) -> None:
+    client.post("/api/v1/unload", json={"all": True})
+    answer = client.post("/api/v1/chat/completions", json=user("a"))
+    assert (answer.status_code, code_of(answer)) == (409, "no_active_backend")
+    assert "GET /api/v1/models" in answer.json()["message"]
+    assert client.get("/api/v1/params").json()["settings"]["temperature"] == 0.7

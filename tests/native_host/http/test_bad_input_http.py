@@ -14,6 +14,7 @@ from support.http_host import HttpHost, is_healthy, read_all
 MAX_CONNECTIONS = 20
 CONFIG = (
     f"[http]\nmax_connections = {MAX_CONNECTIONS}\nread_timeout_s = 1\nwrite_timeout_s = 1\nmax_body_bytes = 4096\n"
+    "body_timeout_s = 2\n"
 )
 HEAD = "POST /api/v1/load HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -47,6 +48,15 @@ def test_a_body_that_stands_still_is_told_so(host: HttpHost) -> None:
     assert 0.9 < time.monotonic() - began < 10
 
 
+def test_a_body_that_comes_drop_by_drop_for_ever_is_told_so(host: HttpHost) -> None:
+    began = time.monotonic()
+    with host.raw(f"{HEAD}Content-Length: 4000\r\n\r\n".encode(), timeout=0.1) as connection:
+        answer = next(said for said in (_said_after_a_drop(connection) for _ in range(100)) if said)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"took longer than 2 s" in answer
+    assert 1.5 < time.monotonic() - began < 8
+
+
 @pytest.mark.parametrize("data", [b"", b"GET /api/v1/health HTTP/1.1\r\nHost: local"])
 def test_a_head_that_stands_still_is_closed(host: HttpHost, data: bytes) -> None:
     with host.raw(data) as connection:
@@ -56,6 +66,15 @@ def test_a_head_that_stands_still_is_closed(host: HttpHost, data: bytes) -> None
 def test_a_head_that_comes_drop_by_drop_is_closed_as_well(host: HttpHost) -> None:
     with host.raw(b"GET / HTTP/1.1\r\nX: ", timeout=0.1) as connection:
         assert any(_is_closed(connection) for _ in range(100))
+
+
+def _said_after_a_drop(connection: socket.socket) -> bytes:
+    """What came, if anything did, a little after one more byte was sent."""
+    connection.sendall(b" ")
+    try:
+        return connection.recv(65_536)
+    except TimeoutError:
+        return b""
 
 
 def _is_closed(connection: socket.socket) -> bool:

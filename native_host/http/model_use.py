@@ -1,0 +1,29 @@
+"""Under /api/v1 too, a model that a request names is loaded by its first request.
+
+Above it: the routers of /api/v1 that use a model. Below it: `native_host.http.client`. OpenAI's endpoints have their
+own words for the same (`native_host.http.openai_models`).
+"""
+
+from fastapi import Request
+
+from messages.actions import ActionType
+from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
+from messages.requests import parse
+from native_host.http.client import ask, host_of
+
+
+async def load_named(request: Request, action: ActionType, fields: JsonObject) -> None:
+    """Load the model that a request names, unless it is loaded; what is wrong with the request is told before.
+
+    HostError `no_active_backend` if it names none and none is loaded, HttpError if it cannot be loaded.
+    """
+    models = host_of(request).models
+    name = fields.get("model", fields.get("model_path"))
+    if models.active is not None if name is None else isinstance(name, str) and models.has_ready(name):
+        return
+    parse({**fields, "action": str(action)})
+    if name is None:
+        text = "No model is loaded. Name one in `model` (GET /api/v1/models tells what there is), or load one first."
+        raise HostError(ErrorCode.NO_ACTIVE_BACKEND, text)
+    await ask(request, ActionType.LOAD, {"model": name})
