@@ -5,6 +5,10 @@ from pathlib import Path
 
 GGUF_MAGIC = b"GGUF"
 
+_PEEK_BYTES = 4096
+_PROJECTOR_ENTRY = b"general.architecture\x08\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00clip"
+"""The metadata entry (key, type, length, value) of a projector; writers put it first."""
+
 
 def is_gguf(path: Path) -> bool:
     """True for a file that begins with GGUF's magic (gguf specification, "File structure")."""
@@ -12,6 +16,15 @@ def is_gguf(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+
+
+def is_gguf_projector(path: Path) -> bool:
+    """True for a GGUF file that is a projector for pictures or sounds: a part of a model, and none by itself."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        start = file.read(_PEEK_BYTES)
+    return start.startswith(GGUF_MAGIC) and _PROJECTOR_ENTRY in start
 
 
 def is_genai_folder(path: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend, ModelDescription
-from backends.formats import is_gguf, is_onnx_folder, is_safetensors_folder, never
+from backends.formats import is_gguf, is_gguf_projector, is_onnx_folder, is_safetensors_folder, never
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
@@ -50,6 +50,7 @@ class EngineProbe:
 class BackendRow:
     """One backend. `target` is its class, `describe` reads a model without the engine, `probe` asks the engine.
 
+    is_part is true for a file that belongs to a model beside it, which is not listed.
     modules are the engine's import names, distribution the package whose version counts, extra the one of ours
     that installs it, environment what must be set before the engine is imported. Where two rows take a path, the
     higher priority wins.
@@ -60,6 +61,7 @@ class BackendRow:
     detects: Callable[[Path], bool]
     formats: tuple[str, ...]
     capabilities: Capabilities
+    is_part: Callable[[Path], bool] = never
     priority: int = 0
     describe: str | None = None
     probe: str | None = None
@@ -135,6 +137,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         name="llamacpp",
         target="backends.llamacpp.backend:LlamaCppBackend",
         detects=is_gguf,
+        is_part=is_gguf_projector,
         describe="backends.llamacpp.describe:describe",
         probe="backends.llamacpp.probe:probe",
         formats=("GGUF",),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.hosts import REPOSITORY
-from tools import make_genai, make_gguf, make_transformersjs
+from tools import make_genai, make_gguf, make_mmproj, make_transformersjs
 
 CACHE = REPOSITORY / ".cache"
 
@@ -15,6 +15,19 @@ def gguf(emit: Literal["ascii", "bytes"] = "ascii") -> Path:
     path = CACHE / ("bench.gguf" if emit == "ascii" else "bench-bytes.gguf")
     if not path.exists():
         make_gguf.write_model(path, replace(make_gguf.PRESETS["bench"], emit=emit))
+    return path
+
+
+def vision() -> Path:
+    """A GGUF of the same kind with Qwen2-VL's architecture, and a projector of 14 million parameters beside it."""
+    path = CACHE / "bench-vl" / "bench-vl.gguf"
+    if not path.exists():
+        shape = replace(make_gguf.PRESETS["bench"], architecture="qwen2vl", specials=make_mmproj.VISION_SPECIALS)
+        make_gguf.write_model(path, shape)
+        make_mmproj.write_projector(
+            path.with_name("mmproj-bench-vl.gguf"),
+            make_mmproj.ProjectorShape(text_width=shape.width, width=384, layers=8, heads=6, feed_forward=1536),
+        )
     return path
 
 

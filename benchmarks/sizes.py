@@ -15,6 +15,7 @@ class Sizes:
     first_token_rounds: int = 60
     stops: int = 100
     stop_prompt_tokens: int = 2000
+    photographs: int = 15
     turns: int = 10
     history_tokens: int = 1500
     onnx_rounds: int = 25
@@ -35,6 +36,7 @@ QUICK = Sizes(
     stream_tokens=64,
     first_token_rounds=3,
     stops=3,
+    photographs=2,
     turns=1,
     onnx_rounds=1,
     onnx_tokens=64,

@@ -170,7 +170,8 @@ def _search(folder: Path, depth: int) -> Iterator[tuple[Path, BackendRow]]:
 
 def _detected(path: Path) -> BackendRow | None:
     try:
-        return registry.detect(path)
+        row = registry.detect(path)
+        return None if row.is_part(path) else row
     except HostError:
         return None
     except OSError as error:

@@ -24,6 +24,8 @@ class AbortFlag:
     def __init__(self, cancel: CancelToken) -> None:
         self.raised = False
         self.text = ctypes.create_string_buffer(2)
+        self.when_raised = cancel.on_cancel
+        """Has a callback called once it is raised, or at once if it is; in the thread that cancels."""
         cancel.on_cancel(self._raise)
 
     def _raise(self) -> None:

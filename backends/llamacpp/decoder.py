@@ -85,6 +85,7 @@ class Decoder:
     def _embed(self, chunk: "Chunk") -> Iterator[int]:
         multimodal = self._multimodal
         assert multimodal is not None
+        assert self._flag is not None
         embeddings = multimodal.encode(chunk, self._flag)
         positions = chunk.placed(self.cache.position, multimodal.mrope)
         at_once = multimodal.decodes_at_once(chunk)

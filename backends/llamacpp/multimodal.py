@@ -1,13 +1,15 @@
 """llama.cpp's multimodal library: pictures and sounds into pieces of a prompt, and those into embeddings.
 
-Above it: `media` and `decoder`. It is used in the engine thread only. Source: `tools/mtmd/mtmd.h` and
+Above it: `media` and `decoder`. Source: `tools/mtmd/mtmd.h` and
 `mtmd-helper.cpp` of llama.cpp, whose decoding of a picture is done here in steps that can be stopped.
 """
 
 import ctypes
 import os
+import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ MAX_WHOLE_TOKENS = 2048
 """Most tokens of a picture that is decoded at once, for models that look at all of it from each of its tokens."""
 
 _MROPE_SECTIONS = 4
-_PIECE_S = 0.004
-"""Time after which an encoder looks whether it is cancelled, in seconds; one operation can take longer."""
+_PIECE_S = 0.01
+"""About how often an encoder looks whether it is cancelled, in seconds; one operation can take longer."""
 
 _MOST_NODES = 1024
 
@@ -89,6 +91,7 @@ class Multimodal:
     def __init__(self, path: Path, model: Any, threads: int, on_gpu: bool, log: EngineLog) -> None:
         """Load the projector at `path` for a loaded model; HostError `model_invalid` if the engine refuses it."""
         self._watch = _Watch()
+        self._thread = ThreadPoolExecutor(1, "encoder")
         parameters = mtmd.mtmd_context_params_default()
         parameters.use_gpu = on_gpu
         parameters.print_timings = parameters.warmup = False
@@ -115,24 +118,39 @@ class Multimodal:
         bitmap = mtmd.mtmd_helper_bitmap_init_from_buf(self._context, buffer, len(data), False)
         return self._split(bitmap) if bitmap else None
 
-    def encode(self, chunk: Chunk, flag: AbortFlag | None) -> NDArray[np.float32]:
-        """The embeddings of a chunk, `(tokens, width)`. Raises `Aborted` once `flag` is raised."""
-        with self._watch.over(flag):
-            failed = mtmd.mtmd_encode_chunk(self._context, chunk.handle)
-        if flag is not None and flag.raised:
+    def encode(self, chunk: Chunk, flag: AbortFlag) -> NDArray[np.float32]:
+        """The embeddings of a chunk, `(tokens, width)`. Raises `Aborted` as soon as `flag` is raised.
+
+        The encoder looks at the flag only between its operations, of which one can take half a second. So it runs in a
+        thread of its own, which is left to come to its end; the next picture waits for it.
+        """
+        woken = threading.Event()
+        encoding = self._thread.submit(self._encode, chunk, flag)
+        encoding.add_done_callback(lambda _: woken.set())
+        flag.when_raised(woken.set)
+        woken.wait()
+        if flag.raised:
             raise Aborted
-        if failed:
-            raise RuntimeError(f"mtmd_encode_chunk failed with {failed}")
-        embeddings = mtmd.mtmd_get_output_embd(self._context)
-        return np.ctypeslib.as_array(embeddings, (chunk.tokens, self._width)).copy()
+        return encoding.result()
 
     def decodes_at_once(self, chunk: Chunk) -> bool:
         """True if all of a chunk has to be decoded in one step, without the causal mask."""
         return bool(mtmd.mtmd_decode_use_non_causal(self._context, chunk.handle))
 
     def close(self) -> None:
-        """Free the projector."""
+        """Free the projector, once its encoder has come to its end."""
+        self._thread.shutdown()
         mtmd.mtmd_free(self._context)
+
+    def _encode(self, chunk: Chunk, flag: AbortFlag) -> NDArray[np.float32]:
+        if flag.raised:
+            raise Aborted
+        self._watch.begin(flag)
+        failed = mtmd.mtmd_encode_chunk(self._context, chunk.handle)
+        if failed:
+            raise RuntimeError(f"mtmd_encode_chunk failed with {failed}")
+        embeddings = mtmd.mtmd_get_output_embd(self._context)
+        return np.ctypeslib.as_array(embeddings, (chunk.tokens, self._width)).copy()
 
     def _split(self, bitmap: Any) -> Chunks | None:
         chunks = Chunks()
@@ -159,16 +177,9 @@ class _Watch:
         self._nodes = 0
         self._started = 0.0
 
-    def over(self, flag: AbortFlag | None) -> "_Watch":
-        """Watch `flag` in the block that follows."""
-        self._flag, self._nodes = flag, 0
-        return self
-
-    def __enter__(self) -> None:
-        self._started = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._flag = None
+    def begin(self, flag: AbortFlag) -> None:
+        """Watch `flag` from now on."""
+        self._flag, self._nodes, self._started = flag, 0, time.perf_counter()
 
     def _at_node(self, _: Any, asked: bool, __: Any) -> bool:
         raised = self._flag is not None and self._flag.raised

@@ -1,10 +1,11 @@
 """Where pictures and sounds stand in a prompt: in its text as places, in its tokens as cells.
 
-Above it: `prompt` and `media`. A picture's place in the text is its digest between two noncharacters. So a text that
+Above it: `prompt` and `media`. A picture's place in the text is its digest between two marks. So a text that
 begins as the last one did has the same pictures in the same places.
 """
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ from messages.facts import PictureFigures
 if TYPE_CHECKING:
     from backends.llamacpp.multimodal import Chunk
 
-MARK = "\ufdd1"
-"""A noncharacter of Unicode, which no text contains; a digest between two of them stands for a picture or a sound."""
+MARK = f"\ufdd1{secrets.token_hex(8)}"
+"""A noncharacter of Unicode, and what no caller can know; a digest between two of them is a picture's place."""
 
 _PLACE = re.compile(f"{MARK}([0-9a-f]{{64}}){MARK}")
 
@@ -84,12 +85,12 @@ class MediaTokenizer:
 
 
 def _texts(message: Message, digests: Iterator[str]) -> Iterator[str]:
-    """The text of a message, with what would be taken for a place cut out of what the caller wrote."""
+    """The text of a message and the places in it."""
     if isinstance(message.content, str):
-        yield message.content.replace(MARK, "")
+        yield message.content
         return
     for part in message.content:
-        yield part.text.replace(MARK, "") if isinstance(part, TextPart) else f"{MARK}{next(digests)}{MARK}"
+        yield part.text if isinstance(part, TextPart) else f"{MARK}{next(digests)}{MARK}"
 
 
 def refused(kind: str) -> HostError:

@@ -5,24 +5,20 @@ Above it: `describe` and `backend`. Only headers are read here; the engine gets 
 Source: llama.cpp's `tools/mtmd/clip.cpp`, its keys and what it computes from them.
 """
 
-import os
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import eq
 from pathlib import Path
 
-from backends.formats import GGUF_MAGIC
+from backends.formats import is_gguf_projector
 from backends.llamacpp.header import Header, invalid_model, read_header
 from messages.errors import ErrorCode, HostError
 
 ARCHITECTURE = "clip"
 
-_PEEK_BYTES = 4096
 _MOST_LAYERS = 1000
-_ARCHITECTURE_ENTRY = b"general.architecture\x08\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00clip"
-"""The metadata entry of a projector; writers put it first."""
-
 _SMART_KINDS = {"qwen2vl_merger": 2, "qwen2.5vl_merger": 2, "qwen3vl_merger": 2}
 """Projectors that take any multiple of their patches, and how many patches a side they merge unless they say."""
 
@@ -131,18 +127,10 @@ def find_projector(model: Header) -> tuple[Projector | None, tuple[str, ...]]:
 
 
 def _projectors_beside(model: Path) -> Iterator[Path]:
-    for entry in sorted(os.scandir(model.parent), key=lambda entry: entry.name):
-        if entry.is_file() and entry.name != model.name and _is_projector(Path(entry.path)):
-            yield Path(entry.path)
-
-
-def _is_projector(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            start = file.read(_PEEK_BYTES)
-    except OSError:
-        return False
-    return start.startswith(GGUF_MAGIC) and _ARCHITECTURE_ENTRY in start
+    for path in sorted(model.parent.iterdir()):
+        with contextlib.suppress(OSError):
+            if path.name != model.name and is_gguf_projector(path):
+                yield path
 
 
 def _likeness(stem: str, name: str) -> int:

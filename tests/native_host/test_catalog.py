@@ -8,6 +8,7 @@ from support import tiny_gguf
 
 from messages.errors import ErrorCode, HostError
 from native_host.catalog import SEARCH_DEPTH, Catalog
+from tools.make_mmproj import write_vision_model
 
 
 @pytest.fixture
@@ -87,6 +88,16 @@ def test_listings_hold_models_and_nothing_else(catalog: Catalog, folder: Path) -
     os.mkfifo(folder / "pipe")
     (folder / "loop").symlink_to(folder / "loop")
     assert names(catalog) == ["demo", "model.gguf"]
+
+
+def test_a_projector_is_listed_with_its_model_and_not_by_itself(catalog: Catalog, folder: Path) -> None:
+    write_vision_model(folder / "vl")
+    assert names(catalog) == ["demo", "vl/tiny-vl.gguf"]
+    listing = catalog.listings(set())[1]
+    assert listing.problem is None
+    alone = listing.needed_bytes
+    (folder / "vl" / "mmproj-tiny-vl.gguf").unlink()
+    assert catalog.listings(set())[1].needed_bytes != alone
 
 
 def test_folders_are_looked_through_to_a_depth(catalog: Catalog, folder: Path) -> None:
