@@ -53,8 +53,9 @@ class Function(_Closed):
 
     @property
     def schema_object(self) -> dict[str, Any]:
-        """The JSON schema of its arguments; without one it takes none."""
-        return {"type": "object", **(self.parameters or {"properties": {}})}
+        """The JSON schema of its arguments; without one it takes none, and no others than those with a name."""
+        schema = {"type": "object", **(self.parameters or {"properties": {}})}
+        return {"additionalProperties": False, **schema} if "properties" in schema else schema
 
 
 class Tool(_Closed):

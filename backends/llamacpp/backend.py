@@ -24,10 +24,11 @@ from backends.base import (
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_room, require_single
 from backends.llamacpp.abort import AbortFlag
-from backends.llamacpp.constraint import FORMATS, grammar_of, grammar_sampler
+from backends.llamacpp.constraint import FORMATS, grammar_sampler
 from backends.llamacpp.devices import Placement, list_gpus, place
 from backends.llamacpp.engine import Engine, EngineOptions, default_threads
 from backends.llamacpp.engine_log import EngineLog
+from backends.llamacpp.framing import grammar_for
 from backends.llamacpp.generation import Generation, Limits, Record
 from backends.llamacpp.header import Header
 from backends.llamacpp.lora import read_adapter
@@ -104,7 +105,7 @@ class LlamaCppBackend:
         """Yield Prefill, TokenChunk and one GenerationEnd; the KV cache is kept for the next turn."""
         loaded = self._require_loaded()
         loaded.settings = request.settings
-        grammar = grammar_of(request.response_format)
+        grammar = grammar_for(request)
         prompt = loaded.prompts.read(request.prompt)
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary

@@ -1,10 +1,12 @@
 """What the output must look like, as a GBNF grammar and the engine's sampler for it."""
 
+import copy
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import llama_cpp
-from llama_cpp.llama_grammar import json_schema_to_gbnf
+from llama_cpp.llama_grammar import SchemaConverter, json_schema_to_gbnf
 
 from backends.llamacpp.engine_log import EngineLog, captured_stderr
 from messages.errors import ErrorCode, HostError
@@ -84,6 +86,22 @@ def grammar_sampler(vocabulary: Any, grammar: str, log: EngineLog) -> Any:
     lines = "".join(said).splitlines()
     reason = lines[0].removeprefix("parse: error parsing grammar: ") if lines else log.last_error
     raise _refused("grammar", reason or "it has no rule named root")
+
+
+def schema_rules(schemas: Sequence[dict[str, Any]]) -> tuple[list[str], str]:
+    """The names of rules for the JSON of some schemas, and all rules that these need. HostError `invalid_request`."""
+    make: Any = SchemaConverter
+    converter = make(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+    try:
+        names = [
+            converter.visit(converter.resolve_refs(copy.deepcopy(schema), f"schema{at}"), f"schema{at}")
+            for at, schema in enumerate(schemas)
+        ]
+    except _SCHEMA_ERRORS as error:
+        reason = str(error) or type(error).__name__
+        text = f"The parameters of a tool cannot be used: {reason.strip().rstrip('.')[:300]}."
+        raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"tools: {reason.strip()[:300]}"]) from error
+    return names, converter.format_grammar()
 
 
 def _convert(schema: dict[str, Any]) -> str:

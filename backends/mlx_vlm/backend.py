@@ -101,7 +101,7 @@ class MlxVlmBackend:
         """Read the prompt, then decode token by token; the KV cache is kept for the next turn, unless cancelled."""
         loaded = self._require()
         self._settings = request.settings
-        constraint = make_constraint(request.response_format, loaded.vocabulary)
+        constraint = make_constraint(request, loaded.vocabulary)
         try:
             prompt = loaded.encoder.encode(request.prompt)
             require_room(len(prompt.tokens), loaded.context)

@@ -68,7 +68,7 @@ class OnnxBackend:
         """Read the prompt, then decode token by token; the KV cache is kept for the next turn."""
         loaded = self._require_text()
         self._settings = request.settings
-        constraint = make_constraint(request.response_format, loaded.vocabulary)
+        constraint = make_constraint(request, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
         decoding = _decoding(loaded, request, prompt.tokens, constraint)
         loaded.encoder.forget()

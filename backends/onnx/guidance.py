@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from llguidance import LLMatcher
 
+from backends.base import GenerationRequest
+from backends.onnx.framing import after_reasoning, after_space, call_grammar
 from backends.onnx.interface import Logits
 from backends.onnx.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
@@ -49,25 +51,32 @@ class Constraint:
             raise HostError(ErrorCode.INVALID_REQUEST, _too_hard(self._matcher), fields=["response_format"])
 
 
-def make_constraint(wanted: ResponseFormat | None, vocabulary: Vocabulary) -> Constraint | None:
-    """Compile a response format; HostError `invalid_request` if its schema or expression is not valid."""
-    grammar = _grammar(wanted)
+def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Constraint | None:
+    """Compile what a request asks of its answer; HostError `invalid_request` if a schema or expression is not valid."""
+    grammar = _grammar(request, vocabulary)
     if grammar is None:
         return None
-    if vocabulary.strips_first_space:
-        grammar = _after_space(grammar)
     matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
     if matcher.is_error():
-        reason = matcher.get_error().strip().splitlines()[0]
-        raise HostError(
-            ErrorCode.INVALID_REQUEST,
-            f"The response format cannot be used: {reason}",
-            fields=[f"response_format: {matcher.get_error().strip()}"],
-        )
+        reason = matcher.get_error().strip()
+        what, field = ("tools", "tools") if request.forced_calls else ("response format", "response_format")
+        text = f"The {what} cannot be used: {reason.splitlines()[0]}"
+        raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"{field}: {reason}"])
     return Constraint(matcher, vocabulary.size)
 
 
-def _grammar(wanted: ResponseFormat | None) -> str | None:
+def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
+    if request.forced_calls:
+        arguments = [_json_grammar(call.schema) for call in request.forced_calls]
+        grammar: str | None = call_grammar(request.forced_calls, arguments, vocabulary.specials)
+    else:
+        grammar = _format_grammar(request.response_format)
+    if grammar is not None and request.reasoning is not None:
+        grammar = after_reasoning(grammar, request.reasoning, vocabulary.specials)
+    return after_space(grammar) if grammar is not None and vocabulary.strips_first_space else grammar
+
+
+def _format_grammar(wanted: ResponseFormat | None) -> str | None:
     match wanted:
         case JsonObjectFormat():
             return _json_grammar({"type": "object"})
@@ -80,17 +89,6 @@ def _grammar(wanted: ResponseFormat | None) -> str | None:
 
 def _json_grammar(schema: dict[str, Any]) -> str:
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": _WHITESPACE})
-
-
-def _after_space(grammar: str) -> str:
-    """The same with a space allowed in front: the first word's token has one, and it is taken off the text.
-
-    Without it "▁yes" could not begin an answer that matches "yes", and some vocabularies spell it in no other way.
-    """
-    whole = json.loads(grammar)
-    whole["grammars"][0]["name"] = "text"
-    whole["grammars"].insert(0, {"lark_grammar": 'start: " "? @text'})
-    return json.dumps(whole)
 
 
 def _too_hard(matcher: LLMatcher) -> str:

@@ -28,12 +28,12 @@ class Vocabulary:
             refuse(file, f"is not a tokenizer for this model ({error})", error)
         self.size = vocab_size
         self._added = added_tokens(description)
-        self._specials = {mark: token for mark, token in self._added.items() if self.tokenizer.is_special_token(token)}
+        self.specials = {mark: token for mark, token in self._added.items() if self.tokenizer.is_special_token(token)}
         self.strips_first_space = _strips_first_space(description.get("decoder"))
 
     def special_tokens(self, markers: Iterable[str]) -> dict[int, bytes]:
         """The bytes of the special tokens that some marks are."""
-        return {self._specials[mark]: mark.encode() for mark in markers if mark in self._specials}
+        return {self.specials[mark]: mark.encode() for mark in markers if mark in self.specials}
 
     def known(self, marks: Iterable[str]) -> frozenset[str]:
         """Those of some marks that are one token."""

@@ -107,4 +107,4 @@ def test_a_model_that_must_not_call_is_not_told_of_tools() -> None:
 
 def test_a_function_without_parameters_takes_none() -> None:
     (one,) = read(tools=[tool()]).offered_tools
-    assert one.function.schema_object == {"type": "object", "properties": {}}
+    assert one.function.schema_object == {"type": "object", "properties": {}, "additionalProperties": False}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.host_process import BrowserHost, Json, Port
 from support.scripted_gguf import CHATML_TOOLS, THINKING, write_scripted
+from support.tiny_gguf import write_tiny
 
 ASKED = [{"role": "user", "content": "What is 2 and 2?"}]
 ADD = {
@@ -34,6 +35,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
         "control": ("[TOOL_CALLS]", "[ARGS]"),
     },
     "malformed": {"answer": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": \n</tool_call>\nBye.'},
+    "twice": {"answer": f'{CALL}\n<tool_call>{{"name":"add","arguments":{{"a":7,"b":9}}}}</tool_call>'},
     "plain": {"answer": "It is 4.", "template": "{{ messages[-1].content }}\n"},
 }
 
@@ -45,6 +47,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserHost]:
         for name, script in ANSWERS.items():
             answer = port.call("load", model=str(written(folder / f"{name}.gguf", **script)), options={"threads": 1})
             assert answer["status"] == "success", answer
+        random = write_tiny(folder / "random.gguf", template=CHATML_TOOLS)
+        assert port.call("load", model=str(random), options={"threads": 1})["status"] == "success"
         yield made
 
 
@@ -176,6 +180,25 @@ def test_tools_for_a_model_that_knows_none_are_refused(port: Port) -> None:
     assert (result["error"]["code"], result["error"]["details"]["fields"]) == ("unsupported_option", ["tools"])
     states = {Path(model["model_path"]).stem: model["capabilities"] for model in port.call("get_state")["models"]}
     assert {name: states[name]["tools"] for name in ("plain", "thinker")} == {"plain": False, "thinker": True}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
+def test_a_call_that_must_be_made_is_made(port: Port, choice: object) -> None:
+    result, partials = generate(port, "random", tools=[ADD], tool_choice=choice, settings={"seed": 4})
+    ((name, arguments),) = called(result)
+    assert (name, set(arguments), result["text"]) == ("add", {"a", "b"}, "")
+    assert all(isinstance(value, int) for value in arguments.values())
+    assert result["finish_reason"] == "tool_calls"
+    assert [delta["index"] for partial in partials for delta in partial.get("tool_calls", [])] == [0]
+
+
+@pytest.mark.parametrize("parallel", [True, False])
+def test_the_answer_ends_with_its_first_call_where_calls_are_not_parallel(port: Port, parallel: bool) -> None:
+    result, _ = generate(port, "twice", tools=[ADD], parallel_tool_calls=parallel)
+    assert called(result) == [("add", {"a": 2, "b": 40}), ("add", {"a": 7, "b": 9})][: 2 if parallel else 1]
+    assert result["finish_reason"] == "tool_calls"
+    whole = port.call("generate", model=path_of(port, "twice"), prompt="x\n", settings={"temperature": 0})
+    assert (result["stats"]["output_tokens"] == whole["stats"]["output_tokens"]) is parallel
 
 
 def test_tools_and_a_response_format_exclude_each_other(port: Port) -> None:

@@ -36,7 +36,8 @@ def write_scripted(path: Path, answer: str, template: str = CHATML_TOOLS, contro
     alphabet = byte_alphabet()
     script = list(_pieces(answer, control))
     spelled = [piece if piece in control else "".join(alphabet[byte] for byte in piece.encode()) for piece in script]
-    tokens = [*SPECIALS, *(alphabet[byte] for byte in range(256)), *spelled]
+    unsaid = [mark for mark in control if mark not in script]
+    tokens = [*SPECIALS, *(alphabet[byte] for byte in range(256)), *unsaid, *spelled]
     assert len(set(tokens)) == len(tokens), "a piece of the answer is there twice"
     writer = GGUFWriter(path, "llama")
     _add_header(writer, tokens, template, control)

@@ -1,0 +1,213 @@
+"""Calls that must be made, and answers that are constrained behind reasoning, on every engine that can constrain.
+
+The models are random, so what they say is right only because the grammar makes it so.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.scripted_gguf import CHATML_TOOLS, write_scripted
+from support.tiny_genai import make_tiny
+from support.tiny_gguf import write_tiny
+from support.tiny_transformersjs import make_transformersjs
+
+from backends.answer.dialects import CALL_FORMS, CallForm
+from backends.answer.events import AnswerChunk, read_events
+from backends.answer.plan import Planner
+from backends.answer.reader import AnswerPiece
+from backends.base import Backend, CancelToken, GenerationEnd, LoadSpec, ModelInfo
+from backends.llamacpp.backend import LlamaCppBackend
+from backends.onnx.backend import OnnxBackend
+from messages.content import Message, PromptInput
+from messages.errors import ErrorCode, HostError
+from messages.facts import FinishReason
+from messages.options import JsonSchemaFormat, LoadOptions
+from messages.settings import InferenceSettings
+from messages.tools import Function, NamedFunction, NamedTool, Tool, ToolChoice
+from messages.worker import GenerateCommand
+
+COLOUR = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+PAIR = {
+    "type": "object",
+    "properties": {"pair": {"$ref": "#/$defs/pair"}},
+    "required": ["pair"],
+    "additionalProperties": False,
+    "$defs": {"pair": {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2}},
+}
+TOOLS = (
+    Tool(type="function", function=Function(name="paint", parameters={**COLOUR, "additionalProperties": False})),
+    Tool(type="function", function=Function(name="add.two", parameters=PAIR)),
+    Tool(type="function", function=Function(name="stop")),
+)
+LLAMA_SEED = 10
+"""Weights with which llama.cpp's model begins an answer now with "<", now with "{", where both may be."""
+
+ENGINES = ("llamacpp", "genai", "transformersjs")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an answer holds."""
+
+    text: str
+    reasoning: str
+    calls: list[tuple[str, Any]]
+    end: GenerationEnd
+
+
+class Model:
+    """A loaded model whose chat template is of a given dialect."""
+
+    def __init__(self, backend: Backend, path: Path) -> None:
+        self.backend = backend
+        self.info: ModelInfo = backend.load(LoadSpec(path, LoadOptions(threads=1)), lambda *_: None)
+        self._planner = Planner(self.info, backend.response_formats)
+
+    def ask(self, *, max_tokens: int = 150, temperature: float = 1.0, seed: int = 5, **fields: Any) -> Answer:
+        settings = InferenceSettings(temperature=temperature, top_p=1.0, top_k=0, seed=seed, max_tokens=max_tokens)
+        messages = (Message(role="user", content="hi"),)
+        prompt = PromptInput(messages=messages, tools=fields.pop("tools", ()))
+        plan = self._planner.plan(GenerateCommand(ref=1, prompt=prompt, settings=settings, **fields))
+        assert plan.reader
+        cancel = CancelToken()
+        events = list(read_events(self.backend.generate(plan.request, cancel), plan.reader, cancel))
+        end = events[-1]
+        assert isinstance(end, GenerationEnd)
+        return _answer([piece for one in events if isinstance(one, AnswerChunk) for piece in one.pieces], end)
+
+
+def _answer(pieces: list[AnswerPiece], end: GenerationEnd) -> Answer:
+    calls = [call.function for piece in pieces for call in piece.calls]
+    return Answer(
+        "".join(piece.text for piece in pieces),
+        "".join(piece.reasoning for piece in pieces),
+        [(call.name, json.loads(call.arguments)) for call in calls],
+        end,
+    )
+
+
+def make_model(engine: str, folder: Path, template: str) -> Model:
+    """A random model of an engine, with a chat template."""
+    if engine == "llamacpp":
+        return Model(LlamaCppBackend(), write_tiny(folder / "tiny.gguf", template=template, seed=LLAMA_SEED))
+    if engine == "genai":
+        made = make_tiny(folder, context=2048)
+    else:
+        made = make_transformersjs(folder, dtypes=("fp32",), shape={"context": 2048})
+    file = made / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": template}))
+    return Model(OnnxBackend(), made)
+
+
+def template_of(form: CallForm) -> str:
+    """A template that tells of tools, and bears a form's marks in a comment."""
+    return "{# " + " ".join(form.evidence) + " #}" + CHATML_TOOLS.replace("<tool_call>", "")
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def hermes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    model = make_model(request.param, tmp_path_factory.mktemp(request.param), CHATML_TOOLS)
+    yield model
+    model.backend.close()
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def thinker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Model]:
+    model = make_model(request.param, tmp_path_factory.mktemp(request.param), "{# <think></think> #}" + CHATML_TOOLS)
+    yield model
+    model.backend.close()
+
+
+def named(name: str) -> ToolChoice:
+    return NamedTool(type="function", function=NamedFunction(name=name))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_call_that_is_required_is_made(hermes: Model, temperature: float) -> None:
+    answer = hermes.ask(tools=TOOLS, tool_choice="required", temperature=temperature)
+    assert answer.text == ""
+    assert len(answer.calls) == 1
+    assert answer.calls[0][0] in ("paint", "add.two", "stop")
+    assert answer.end.finish_reason is FinishReason.TOOL_CALLS
+
+
+def test_the_function_that_is_named_is_called_with_arguments_of_its_schema(hermes: Model) -> None:
+    for seed in range(3):
+        ((name, arguments),) = hermes.ask(tools=TOOLS, tool_choice=named("paint"), seed=seed).calls
+        assert (name, set(arguments)) == ("paint", {"colour"})
+        assert arguments["colour"] in ("red", "blue")
+    ((name, arguments),) = hermes.ask(tools=TOOLS, tool_choice=named("add.two")).calls
+    assert (name, len(arguments["pair"])) == ("add.two", 2)
+    assert hermes.ask(tools=TOOLS, tool_choice=named("stop")).calls == [("stop", {})]
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in CALL_FORMS[1:] if form.forced], ids=lambda form: "".join(form.evidence) or "bare"
+)
+def test_every_form_whose_arguments_are_json_can_be_forced(form: CallForm, tmp_path: Path) -> None:
+    for engine in ("llamacpp", "genai"):
+        model = make_model(engine, tmp_path / engine, template_of(form))
+        answer = model.ask(tools=TOOLS, tool_choice=named("paint"), max_tokens=400)
+        model.backend.close()
+        assert (answer.text, [name for name, _ in answer.calls]) == ("", ["paint"]), engine
+
+
+def test_a_call_can_be_forced_behind_a_channel_of_reasoning(tmp_path: Path) -> None:
+    marks = ("<|channel|>", "<|message|>", "<|end|>", "<|call|>", "<|return|>")
+    thoughts = "<|channel|>analysis<|message|>Hm.<|end|>"
+    path = write_scripted(tmp_path / "m.gguf", thoughts, template_of(CALL_FORMS[0]), control=marks)
+    model = Model(LlamaCppBackend(), path)
+    answer = model.ask(tools=TOOLS, tool_choice=named("paint"), temperature=0.0)
+    model.backend.close()
+    assert (answer.text, answer.reasoning, [name for name, _ in answer.calls]) == ("", "Hm.", ["paint"])
+
+
+def test_a_form_whose_arguments_are_no_json_cannot_be_forced(tmp_path: Path) -> None:
+    form = next(form for form in CALL_FORMS if form.forced is None)
+    model = make_model("llamacpp", tmp_path, template_of(form))
+    with pytest.raises(HostError) as caught:
+        model.ask(tools=TOOLS, tool_choice="required")
+    model.backend.close()
+    assert (caught.value.code, caught.value.details["fields"]) == (ErrorCode.UNSUPPORTED_OPTION, ["tool_choice"])
+
+
+def test_a_schema_that_cannot_be_used_is_refused_only_where_it_must_be_held(hermes: Model) -> None:
+    broken = Tool(type="function", function=Function(name="f", parameters={"properties": {"a": {"$ref": "#/x/y"}}}))
+    assert hermes.ask(tools=(broken,), max_tokens=5).end.output_tokens == 5
+    with pytest.raises(HostError) as caught:
+        hermes.ask(tools=(broken,), tool_choice="required")
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    fields = caught.value.details["fields"]
+    assert isinstance(fields, list)
+    assert fields[0].startswith("tools")
+
+
+def test_a_model_that_may_think_is_constrained_if_it_does_not(thinker: Model) -> None:
+    schema = JsonSchemaFormat(type="json_schema", json_schema={**COLOUR, "additionalProperties": False})
+    answers = [thinker.ask(response_format=schema, seed=seed, max_tokens=30, temperature=2.0) for seed in range(40)]
+    spoken = [answer for answer in answers if not answer.reasoning]
+    assert spoken
+    assert all(json.loads(answer.text)["colour"] in ("red", "blue") for answer in spoken)
+    assert all(not answer.text for answer in answers if answer.reasoning)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_constraint_holds_behind_the_reasoning(begun: bool, tmp_path: Path) -> None:
+    thoughts = "Red < blue? </thin\n</think>\n\n"
+    template = "{# </think> #}" + CHATML_TOOLS
+    if begun:
+        template = template.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+    path = write_scripted(tmp_path / "m.gguf", thoughts if begun else f"<think>\n{thoughts}", template)
+    model = Model(LlamaCppBackend(), path)
+    schema = JsonSchemaFormat(type="json_schema", json_schema={**COLOUR, "additionalProperties": False})
+    answer = model.ask(response_format=schema, temperature=0.0)
+    assert answer.reasoning == "Red < blue? </thin"
+    assert json.loads(answer.text)["colour"] in ("red", "blue")
+    called = model.ask(tools=TOOLS, tool_choice=named("paint"), temperature=0.0)
+    model.backend.close()
+    assert called.reasoning == answer.reasoning
+    assert [name for name, _ in called.calls] == ["paint"]
