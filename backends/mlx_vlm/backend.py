@@ -141,7 +141,7 @@ class MlxVlmBackend:
 
 
 def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
-    model = MlxModel(checkpoint, device.step)
+    model = MlxModel(checkpoint, device)
     config = model.config
     image_token = getattr(config, "image_token_index", None) or getattr(config, "image_token_id", None)
     preprocessor = Preprocessor(model.processor, image_token)

@@ -11,7 +11,7 @@ from messages.facts import BackendType
 @dataclass(frozen=True, slots=True)
 class MlxDevice:
     """A device. `name` is what a load asks for, `label` what a person reads, `step` how many tokens of a prompt are
-    read at once.
+    read at once, `look` after how many modules of a vision tower a cancel is looked for.
     """
 
     name: str
@@ -19,19 +19,22 @@ class MlxDevice:
     kind: mx.DeviceType
     label: str
     step: int
+    look: int
 
 
-CPU_STEP, GPU_STEP = 64, 512
-"""A stop waits for one step at most: on the processor a step of 64 costs hardly more a token than a larger one."""
+CPU_STEP, GPU_STEP = 16, 512
+"""A stop waits for one step. On the processor many tokens at once cost as much as one by one (mlx 0.32)."""
+
+CPU_LOOK, GPU_LOOK = 1, 8
 
 
 def usable_devices() -> tuple[MlxDevice, ...]:
     """The devices, the best first."""
-    cpu = MlxDevice("cpu", BackendType.MLX_CPU, mx.cpu, "cpu", CPU_STEP)
+    cpu = MlxDevice("cpu", BackendType.MLX_CPU, mx.cpu, "cpu", CPU_STEP, CPU_LOOK)
     if mx.metal.is_available():
-        return MlxDevice("metal", BackendType.MLX_METAL, mx.gpu, _label("metal"), GPU_STEP), cpu
+        return MlxDevice("metal", BackendType.MLX_METAL, mx.gpu, _label("metal"), GPU_STEP, GPU_LOOK), cpu
     if mx.cuda.is_available():
-        return MlxDevice("cuda", BackendType.MLX_CUDA, mx.gpu, _label("cuda"), GPU_STEP), cpu
+        return MlxDevice("cuda", BackendType.MLX_CUDA, mx.gpu, _label("cuda"), GPU_STEP, GPU_LOOK), cpu
     return (cpu,)
 
 

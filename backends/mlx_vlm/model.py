@@ -6,7 +6,7 @@ Everything runs in the one engine thread that has loaded the model. Above it: `b
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,13 @@ from mlx_vlm.models.cache import make_prompt_cache
 
 from backends.base import CancelToken
 from backends.mlx_vlm.checkpoint import Checkpoint
+from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors
 from backends.mlx_vlm.foreign_code import forbid_foreign_code
 from backends.mlx_vlm.kv_cache import Entries
 from backends.mlx_vlm.prompt import EncodedPrompt
 from backends.mlx_vlm.sampler import LogitsProcessor
+from backends.mlx_vlm.tower import StoppableTower, Stopped
 
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
@@ -38,9 +40,9 @@ class DecodeSettings:
 
 
 class MlxModel:
-    """The network and its processor. `vocab_size` is the logits' own length, `step` is in tokens."""
+    """The network and its processor. `vocab_size` is the logits' own length."""
 
-    def __init__(self, checkpoint: Checkpoint, step: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, device: MlxDevice) -> None:
         """Load a checkpoint and run it once. Raises EngineError."""
         forbid_foreign_code()
         with engine_errors():
@@ -49,8 +51,9 @@ class MlxModel:
                 raise EngineError("it is a diffusion model, which does not write one token after another")
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
         self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self._network.config))
-        self._step = step
+        self._step = device.step
         self.vocab_size = self._try_out()
+        self._tower = StoppableTower(self._network, device.look)
 
     @property
     def config(self) -> Any:
@@ -69,7 +72,7 @@ class MlxModel:
     def read(self, prompt: EncodedPrompt, entries: Entries, cached: int) -> "PromptReading":
         """A prompt to be read into a cache that has its first `cached` tokens. Raises EngineError."""
         with engine_errors():
-            return PromptReading(self._network, prompt, entries, cached, self._step)
+            return PromptReading(self._network, self._tower, prompt, entries, cached, self._step)
 
     def decode(self, reading: "PromptReading", settings: DecodeSettings) -> Generator[int, None, None]:
         """Tokens after a prompt that was read; the cache has each by the time it is yielded. Raises EngineError."""
@@ -107,8 +110,11 @@ class PromptReading:
     begins with all of it.
     """
 
-    def __init__(self, network: Any, prompt: EncodedPrompt, entries: Entries, cached: int, step: int) -> None:
+    def __init__(
+        self, network: Any, tower: StoppableTower, prompt: EncodedPrompt, entries: Entries, cached: int, step: int
+    ) -> None:
         self._network = network
+        self._tower = tower
         self._step = step
         self._media = {name: value for name, value in prompt.inputs.items() if name not in _NOT_FOR_THE_NETWORK}
         self.tokens = prompt.tokens
@@ -126,8 +132,9 @@ class PromptReading:
 
     def run(self, cancel: CancelToken) -> Iterator[int]:
         """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError."""
-        with engine_errors():
-            embeddings, made = self._embed()
+        with engine_errors(), suppress(Stopped):
+            with nullcontext() if self._has_policy() else self._tower.watching(cancel):
+                embeddings, made = self._embed()
             if not self._may_be_cut(embeddings, made):
                 return
             self.carried, self.rest_pixels = made, None
@@ -139,7 +146,7 @@ class PromptReading:
                 yield len(self.tokens) - self.rest.shape[1]
 
     def _embed(self) -> tuple[mx.array, dict[str, Any]]:
-        """The tokens' vectors, pictures in their places, and what else the network made of them; nothing runs yet."""
+        """The tokens' vectors, pictures in their places, and what else the network made of them."""
         with mx.stream(generation_stream):
             features = self._network.get_input_embeddings(
                 self.rest, self.rest_pixels, mask=self.mask, **self._media
@@ -163,6 +170,11 @@ class PromptReading:
             if hasattr(language, name):
                 setattr(language, name, value)
         return {"position_ids": positions, "rope_deltas": deltas}
+
+    def _has_policy(self) -> bool:
+        """True if the network may have to see a prompt whole. Then its pictures must not be read before it is asked."""
+        parts = (self._network, self._network.language_model)
+        return any(hasattr(part, name) for part in parts for name in ("chunked_prefill_policy", "no_chunked_prefill"))
 
     def _may_be_cut(self, embeddings: mx.array, made: dict[str, Any]) -> bool:
         """False for a network that has to see this prompt whole, by its own word."""
