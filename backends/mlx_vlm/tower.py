@@ -72,4 +72,5 @@ def _leaves(part: Any) -> list[Module]:
         return [leaf for one in part.values() for leaf in _leaves(one)]
     if not isinstance(part, Module):
         return []
-    return [module for module in part.modules() if not module.children()]
+    modules: list[Any] = part.modules()  # type: ignore[no-untyped-call]
+    return [module for module in modules if not module.children()]
