@@ -53,10 +53,10 @@ def image(url: str) -> Json:
     return {"type": "image", "data": url}
 
 
-def ask(port: Port, model: str, *parts: Json, **fields: object) -> Json:
+def ask(port: Port, model: str, *parts: Json) -> Json:
     settings = {"temperature": 0, "max_tokens": 24}
     messages = [{"role": "user", "content": [*parts, TEXT]}]
-    return port.call("generate", model=model, messages=messages, settings=settings, **fields)
+    return port.call("generate", model=model, messages=messages, settings=settings)
 
 
 def test_pictures_are_answered_and_told_in_the_figures(port: Port, model: str) -> None:
