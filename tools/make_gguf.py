@@ -47,7 +47,7 @@ class Shape:
     seed: int = 7
     template: str | None = CHATML
     add_bos: bool = True
-    architecture: Literal["llama", "qwen2vl"] = "llama"
+    architecture: Literal["llama", "qwen2vl", "gemma3"] = "llama"
     specials: tuple[str, ...] = SPECIALS
 
     @property
@@ -159,6 +159,8 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
     }
     for layer in range(shape.layers):
         name = f"blk.{layer}."
+        if shape.architecture == "gemma3":
+            tensors |= _gemma_norms(name, shape)
         tensors |= {
             name + "attn_norm.weight": np.ones(shape.width, np.float32),
             name + "attn_q.weight": matrix(shape.width, shape.width),
@@ -171,6 +173,16 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
             name + "ffn_down.weight": matrix(shape.width, shape.feed_forward),
         }
     return tensors
+
+
+def _gemma_norms(name: str, shape: Shape) -> dict[str, Weights]:
+    head, width = (np.ones(size, np.float32) for size in (shape.width // shape.heads, shape.width))
+    return {
+        name + "attn_q_norm.weight": head,
+        name + "attn_k_norm.weight": head,
+        name + "post_attention_norm.weight": width,
+        name + "post_ffw_norm.weight": width,
+    }
 
 
 def _is_emitted(token: str, shape: Shape) -> bool:

@@ -4,12 +4,14 @@
 
 The text half is that of `make_gguf`, with sections of rotary positions and the tokens that stand around pictures and
 sounds. The projector has a vision encoder (patches of 14 pixels, merged two by two) and, with `--audio`, one of
-Whisper's shape besides. Tensor names and metadata are those that llama.cpp's `tools/mtmd/clip.cpp` reads.
+Whisper's shape besides. The other kind, of Gemma 3's architecture, takes squares of one size, all of whose tokens see
+each other. Tensor names and metadata are those that llama.cpp's `tools/mtmd/clip.cpp` reads.
 """
 
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from gguf import GGUFWriter
@@ -19,7 +21,13 @@ from tools.make_gguf import PRESETS, SPECIALS, Weights, write_model
 VISION_SPECIALS = (*SPECIALS, "<|vision_start|>", "<|vision_end|>", "<|audio_bos|>", "<|audio_eos|>")
 MODEL_SHAPE = replace(PRESETS["tiny"], architecture="qwen2vl", specials=VISION_SPECIALS, add_bos=False)
 
+GEMMA_SPECIALS = (*SPECIALS, "<start_of_image>", "<end_of_image>")
+GEMMA_SHAPE = replace(PRESETS["tiny"], architecture="gemma3", specials=GEMMA_SPECIALS)
+
 MEL_BINS = 80
+_SQUARE_PATCHES = 32
+"""Patches of one side of Gemma's square: 256 tokens, when each four are one."""
+
 _SOUND_FRAMES = 1500
 """Positions of Whisper's encoder: 30 seconds, two mel frames each."""
 
@@ -37,6 +45,7 @@ class ProjectorShape:
     heads: int = 2
     feed_forward: int = 64
     patch: int = 14
+    kind: Literal["qwen2vl_merger", "gemma3"] = "qwen2vl_merger"
     vision: bool = True
     audio: bool = False
     seed: int = 7
@@ -53,7 +62,7 @@ def write_projector(path: Path, shape: ProjectorShape, leave_out: str = "") -> N
     tensors: dict[str, Weights] = {}
     if shape.vision:
         _add_vision_header(writer, shape)
-        tensors |= _vision_tensors(shape)
+        tensors |= _gemma_tensors(shape) if shape.kind == "gemma3" else _vision_tensors(shape)
     if shape.audio:
         _add_audio_header(writer, shape)
         tensors |= _audio_tensors(shape)
@@ -84,8 +93,9 @@ def _add_sizes(writer: GGUFWriter, kind: str, shape: ProjectorShape) -> None:
 
 def _add_vision_header(writer: GGUFWriter, shape: ProjectorShape) -> None:
     _add_sizes(writer, "vision", shape)
-    writer.add_string("clip.vision.projector_type", "qwen2vl_merger")
-    writer.add_uint32("clip.vision.image_size", 20 * 2 * shape.patch)
+    writer.add_string("clip.vision.projector_type", shape.kind)
+    writer.add_uint32("clip.vision.projector.scale_factor", 2)
+    writer.add_uint32("clip.vision.image_size", _SQUARE_PATCHES * shape.patch)
     writer.add_uint32("clip.vision.patch_size", shape.patch)
     writer.add_uint32("clip.vision.spatial_merge_size", 2)
     if shape.most_pixels:
@@ -123,6 +133,20 @@ def _vision_tensors(shape: ProjectorShape) -> dict[str, Weights]:
         "mm.0.bias": np.zeros(merged, np.float32),
         "mm.2.weight": random.weights(shape.text_width, merged) * np.float32(4),
         "mm.2.bias": np.zeros(shape.text_width, np.float32),
+    }
+
+
+def _gemma_tensors(shape: ProjectorShape) -> dict[str, Weights]:
+    random = _Random(shape.seed)
+    return {
+        "v.patch_embd.weight": random.weights(shape.width, 3, shape.patch, shape.patch),
+        "v.patch_embd.bias": np.zeros(shape.width, np.float32),
+        "v.position_embd.weight": random.weights(_SQUARE_PATCHES**2, shape.width),
+        **_layers("v", shape, random, key_bias=True),
+        "v.post_ln.weight": np.ones(shape.width, np.float32),
+        "v.post_ln.bias": np.zeros(shape.width, np.float32),
+        "mm.input_projection.weight": random.weights(shape.width, shape.text_width),
+        "mm.soft_emb_norm.weight": np.ones(shape.width, np.float32),
     }
 
 

@@ -6,8 +6,11 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
 
 from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
+from backends.llamacpp.embedding_cache import EmbeddingCache
 from backends.llamacpp.kv_cache import KvCache
 from backends.llamacpp.memory import BATCH_TOKENS
 from backends.llamacpp.prompt import Prompt
@@ -25,6 +28,7 @@ class Decoder:
         self.cache = KvCache(context)
         self._context = context
         self._multimodal = multimodal
+        self._embeddings = EmbeddingCache()
         self._token = (llama_cpp.llama_token * 1)()
         self._position = (llama_cpp.llama_pos * 1)()
         self._one = llama_cpp.llama_batch(n_tokens=1, token=self._token, pos=self._position)
@@ -74,7 +78,7 @@ class Decoder:
         """Encode a picture or a sound and decode its embeddings; it counts as cached once all of it is."""
         start = len(self.cache.tokens)
         try:
-            for done in self._embed(chunk):
+            for done in self._embed(chunk, cells[0]):
                 if done == chunk.tokens:
                     self.cache.add_span(cells, chunk.positions)
                 yield start + done
@@ -82,11 +86,18 @@ class Decoder:
             if len(self.cache.tokens) == start:
                 self.cache.drop_rest()
 
-    def _embed(self, chunk: "Chunk") -> Iterator[int]:
+    def _encode(self, multimodal: "Multimodal", chunk: "Chunk", cell: int) -> NDArray[np.float32]:
+        assert self._flag is not None
+        embeddings = self._embeddings.get(cell)
+        if embeddings is None:
+            embeddings = multimodal.encode(chunk, self._flag)
+            self._embeddings.put(cell, embeddings)
+        return embeddings
+
+    def _embed(self, chunk: "Chunk", cell: int) -> Iterator[int]:
         multimodal = self._multimodal
         assert multimodal is not None
-        assert self._flag is not None
-        embeddings = multimodal.encode(chunk, self._flag)
+        embeddings = self._encode(multimodal, chunk, cell)
         positions = chunk.placed(self.cache.position, multimodal.mrope)
         at_once = multimodal.decodes_at_once(chunk)
         size = chunk.tokens if at_once else BATCH_TOKENS

@@ -15,7 +15,7 @@ from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason, PictureFigures
 from tools.make_gguf import write_model
-from tools.make_mmproj import MODEL_SHAPE, ProjectorShape, write_projector
+from tools.make_mmproj import GEMMA_SHAPE, MODEL_SHAPE, ProjectorShape, write_projector
 
 CELLS = 35
 """Cells of a picture of 200 x 150 pixels: it is scaled to 196 x 140, which is 7 x 5 times 28 pixels."""
@@ -146,6 +146,34 @@ def test_a_template_that_leaves_pictures_out_is_told(make: Make, tmp_path: Path)
     with pytest.raises(HostError) as caught:
         ask(backend, [look("x", picture(1), role="system"), user("y")])
     assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of Gemma 3's kind: squares of 256 tokens that see each other, so that each is decoded in one step."""
+    folder = tmp_path_factory.mktemp("gemma")
+    write_model(folder / "gemma.gguf", GEMMA_SHAPE)
+    write_projector(folder / "mmproj-gemma.gguf", ProjectorShape(kind="gemma3"))
+    return folder / "gemma.gguf"
+
+
+def test_a_picture_whose_tokens_see_each_other_is_read_as_by_the_librarys_own_loop(make: Make, gemma: Path) -> None:
+    backend = make(gemma)
+    ours = ask(backend, [look("what is ", picture(1), " this?")], max_tokens=24)
+    text = "<|begin|>" + _prompt("what is <__media__> this?")
+    assert ours.text == bare_answer(gemma, text, [picture(1)], (200, 150), 24)
+    assert ours.end.pictures[0].scaled_width == 200
+    assert ours.end.input_tokens > 256
+
+
+def test_a_talk_about_such_a_picture_goes_on_from_the_cache(make: Make, gemma: Path) -> None:
+    warm, cold = make(gemma), make(gemma)
+    talk = [look("a ", picture(1)), user("b")]
+    answer = ask(warm, talk)
+    talk += [Message(role="assistant", content=answer.text), look("more", picture(2))]
+    second = ask(warm, talk, max_tokens=40)
+    assert second.end.cached_tokens == answer.end.input_tokens + answer.end.output_tokens - 1
+    assert second.text == ask(cold, talk, max_tokens=40).text
 
 
 @pytest.fixture(scope="module")
