@@ -1,19 +1,28 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
 import { connect } from "./client.js";
 import { openFigures } from "./figures.js";
+import { Tray } from "./pictures.js";
 import { explain } from "./problems.js";
+import { Progress } from "./progress.js";
+import { pictureOf, sourceTab } from "./tab_picture.js";
 import { shortName, View } from "./view.js";
 
 const DEFAULT_MODEL = "demo";
+const VISION_MODEL = "demo-vision";
+const QUESTION = "Describe the picture.";
+const SETTINGS = { max_tokens: 2048, thinking_update_interval: 1 };
 const REMEMBERED = "model";
 const REMARKS = { cancelled: "Stopped.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
 
 class Chat {
   #view = new View();
+  #tray = new Tray(() => this.#checkPictures());
   #host = connect({ onStatus: (status) => this.#showConnection(status) });
   #messages = [];
   #model = localStorage.getItem(REMEMBERED) ?? DEFAULT_MODEL;
+  #names = [];
+  #takesPictures = false;
   #ready = false;
   #stopper = null;
 
@@ -24,7 +33,10 @@ class Chat {
       newChat: () => this.#reset(),
       choose: (model) => this.#load(model),
       openFigures: () => this.#openFigures(),
+      addTab: () => this.#addTab(),
+      useVision: () => this.#load(VISION_MODEL),
     });
+    if (sourceTab() !== null) this.#view.offerTab();
   }
 
   /** Reach the host and load the model that was used last. */
@@ -33,9 +45,9 @@ class Chat {
     this.#view.showProblem(null);
     try {
       const { models } = await this.#host.listModels();
-      const names = models.map((entry) => entry.model);
-      if (!names.includes(this.#model)) this.#model = DEFAULT_MODEL;
-      this.#view.showModels(names, this.#model);
+      this.#names = models.map((entry) => entry.model);
+      if (!this.#names.includes(this.#model)) this.#model = DEFAULT_MODEL;
+      this.#view.showModels(this.#names, this.#model);
     } catch (error) {
       this.#fail(error, () => this.start(), "Not connected");
       return;
@@ -54,9 +66,11 @@ class Chat {
     };
     try {
       const { model: state } = await this.#host.load({ model }, { onProgress });
-      this.#model = model;
+      this.#model = this.#view.model.value = model;
       localStorage.setItem(REMEMBERED, model);
+      this.#takesPictures = state.capabilities.image;
       this.#ready = true;
+      this.#checkPictures();
       this.#view.showState("ready", `${name} (${state.backend_type})`);
       this.#view.input.focus();
     } catch (error) {
@@ -64,22 +78,51 @@ class Chat {
     }
   }
 
-  #send(text) {
-    if (!text || !this.#ready || this.#stopper) return;
+  #send(words) {
+    const text = words || (this.#tray.urls.length ? QUESTION : "");
+    if (!text || !this.#ready || this.#stopper || this.#obstacle()) return;
+    const pictures = this.#tray.take();
     this.#view.input.value = "";
-    this.#view.addUserTurn(text);
-    this.#answer([...this.#messages, { role: "user", content: text }]);
+    this.#view.addUserTurn(text, pictures);
+    this.#answer([...this.#messages, { role: "user", content: contentOf(text, pictures) }]);
+  }
+
+  /** Say before anything is sent that the model takes no pictures. */
+  #checkPictures() {
+    const canSwitch = this.#ready && this.#names.includes(VISION_MODEL);
+    this.#view.showObstacle(this.#obstacle(), canSwitch ? VISION_MODEL : null);
+  }
+
+  #obstacle() {
+    if (!this.#ready || this.#takesPictures) return "";
+    const name = shortName(this.#model);
+    if (this.#tray.urls.length) return `${name} takes no pictures. Choose a model that does, or remove them.`;
+    const talked = this.#messages.some(({ content }) => Array.isArray(content));
+    if (!talked) return "";
+    return `${name} takes no pictures, and this chat has some. Choose a model that does, or begin a new chat.`;
+  }
+
+  async #addTab() {
+    try {
+      await this.#tray.add([await pictureOf(sourceTab())]);
+      this.#view.showProblem(null);
+    } catch (error) {
+      const problem = { title: "The page could not be taken", text: error.message, command: null };
+      this.#view.showProblem(problem, () => this.#addTab());
+    }
   }
 
   /** Have the conversation `messages` answered; only then it becomes the one that the next question continues. */
   async #answer(messages) {
     const conversation = this.#messages;
     const answer = this.#view.addAnswer();
+    const progress = new Progress(SETTINGS.max_tokens);
     this.#stopper = new AbortController();
     this.#view.showProblem(null);
+    this.#view.showFigures("");
     this.#view.showState("answering");
     try {
-      const result = await this.#generate(messages, answer);
+      const result = await this.#generate(messages, answer, progress);
       conversation.splice(0, Infinity, ...messages, { role: "assistant", content: result.text });
       answer.end(REMARKS[result.finish_reason]);
       this.#view.showFigures(finalFigures(result.stats));
@@ -90,21 +133,25 @@ class Chat {
       if (stopped) this.#view.showState("ready");
       else this.#fail(error, () => this.#answer(messages));
     }
+    progress.end();
     this.#stopper = null;
     this.#view.input.focus();
   }
 
   /** Load first: that is success at once, unless the model was unloaded meanwhile, or crashed. */
-  async #generate(messages, answer) {
+  async #generate(messages, answer, progress) {
     const model = this.#model;
-    const meter = new Meter();
     await this.#host.load({ model }, { onProgress: ({ message }) => answer.wait(message) });
     const onPartial = ({ text, tokens }) => {
       answer.append(text);
-      this.#view.showFigures(meter.figures(tokens));
+      progress.count(tokens);
     };
-    const onThinking = ({ thinking }) => answer.wait(thinking);
-    return this.#host.generate({ model, messages }, { onPartial, onThinking, signal: this.#stopper.signal });
+    const onThinking = (update) => {
+      answer.wait(update.thinking);
+      progress.hear(update);
+    };
+    const fields = { model, messages, settings: SETTINGS };
+    return this.#host.generate(fields, { onPartial, onThinking, signal: this.#stopper.signal });
   }
 
   #fail(error, retry, words) {
@@ -115,6 +162,7 @@ class Chat {
   #reset() {
     this.#stopper?.abort();
     this.#messages = [];
+    this.#tray.take();
     this.#view.clear();
     this.#view.input.focus();
   }
@@ -132,24 +180,20 @@ class Chat {
   }
 }
 
-/** Tokens per second while an answer comes, by this page's own clock. */
-class Meter {
-  #first = null;
-
-  figures(tokens) {
-    const now = performance.now();
-    this.#first ??= { time: now, tokens };
-    const seconds = (now - this.#first.time) / 1000;
-    const rate = seconds > 0.2 ? (tokens - this.#first.tokens) / seconds : null;
-    return rate === null ? `${tokens} tokens` : `${tokens} tokens, ${rate.toFixed(1)} tokens/s`;
-  }
+/** A message's content: a string, or with pictures the parts of PROTOCOL.md. */
+function contentOf(text, pictures) {
+  if (pictures.length === 0) return text;
+  return [...pictures.map((data) => ({ type: "image", data })), { type: "text", text }];
 }
 
 /** The host's own figures of a finished answer. */
-function finalFigures({ output_tokens, tokens_per_second, time_to_first_token }) {
+function finalFigures({ output_tokens, tokens_per_second, time_to_first_token, pictures }) {
   const parts = [`${output_tokens} tokens`];
   if (tokens_per_second !== null) parts.push(`${tokens_per_second.toFixed(1)} tokens/s`);
   if (time_to_first_token !== null) parts.push(`first after ${Math.round(time_to_first_token)} ms`);
+  for (const { width, height, scaled_width: across, scaled_height: down } of pictures.slice(0, 1)) {
+    parts.push(`seen at ${across} x ${down} of ${width} x ${height} pixels`);
+  }
   return parts.join(", ");
 }
 

@@ -1,4 +1,5 @@
 // The page's elements. Text of a model or of the host is only ever set as text, never as HTML.
+import { thumbnail } from "./pictures.js";
 
 const find = (selector) => document.querySelector(selector);
 const NEAR_END_PX = 100;
@@ -8,13 +9,16 @@ export class View {
   input = find("#input");
   model = find("#model");
   #scroller = find("#scroller");
+  #state = "waiting";
+  #obstacle = false;
 
   constructor() {
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
   }
 
-  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model), openFigures(). */
-  bind({ send, stop, newChat, choose, openFigures }) {
+  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model), openFigures(), addTab(),
+   *  useVision(). */
+  bind({ send, stop, newChat, choose, openFigures, addTab, useVision }) {
     find("#composer").addEventListener("submit", (event) => {
       event.preventDefault();
       send(this.input.value.trim());
@@ -28,6 +32,8 @@ export class View {
     find("#stop").addEventListener("click", stop);
     find("#new-chat").addEventListener("click", newChat);
     find("#open-figures").addEventListener("click", openFigures);
+    find("#add-tab").addEventListener("click", addTab);
+    find("#use-vision").addEventListener("click", useVision);
     find("#suggestions").addEventListener("click", (event) => {
       if (event.target.matches(".suggestion")) send(event.target.textContent);
     });
@@ -35,6 +41,20 @@ export class View {
       navigator.clipboard.writeText(find("#problem-command code").textContent);
     });
     this.model.addEventListener("change", () => choose(this.model.value));
+  }
+
+  /** Offer to take a picture of the tab from which the page was opened. */
+  offerTab() {
+    find("#add-tab").hidden = false;
+  }
+
+  /** Say why the message cannot be sent as it is, and offer `model` instead; "" if it can be sent. */
+  showObstacle(words, model) {
+    find("#tray-note").textContent = words;
+    find("#use-vision").hidden = !words || model === null;
+    find("#use-vision").textContent = `Use ${model}`;
+    this.#obstacle = words !== "";
+    this.#showSend();
   }
 
   /** Fill the list of models and select one. */
@@ -48,7 +68,8 @@ export class View {
     find("#dot").dataset.state = state;
     if (words !== undefined) find("#model-name").textContent = words;
     const answering = state === "answering";
-    find("#send").disabled = state !== "ready";
+    this.#state = state;
+    this.#showSend();
     find("#send").hidden = answering;
     find("#stop").hidden = !answering;
     this.model.disabled = state !== "ready" && state !== "failed";
@@ -75,14 +96,22 @@ export class View {
     this.showFigures("");
   }
 
-  addUserTurn(text) {
+  addUserTurn(text, pictures) {
     find("#welcome").hidden = true;
-    this.#add("turn user", text);
+    const turn = this.#add("turn user", text);
+    if (pictures.length === 0) return;
+    const shown = block("pictures", "");
+    shown.append(...pictures.map((url, place) => thumbnail(url, `Picture ${place + 1}`)));
+    turn.prepend(shown);
   }
 
   /** Add an empty answer and return what fills it. */
   addAnswer() {
     return new Answer(this.#add("turn assistant waiting", "Thinking"), () => this.#follow());
+  }
+
+  #showSend() {
+    find("#send").disabled = this.#state !== "ready" || this.#obstacle;
   }
 
   #add(className, text) {

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 
 import pytest
+from support.browsers.chat import ask, choose_echo, shown, wait_for_end, wait_until_ready
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.registration import CHROMIUM_ID, HOST_NAME
 from support.browsers.waiting import wait_until
 from support.http_host import free_port
-
-READY_S = 60.0
 
 
 @pytest.fixture
@@ -24,30 +22,6 @@ def chat(lab: Lab) -> Iterator[Page]:
     yield page
     page.evaluate("localStorage.clear()")
     page.close()
-
-
-def wait_until_ready(page: Page) -> None:
-    """Wait until a question may be sent, or fail with the problem that the page shows."""
-    page.wait_for("!document.querySelector('#send').disabled || !document.querySelector('#problem').hidden", READY_S)
-    assert shown(page, "#problem") == ""
-
-
-def shown(page: Page, selector: str) -> str:
-    """The text of the last element that matches, as far as a person sees it."""
-    last = f"[...document.querySelectorAll({json.dumps(selector)})].at(-1)"
-    return str(page.evaluate(f"{last}?.checkVisibility() ? {last}.innerText : ''"))
-
-
-def ask(page: Page, text: str) -> None:
-    """Type a question and send it with Enter."""
-    page.click("#input")
-    page.type_text(text)
-    page.press("Enter")
-
-
-def wait_for_end(page: Page) -> None:
-    """Wait until no answer is on its way."""
-    page.wait_for("document.querySelector('#stop').hidden", READY_S)
 
 
 def test_the_demo_model_is_loaded_and_named(chat: Page) -> None:
@@ -65,10 +39,10 @@ def test_a_question_is_answered_with_its_speed_beside_it(chat: Page) -> None:
 
 
 def test_text_streams_and_escape_stops_it(chat: Page) -> None:
-    choose_slow_echo(chat)
+    choose_echo(chat, "slow", tokens_per_second=20)
     ask(chat, " ".join(f"word{number}" for number in range(500)))
     chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')?.textContent.length > 20")
-    assert "tokens" in shown(chat, "#figures")
+    assert "tokens" in shown(chat, "#progress")
     chat.press("Escape")
     wait_for_end(chat)
     assert shown(chat, ".note") == "Stopped."
@@ -76,28 +50,12 @@ def test_text_streams_and_escape_stops_it(chat: Page) -> None:
 
 
 def test_the_stop_button_stops(chat: Page) -> None:
-    choose_slow_echo(chat)
+    choose_echo(chat, "slow", tokens_per_second=20)
     ask(chat, " ".join(f"word{number}" for number in range(500)))
     chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
     chat.click("#stop")
     wait_for_end(chat)
     assert shown(chat, ".note") == "Stopped."
-
-
-def choose_slow_echo(page: Page) -> None:
-    """Load the ECHO model at a reading pace, and choose it in the page."""
-    tell_host(page, action="unload", model="echo")
-    tell_host(page, action="load", model="echo", backend="echo", options={"tokens_per_second": 20})
-    choose = "document.querySelector('#model')"
-    page.evaluate(f"{choose}.add(new Option('echo', 'echo')), {choose}.value = 'echo'")
-    page.evaluate(f"{choose}.dispatchEvent(new Event('change')), null")
-    page.wait_for("document.querySelector('#model-name').textContent.startsWith('echo')")
-
-
-def tell_host(page: Page, **message: object) -> None:
-    """Send one message past the page's own connection."""
-    runtime = "(globalThis.browser ?? chrome).runtime"
-    page.evaluate(f"{runtime}.sendNativeMessage({HOST_NAME!r}, {json.dumps(message)})")
 
 
 def test_shift_enter_makes_a_new_line(chat: Page) -> None:
@@ -129,7 +87,7 @@ def test_the_figures_are_shown_without_http(chat: Page) -> None:
 
 
 def test_html_in_a_text_is_shown_as_text(chat: Page) -> None:
-    choose_slow_echo(chat)
+    choose_echo(chat, "slow", tokens_per_second=20)
     ask(chat, "<img src=x onerror=document.title='broken'>")
     wait_for_end(chat)
     assert shown(chat, ".turn.assistant") == "<img src=x onerror=document.title='broken'>"

@@ -50,9 +50,9 @@ def test_the_version_is_the_hosts(browser: str) -> None:
 
 
 @pytest.mark.parametrize("browser", sorted(MANIFESTS))
-def test_it_asks_for_native_messaging_and_nothing_else(browser: str) -> None:
+def test_it_asks_for_native_messaging_and_the_tab_it_is_clicked_in_and_nothing_else(browser: str) -> None:
     asked = manifest(browser)
-    assert asked["permissions"] == ["nativeMessaging"]
+    assert asked["permissions"] == ["activeTab", "nativeMessaging"]
     assert "host_permissions" not in asked
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are none, or too much, through the real host: one clear error each, and the next request is answered."""
+"""Pictures that are none, or too much, through the real host: one clear error each, and the host goes on."""
 
 from collections.abc import Iterator
 

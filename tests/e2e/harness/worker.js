@@ -1,5 +1,6 @@
 // A service worker as an extension's author would write it: it streams through client.js and notes in session
 // storage how far it is, so that its next life can go on from there.
+import "./background.js";
 import { connect } from "./client.js";
 
 const { runtime, storage } = chrome;

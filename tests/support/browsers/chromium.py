@@ -104,6 +104,12 @@ class Chromium:
         page.wait_for(f"document.readyState === 'complete' && location.href !== 'about:blank' && ({ready})")
         return page
 
+    def click_action(self, extension_id: str, page: ChromiumPage) -> None:
+        """Click the extension's toolbar button while ``page`` is seen."""
+        (url,) = [info["url"] for info in self.targets("page", "") if info["targetId"] == page.target]
+        tabs = [info for info in self.targets("tab", url) if info["embedderData"]["tabActive"]]
+        self.command("Extensions.triggerAction", {"id": extension_id, "targetId": tabs[0]["targetId"]})
+
     def stop_service_worker(self, extension_id: str) -> None:
         """Stop the extension's service worker as the browser does when it has idled, and wait for its end."""
         prefix = f"chrome-extension://{extension_id}/"

@@ -95,6 +95,16 @@ class ChromiumLab(Lab):
         """See ``Lab``."""
         return self.browser.open(f"{self.origin}chat.html", CHAT_IS_THERE)
 
+    def open_chat_from(self, page: ChromiumPage) -> ChromiumPage:
+        """Open the chat page as a person does: by the toolbar button, while ``page`` is seen."""
+        wait_until("the service worker", lambda: self.browser.targets("service_worker", self.origin))
+        self.browser.click_action(registration.CHROMIUM_ID, page)
+        address = f"{self.origin}chat.html?tab="
+        (target,) = wait_until("the chat page", lambda: self.browser.targets("page", address))
+        chat = ChromiumPage(self.browser, target["targetId"])
+        chat.wait_for(CHAT_IS_THERE)
+        return chat
+
     def start_browser(self) -> None:
         """See ``Lab``."""
         profile = self.sandbox.root / "chromium"

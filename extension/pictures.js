@@ -1,0 +1,162 @@
+// Pictures that go with the next message: dropped, pasted, picked or taken, and shown small until they are sent.
+
+/** Media types that the host takes, by the first bytes of their files: a name's ending is often wrong. */
+const SIGNATURES = [
+  ["image/png", 0, "\x89PNG"],
+  ["image/jpeg", 0, "\xff\xd8\xff"],
+  ["image/gif", 0, "GIF8"],
+  ["image/webp", 8, "WEBP"],
+  ["image/avif", 4, "ftypavif"],
+];
+const HEADER_BYTES = 16;
+
+/** Larger files than this, in bytes, and other formats (SVG, say) are drawn anew. */
+const KEPT_BYTES = 2_000_000;
+
+/** The longer side of what is drawn anew, in pixels: no model sees more than that. */
+const LONGEST_SIDE = 2048;
+
+/** The side of a picture that names no size of its own, such as many SVGs, in pixels. */
+const DEFAULT_SIDE = 512;
+
+/** As many as the host takes in one request. */
+const MOST = 16;
+
+const find = (selector) => document.querySelector(selector);
+
+/** The pictures beside the composer. `onChange` is called whenever one comes or goes. */
+export class Tray {
+  #pictures = [];
+  #list = find("#pictures");
+  #queue = Promise.resolve();
+  #onChange;
+
+  constructor(onChange) {
+    this.#onChange = onChange;
+    find("#add-picture").addEventListener("click", () => find("#files").click());
+    find("#files").addEventListener("change", ({ target }) => {
+      this.add([...target.files]);
+      target.value = "";
+    });
+    document.addEventListener("paste", (event) => this.#takeFrom(event, event.clipboardData));
+    document.addEventListener("drop", (event) => this.#takeFrom(event, event.dataTransfer));
+    for (const type of ["dragover", "dragleave", "drop"]) {
+      document.addEventListener(type, (event) => this.#showDropTarget(event));
+    }
+  }
+
+  /** The pictures as data URLs. */
+  get urls() {
+    return this.#pictures.map(({ url }) => url);
+  }
+
+  /** Take files, after those that were brought before; those that are no pictures are named. */
+  add(files) {
+    this.#queue = this.#queue.then(() => this.#add(files));
+    return this.#queue;
+  }
+
+  async #add(files) {
+    const refused = [];
+    for (const file of files) {
+      const url = await readPicture(file).catch(() => null);
+      if (url === null) refused.push(`${file.name || "This"} is no picture that this browser can show.`);
+      else if (this.#pictures.length >= MOST) refused.push(`${MOST} pictures are the most in one message.`);
+      else this.#show(url, file.name || "pasted picture");
+    }
+    find("#tray-refused").textContent = [...new Set(refused)].join(" ");
+    this.#changed();
+  }
+
+  /** Give the pictures and be empty. */
+  take() {
+    const taken = this.urls;
+    this.#pictures = [];
+    this.#list.replaceChildren();
+    find("#tray-refused").textContent = "";
+    this.#changed();
+    return taken;
+  }
+
+  #takeFrom(event, data) {
+    const files = [...(data?.files ?? [])];
+    if (files.length === 0) return;
+    event.preventDefault();
+    this.add(files);
+  }
+
+  #showDropTarget(event) {
+    const holdsFiles = event.dataTransfer?.types.includes("Files") ?? false;
+    if (event.type === "dragover" && holdsFiles) event.preventDefault();
+    document.body.classList.toggle("dropping", event.type === "dragover" && holdsFiles);
+  }
+
+  #show(url, name) {
+    const picture = { url };
+    const item = document.createElement("li");
+    const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
+    remove.setAttribute("aria-label", `Remove ${name}`);
+    remove.addEventListener("click", () => {
+      this.#pictures = this.#pictures.filter((other) => other !== picture);
+      item.remove();
+      (this.#list.querySelector("button") ?? find("#input")).focus();
+      this.#changed();
+    });
+    item.append(thumbnail(url, name), remove);
+    this.#list.append(item);
+    this.#pictures.push(picture);
+  }
+
+  #changed() {
+    const count = this.#pictures.length;
+    find("#tray-count").textContent = count === 0 ? "" : `${count} ${count === 1 ? "picture" : "pictures"} to send`;
+    this.#onChange();
+  }
+}
+
+/** A picture in the page. */
+export function thumbnail(url, name) {
+  return Object.assign(new Image(), { src: url, alt: name, title: name });
+}
+
+/** A file as the data URL of a picture that the host takes; rejects if it is none. */
+async function readPicture(file) {
+  const source = URL.createObjectURL(file);
+  try {
+    const image = Object.assign(new Image(), { src: source });
+    await image.decode();
+    const type = file.size <= KEPT_BYTES ? await mediaType(file) : null;
+    return type ? await asDataUrl(new Blob([file], { type })) : draw(image);
+  } finally {
+    URL.revokeObjectURL(source);
+  }
+}
+
+async function mediaType(file) {
+  const bytes = new Uint8Array(await file.slice(0, HEADER_BYTES).arrayBuffer());
+  const header = String.fromCharCode(...bytes);
+  return SIGNATURES.find(([, at, sign]) => header.startsWith(sign, at))?.[0] ?? null;
+}
+
+function asDataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+function draw(image) {
+  const width = image.naturalWidth || DEFAULT_SIDE;
+  const height = image.naturalHeight || DEFAULT_SIDE;
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(width, height));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.92);
+}

@@ -1,0 +1,82 @@
+// The line that says what goes on while an answer is made: phase, tokens, tokens/s, time so far, time left.
+
+const TICK_MS = 250;
+const RATE_AFTER_MS = 200;
+const READ = /\((\d+) of (\d+) tokens\)/;
+const PHASES = { start: "Starting", queued: "Waiting for the model", prefill: "Reading the prompt", decode: "Writing" };
+const find = (selector) => document.querySelector(selector);
+
+/** One answer's progress, from its making until `end`. `mostTokens` is where the host will cut the answer off. */
+export class Progress {
+  #started = performance.now();
+  #timer = setInterval(() => this.#show(), TICK_MS);
+  #mostTokens;
+  #phase = "start";
+  #first = null;
+  #tokens = 0;
+  #read = null;
+  #readAt = null;
+
+  constructor(mostTokens) {
+    this.#mostTokens = mostTokens;
+    find("#progress").hidden = false;
+    this.#show();
+  }
+
+  /** The host's sign of life. */
+  hear({ phase, thinking, eta_ms: eta }) {
+    const read = READ.exec(thinking);
+    this.#phase = phase;
+    if (read) this.#read = { done: Number(read[1]), total: Number(read[2]) };
+    this.#readAt = eta === null ? null : performance.now() + eta;
+    this.#show();
+  }
+
+  /** So many tokens of the answer are here. */
+  count(tokens) {
+    this.#phase = "decode";
+    this.#tokens = tokens;
+    this.#first ??= { at: performance.now(), tokens };
+    this.#show();
+  }
+
+  end() {
+    clearInterval(this.#timer);
+    find("#progress").hidden = true;
+  }
+
+  #show() {
+    const bar = find("#progress progress");
+    const share = this.#phase === "prefill" && this.#read ? this.#read.done / this.#read.total : null;
+    if (share === null) bar.removeAttribute("value"); // "under way", without a share
+    else bar.value = share;
+    find("#progress-words").textContent = this.#words().join(" · ");
+  }
+
+  #words() {
+    const rate = this.#rate();
+    const words = [PHASES[this.#phase] ?? this.#phase];
+    if (this.#phase === "prefill" && this.#read) words.push(`${this.#read.done} of ${this.#read.total} tokens`);
+    if (this.#phase === "decode") words.push(`${this.#tokens} tokens`);
+    if (rate !== null) words.push(`${rate.toFixed(1)} tokens/s`);
+    words.push(seconds(performance.now() - this.#started));
+    const left = this.#left(rate);
+    if (left !== null) words.push(left);
+    return words;
+  }
+
+  /** Tokens per second by this page's own clock; the first ones took the prefill's time and are not counted. */
+  #rate() {
+    const passed = this.#first ? performance.now() - this.#first.at : 0;
+    return passed > RATE_AFTER_MS ? ((this.#tokens - this.#first.tokens) / passed) * 1000 : null;
+  }
+
+  #left(rate) {
+    if (this.#phase === "prefill" && this.#readAt !== null) {
+      return `about ${seconds(Math.max(this.#readAt - performance.now(), 0))} left`;
+    }
+    return rate ? `at most ${seconds(((this.#mostTokens - this.#tokens) / rate) * 1000)} left` : null;
+  }
+}
+
+const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} s`;

@@ -1,0 +1,222 @@
+"""Pictures in the extension's page, as a person brings them: dropped, pasted, picked, taken from a tab."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+from support.browsers import axe
+from support.browsers.chat import choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.lab import ChromiumLab, Lab
+from support.browsers.page import Page
+
+DRAW = """((kind, name) => {
+  const canvas = Object.assign(document.createElement("canvas"), {width: 120, height: 80});
+  const context = canvas.getContext("2d");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, 120, 80);
+  context.fillStyle = "red";
+  context.fillRect(10, 10, 60, 60);
+  return new Promise((resolve) => canvas.toBlob((blob) => resolve(new File([blob], name, {type: kind})), "image/png"));
+})"""
+BRING = """(async (way, kind, name) => {
+  const file = name.endsWith(".txt") ? new File(["hello"], name, {type: kind}) : await DRAW(kind, name);
+  const data = new DataTransfer();
+  data.items.add(file);
+  if (way === "drop") {
+    const place = document.querySelector("#log");
+    place.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+  } else if (way === "paste") {
+    const place = document.querySelector("#input");
+    place.dispatchEvent(new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+  } else {
+    const place = document.querySelector("#files");
+    place.files = data.files;
+    place.dispatchEvent(new Event("change", {bubbles: true}));
+  }
+})""".replace("DRAW", DRAW)
+
+
+@pytest.fixture
+def chat(lab: Lab) -> Iterator[Page]:
+    """The chat page with an echo that takes pictures."""
+    page = lab.open_chat()
+    wait_until_ready(page)
+    choose_echo(page, "seeing", pictures=True, prefill_ms=300)
+    yield page
+    page.evaluate("localStorage.clear()")
+    page.close()
+
+
+def bring(page: Page, way: str, name: str = "square.png", kind: str = "image/png") -> None:
+    page.evaluate(f"{BRING}({json.dumps(way)}, {json.dumps(kind)}, {json.dumps(name)})")
+
+
+def wait_for_pictures(page: Page, count: int) -> None:
+    page.wait_for(f"document.querySelectorAll('#pictures li').length === {count}")
+
+
+@pytest.mark.parametrize("way", ["drop", "pick"])
+def test_a_picture_is_shown_small_and_goes_with_the_message(chat: Page, way: str) -> None:
+    bring(chat, way)
+    wait_for_pictures(chat, 1)
+    assert chat.evaluate("document.querySelector('#pictures img').alt") == "square.png"
+    assert chat.evaluate("document.querySelector('#tray-count').textContent") == "1 picture to send"
+    chat.click("#input")
+    chat.type_text("What is it?")
+    chat.press("Enter")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert shown(chat, ".turn.assistant") == "What is it?"
+    assert chat.evaluate("document.querySelectorAll('.turn.user img').length") == 1
+    assert shown(chat, "#pictures li") == ""
+    assert "seen at 112 x 84 of 120 x 80 pixels" in shown(chat, "#figures")
+
+
+def test_a_picture_may_be_pasted(chromium: ChromiumLab) -> None:
+    """In Chromium alone: a paste event that a test makes has no files in Firefox."""
+    page = chromium.open_chat()
+    wait_until_ready(page)
+    bring(page, "paste")
+    wait_for_pictures(page, 1)
+    page.close()
+
+
+def test_several_pictures_are_sent_and_one_may_be_taken_away(chat: Page) -> None:
+    for name in ("one.png", "two.png", "three.png"):
+        bring(chat, "pick", name)
+    wait_for_pictures(chat, 3)
+    assert chat.evaluate("document.querySelector('#pictures li button').getAttribute('aria-label')") == "Remove one.png"
+    chat.click("#pictures li button")
+    wait_for_pictures(chat, 2)
+    assert chat.evaluate("document.activeElement.getAttribute('aria-label')") == "Remove two.png"
+    chat.click("#send")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "Describe the picture."
+    assert chat.evaluate("document.querySelectorAll('.turn.user img').length") == 2
+
+
+def test_a_file_whose_ending_is_wrong_is_sent_as_what_it_is(chat: Page) -> None:
+    bring(chat, "drop", "square.jpg", "image/jpeg")
+    wait_for_pictures(chat, 1)
+    chat.click("#send")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert shown(chat, ".turn.assistant") == "Describe the picture."
+
+
+def test_what_is_no_picture_is_named_and_not_sent(chat: Page) -> None:
+    bring(chat, "drop", "notes.txt", "text/plain")
+    chat.wait_for("document.querySelector('#tray-refused').textContent")
+    assert shown(chat, "#tray-refused") == "notes.txt is no picture that this browser can show."
+    assert shown(chat, "#pictures li") == ""
+
+
+def test_before_anything_is_sent_the_page_says_that_the_model_takes_no_pictures(chat: Page) -> None:
+    choose_echo(chat, "blind")
+    bring(chat, "drop")
+    wait_for_pictures(chat, 1)
+    assert shown(chat, "#tray-note") == "blind takes no pictures. Choose a model that does, or remove them."
+    assert chat.evaluate("document.querySelector('#send').disabled") is True
+    chat.click("#input")
+    chat.press("Enter")
+    assert shown(chat, ".turn.user") == ""
+    chat.click("#pictures li button")
+    chat.wait_for("!document.querySelector('#send').disabled")
+    assert shown(chat, "#tray-note") == ""
+
+
+def test_a_chat_with_pictures_does_not_go_on_with_a_model_that_takes_none(chat: Page) -> None:
+    bring(chat, "drop")
+    wait_for_pictures(chat, 1)
+    chat.click("#send")
+    wait_for_end(chat)
+    choose_echo(chat, "blind")
+    assert shown(chat, "#tray-note").startswith("blind takes no pictures, and this chat has some.")
+    chat.click("#new-chat")
+    assert shown(chat, "#tray-note") == ""
+
+
+def test_the_progress_line_tells_phase_tokens_speed_and_time(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=25, prefill_ms=2500)
+    chat.click("#input")
+    chat.type_text(" ".join(f"word{number}" for number in range(60)))
+    chat.press("Enter")
+    words = "document.querySelector('#progress-words').textContent"
+    chat.wait_for(f"/Reading the prompt · \\d+ of 60 tokens · [\\d.]+ s · about [\\d.]+ s left/.test({words})")
+    assert 0 < chat.evaluate("document.querySelector('#progress progress').value") < 1
+    chat.wait_for(f"/Writing · \\d+ tokens · [\\d.]+ tokens\\/s · [\\d.]+ s · at most [\\d.]+ s left/.test({words})")
+    chat.press("Escape")
+    wait_for_end(chat)
+    assert shown(chat, "#progress") == ""
+    assert re.search(r"\d+ tokens", shown(chat, "#figures"))
+
+
+def test_without_a_tab_that_it_was_opened_from_the_page_offers_none(chat: Page) -> None:
+    assert shown(chat, "#add-tab") == ""
+
+
+class RedPage(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"<!doctype html><title>A red page</title><body style='background:red'>"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def red_page() -> Iterator[str]:
+    """The address of a page that is red all over, on this machine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), RedPage) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def test_the_page_that_the_button_was_clicked_in_is_taken(chromium: ChromiumLab, red_page: str) -> None:
+    shown_page = chromium.browser.open(red_page)
+    chat = chromium.open_chat_from(shown_page)
+    wait_until_ready(chat)
+    choose_echo(chat, "seeing", pictures=True)
+    chat.click("#add-tab")
+    wait_for_pictures(chat, 1)
+    assert chat.evaluate("document.querySelector('#pictures img').alt") == "A red page.png"
+    pixel = """(async () => {
+      const image = document.querySelector("#pictures img");
+      await image.decode();
+      const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
+      canvas.getContext("2d").drawImage(image, 0, 0, 1, 1);
+      return [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data];
+    })()"""
+    assert chat.evaluate(pixel) == [255, 0, 0, 255]
+    chat.wait_for("document.visibilityState === 'visible'")
+    chat.close()
+    shown_page.close()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_nothing_wrong_with_pictures_at_phone_width(chromium: ChromiumLab, dark: bool) -> None:
+    page = chromium.open_chat()
+    page.emulate(390, 760, dark)
+    wait_until_ready(page)
+    bring(page, "drop", "notes.txt", "text/plain")
+    bring(page, "drop")
+    wait_for_pictures(page, 1)
+    assert shown(page, "#tray-note")
+    assert axe.violations(page) == []
+    choose_echo(page, "slow", pictures=True, tokens_per_second=2)
+    page.click("#send")
+    page.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    assert axe.violations(page) == []
+    page.click("#stop")
+    wait_for_end(page)
+    page.close()
