@@ -124,9 +124,12 @@ class EchoBackend:
 
     def _prefill(self, total: int, cancel: CancelToken) -> Iterator[Prefill]:
         seconds = (self._options.prefill_ms or 0.0) / 1000
-        started = time.monotonic()
+        started, told = time.monotonic(), -1
         while (elapsed := time.monotonic() - started) < seconds and not cancel.cancelled:
-            yield Prefill(done=int(total * elapsed / seconds), total=total, cached=0)
+            done = int(total * elapsed / seconds)
+            if done != told:
+                yield Prefill(done=done, total=total, cached=0)
+                told = done
             cancel.wait(min(PREFILL_STEP_S, seconds - elapsed))
         yield Prefill(done=total, total=total, cached=0)
 

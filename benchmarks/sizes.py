@@ -25,6 +25,7 @@ class Sizes:
     burst_rounds: int = 10
     stats_rounds: int = 21
     stats_seconds: float = 2.0
+    idle_seconds: float = 40.0
 
 
 FULL = Sizes()
@@ -45,4 +46,5 @@ QUICK = Sizes(
     burst_rounds=1,
     stats_rounds=1,
     stats_seconds=1.0,
+    idle_seconds=1.0,
 )
