@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.hosts import REPOSITORY
-from tools import make_genai, make_gguf, make_mmproj, make_transformersjs
+from tools import make_genai, make_gguf, make_mlx, make_mmproj, make_transformersjs
 
 CACHE = REPOSITORY / ".cache"
 
@@ -44,6 +44,14 @@ def transformersjs() -> Path:
     path = CACHE / "bench-transformersjs"
     if not (path / "config.json").exists():
         make_transformersjs.write_folder(path, make_transformersjs.PRESETS["bench"])
+    return path
+
+
+def mlx() -> Path:
+    """A folder for mlx-vlm, a Qwen2-VL of 20 million parameters beside its vision tower."""
+    path = CACHE / "bench-mlx"
+    if not (path / "config.json").exists():
+        make_mlx.write_folder(path, make_mlx.PRESETS["bench"])
     return path
 
 
