@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from backends.llamacpp.multimodal import MAX_WHOLE_TOKENS, Chunk, Chunks, Multimodal
 from backends.llamacpp.places import Media, Medium, refused
 from backends.llamacpp.projector import Projector
+from backends.llamacpp.sound_files import MAX_SECONDS
 from backends.llamacpp.sounds import Sound, bad_sound, read_sounds
 from backends.pictures import Fit, Picture, read_pictures, smart_fit
 from messages.content import AudioPart, ImagePart, ImageUrlPart, PromptInput, TextPart
@@ -57,9 +58,10 @@ class MediaReader:
         return chunks
 
     def _split_sound(self, sound: Sound) -> Chunks:
-        chunks = self._multimodal.split_sound(sound.data)
+        chunks = self._multimodal.split_sound(sound.data, MAX_SECONDS)
         if chunks is None:
-            raise bad_sound(sound.field, "is a broken or truncated sound file")
+            minutes = f"{MAX_SECONDS / 60:.0f} minutes"
+            raise bad_sound(sound.field, f"is a broken or truncated sound file, or longer than {minutes}")
         return chunks
 
     def _medium(self, digest: str, chunks: Chunks) -> Medium:

@@ -112,11 +112,16 @@ class Multimodal:
         data = (ctypes.c_uint8 * (3 * pixels.width * pixels.height)).from_buffer_copy(pixels.tobytes())
         return self._split(mtmd.mtmd_bitmap_init(pixels.width, pixels.height, data))
 
-    def split_sound(self, data: bytes) -> Chunks | None:
-        """A sound file (WAV, MP3, FLAC) as pieces of a prompt; None if it cannot be decoded."""
+    def split_sound(self, data: bytes, max_seconds: float) -> Chunks | None:
+        """A sound file (WAV, MP3, FLAC) as pieces of a prompt; None if it cannot be decoded, or is too long."""
         buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         bitmap = mtmd.mtmd_helper_bitmap_init_from_buf(self._context, buffer, len(data), False)
-        return self._split(bitmap) if bitmap else None
+        if not bitmap:
+            return None
+        if mtmd.mtmd_bitmap_get_nx(bitmap) > max_seconds * mtmd.mtmd_get_audio_sample_rate(self._context):
+            mtmd.mtmd_bitmap_free(bitmap)
+            return None
+        return self._split(bitmap)
 
     def encode(self, chunk: Chunk, flag: AbortFlag) -> NDArray[np.float32]:
         """The embeddings of a chunk, `(tokens, width)`. Raises `Aborted` as soon as `flag` is raised.

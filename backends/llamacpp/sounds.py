@@ -8,6 +8,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 
+from backends.llamacpp.sound_files import SoundProblem, harmless
 from messages.content import AudioPart, PromptInput
 from messages.errors import ErrorCode, HostError
 
@@ -52,16 +53,10 @@ def _sound_bytes(url: str, name: str) -> bytes:
         raise bad_sound(name, "is not a data URL in base64")
     if len(data) > MAX_SOUND_BYTES:
         raise bad_sound(name, f"is larger than {MAX_SOUND_BYTES // 1_000_000} MB")
-    if not _is_sound(data):
-        raise bad_sound(name, "is not a WAV, MP3 or FLAC file")
-    return data
-
-
-def _is_sound(data: bytes) -> bool:
-    """What `mtmd_helper_bitmap_init_from_buf` takes for a sound; anything else it would try as a picture."""
-    wav = data[:4] == b"RIFF" and data[8:12] == b"WAVE"
-    mp3 = data[:3] == b"ID3" or (data[0] == 0xFF and data[1:2] >= b"\xe0")
-    return len(data) >= 12 and (wav or mp3 or data[:4] == b"fLaC")
+    try:
+        return harmless(data)
+    except SoundProblem as problem:
+        raise bad_sound(name, str(problem)) from None
 
 
 def bad_sound(name: str, problem: str) -> HostError:

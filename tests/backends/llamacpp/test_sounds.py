@@ -1,5 +1,6 @@
 """Sounds in prompts, with the real engine and a tiny model that hears."""
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,57 @@ def test_a_talk_about_a_sound_goes_on_from_the_cache_and_reads_as_from_scratch(m
     second = ask(warm, talk)
     assert second.end.cached_tokens == answer.end.input_tokens + answer.end.output_tokens - 1
     assert second.text == ask(cold, talk).text
+
+
+def _flac(samples: int, rate: int = 44_100) -> bytes:
+    """The beginning of a FLAC file that says how many samples it has."""
+    packed = (rate << 44 | 1 << 41 | 15 << 36 | samples).to_bytes(8, "big")
+    return b"fLaC\x80\0\0\x22" + struct.pack(">HH", 4096, 4096) + bytes(6) + packed + bytes(16 + 100)
+
+
+def _wav_that_says(size: int, rate: int = 16_000, kind: int = 1) -> bytes:
+    form = struct.pack("<IHHIIHH", 16, kind, 1, rate, rate, 1, 8)
+    return b"RIFF" + struct.pack("<I", 2**31) + b"WAVEfmt " + form + b"data" + struct.pack("<I", size) + bytes(500)
+
+
+def _mp3(frames: int, info: bytes = b"") -> bytes:
+    """Silence at 32 kbit/s, 44.1 kHz, mono; `info` goes where a first frame tells the length."""
+    frame = b"\xff\xfb\x10\xc0" + bytes(100)
+    return frame[:21] + info.ljust(83, b"\0") + frame * (frames - 1)
+
+
+def test_mp3_and_tagged_files_are_heard(hearing: LlamaCppBackend) -> None:
+    assert ask(hearing, [look(sound_url(_mp3(40)), "?")]).end.output_tokens == 16
+    tag = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
+    tagged, plain = ask(hearing, [look(sound_url(tag + wav()), "?")]), ask(hearing, [look(sound(), "?")])
+    assert tagged.text == plain.text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _flac(2**36 - 1),
+        _flac(2**33),
+        _flac(0),
+        _wav_that_says(2**32 - 16),
+        _wav_that_says(2**24, rate=1),
+        _wav_that_says(2**24, rate=0),
+        _wav_that_says(4000, kind=2),
+        _mp3(30_000),
+    ],
+    ids=["flac", "less flac", "flac of no length", "wav", "slow wav", "stopped wav", "adpcm", "long mp3"],
+)
+def test_a_sound_that_is_too_long_or_says_so_is_refused(hearing: LlamaCppBackend, data: bytes) -> None:
+    with pytest.raises(HostError) as caught:
+        ask(hearing, [look(sound_url(data), "?")])
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+
+def test_a_length_that_an_mp3_claims_is_not_believed(hearing: LlamaCppBackend) -> None:
+    claim = b"Xing" + struct.pack(">II", 1, 2**32 - 1)
+    short = ask(hearing, [look(sound_url(_mp3(40)), "?")])
+    claiming = ask(hearing, [look(sound_url(_mp3(40, claim)), "?")])
+    assert claiming.end.input_tokens == short.end.input_tokens
 
 
 @pytest.mark.parametrize(
