@@ -25,7 +25,6 @@ STOP_LIMIT_MS = 20.0
 READ_LIMIT = 1.3
 
 _PHOTOGRAPH = (4000, 3000)
-_DRAWING = (784, 784)
 _TAKEN = (1008, 756)
 """What the model takes of the photograph: a quarter of a context of 4,096 tokens of 28 x 28 pixels, at most."""
 
@@ -61,23 +60,25 @@ def _stopping(sizes: Sizes) -> Row:
         step = prose(BATCH_TOKENS, "step")
         tokens = port.request("count_tokens", model=name, prompt=step)["tokens"]
         step_ms = median([reference.bare(step, 1)["first_ms"] for _ in range(5)]) * BATCH_TOKENS / tokens
-        whole_ms = _whole_ms(port, name)
+        whole_ms = _whole_ms(port, name, sizes.drawing_pixels)
         places = [0.1 + 0.8 * number / sizes.stops for number in range(sizes.stops)]
-        stops = [_stop_ms(port, name, number, whole_ms * place) for number, place in enumerate(places)]
+        drawings = [_png(1 + number, sizes.drawing_pixels) for number in range(sizes.stops)]
+        pairs = zip(drawings, places, strict=True)
+        stops = [_stop_ms(port, name, drawing, whole_ms * place) for drawing, place in pairs]
     figure = (
-        f"stop, in prefill of a picture ({_DRAWING[0]} x {_DRAWING[1]}, {whole_ms:.0f} ms):"
+        f"stop, in prefill of a picture ({sizes.drawing_pixels} pixels square, {whole_ms:.0f} ms):"
         f" request to the stream's end; one prefill step; p99 of {len(stops)} (p50 {median(stops):.1f} ms)"
     )
     return at_most_more(figure, "ms", quantile(stops, 0.99), step_ms, STOP_LIMIT_MS)
 
 
-def _whole_ms(port: PagePort, name: str) -> float:
-    return port.stream(name, 1, messages=[_message(_png(0), "png")]).first_token_ms
+def _whole_ms(port: PagePort, name: str, side: int) -> float:
+    return port.stream(name, 1, messages=[_message(_png(0, side), "png")]).first_token_ms
 
 
-def _stop_ms(port: PagePort, name: str, number: int, after_ms: float) -> float:
-    """Milliseconds from the stop request to the generation's result. Each number is another picture."""
-    outcome = port.stop(name, after_ms, True, messages=[_message(_png(1 + number), "png")])
+def _stop_ms(port: PagePort, name: str, drawing: bytes, after_ms: float) -> float:
+    """Milliseconds from the stop request to the generation's result."""
+    outcome = port.stop(name, after_ms, True, messages=[_message(drawing, "png")])
     if outcome["reason"] != "cancelled" or outcome["tokens"]:
         raise RuntimeError(f"the picture was read before the stop: {outcome}")
     return float(outcome["toEnd"])
@@ -97,9 +98,9 @@ def _jpeg(width: int, height: int) -> bytes:
     return _saved(np.clip(light + noise, 0, 255).astype(np.uint8), "JPEG", quality=90)
 
 
-def _png(seed: int) -> bytes:
+def _png(seed: int, side: int) -> bytes:
     """Large squares of random colours."""
-    cells = np.random.default_rng(seed).integers(0, 255, (_DRAWING[1] // 56, _DRAWING[0] // 56, 3), np.uint8)
+    cells = np.random.default_rng(seed).integers(0, 255, (side // 56, side // 56, 3), np.uint8)
     return _saved(cells.repeat(56, axis=0).repeat(56, axis=1), "PNG")
 
 

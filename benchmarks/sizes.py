@@ -16,6 +16,7 @@ class Sizes:
     stops: int = 100
     stop_prompt_tokens: int = 2000
     photographs: int = 15
+    drawing_pixels: int = 784
     turns: int = 10
     history_tokens: int = 1500
     onnx_rounds: int = 25
@@ -41,6 +42,7 @@ QUICK = Sizes(
     first_token_rounds=3,
     stops=3,
     photographs=2,
+    drawing_pixels=336,
     turns=1,
     onnx_rounds=1,
     onnx_tokens=64,

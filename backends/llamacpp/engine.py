@@ -132,7 +132,8 @@ def _load_projector(
 
     progress("loading", None, "Loading the model's projector.")
     log.open_multimodal()
-    return Multimodal(projector.path, model, options.threads, bool(options.placement.gpus), log)
+    gpu = next((gpu.handle for gpu in options.placement.gpus), None)
+    return Multimodal(projector.path, model, options.threads, gpu, log)
 
 
 def _batch_tokens(multimodal: "Multimodal | None") -> int:

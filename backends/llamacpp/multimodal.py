@@ -88,12 +88,15 @@ class Multimodal:
     whole says that a picture has to be decoded at once, without the causal mask.
     """
 
-    def __init__(self, path: Path, model: Any, threads: int, on_gpu: bool, log: EngineLog) -> None:
-        """Load the projector at `path` for a loaded model; HostError `model_invalid` if the engine refuses it."""
+    def __init__(self, path: Path, model: Any, threads: int, gpu: int | None, log: EngineLog) -> None:
+        """Load the projector at `path` for a loaded model, on a GPU by its handle in ggml or on the CPU.
+
+        Raises HostError `model_invalid` if the engine refuses it.
+        """
         self._watch = _Watch()
         self._thread = ThreadPoolExecutor(1, "encoder")
         parameters = mtmd.mtmd_context_params_default()
-        parameters.use_gpu = on_gpu
+        parameters.use_gpu, parameters.device = gpu is not None, gpu
         parameters.print_timings = parameters.warmup = False
         parameters.n_threads = threads
         parameters.cb_eval = self._watch.callback

@@ -57,7 +57,9 @@ class PromptReader:
         text = self.template.render(self._vocabulary.shield(media.place(prompt.messages)), prompt.tools)
         media.require_all(text)
         self._tokenizer.media = media
-        return Prompt(self._transcript.tokenize(text), text, media.chunks, media.pictures)
+        tokens = self._transcript.tokenize(text)
+        self._tokenizer.media = Media()
+        return Prompt(tokens, text, media.chunks, media.pictures)
 
     def remember(self, prompt: Prompt, answer: str, tokens: list[int]) -> None:
         """Keep a conversation and the whole answer to it, so that the next turn goes on from their tokens."""
