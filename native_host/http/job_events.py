@@ -13,6 +13,7 @@ from typing import Any
 
 from messages.facts import JobState
 from messages.frames import JsonObject
+from messages.replies import call_deltas
 from native_host.http.job_progress import JobStatus, status_of
 from native_host.jobs import Job, TextPiece, Thinking
 
@@ -132,6 +133,10 @@ def result_fields(job: Job) -> JsonObject:
         "finish_reason": None if job.finish_reason is None else str(job.finish_reason),
         "stats": job.figures.model_dump(mode="json"),
     }
+    if reasoning := job.reasoning:
+        fields["reasoning"] = reasoning
+    if job.tool_calls:
+        fields["tool_calls"] = [call.model_dump() for call in job.tool_calls]
     if job.error is not None:
         fields["message"] = job.error.message
         fields["error"] = {"code": str(job.error.code), "details": job.error.details}
@@ -147,7 +152,11 @@ def _is_news(told: JobStatus, now: JobStatus) -> bool:
 
 
 def _token_fields(job: Job, piece: TextPiece) -> JsonObject:
-    fields = {"job_id": job.job_id, "seq": piece.seq, "text": piece.text, "tokens": piece.tokens}
+    fields: JsonObject = {"job_id": job.job_id, "seq": piece.seq, "text": piece.text, "tokens": piece.tokens}
+    if piece.reasoning:
+        fields["reasoning"] = piece.reasoning
+    if piece.tool_calls:
+        fields["tool_calls"] = call_deltas(piece.tool_calls, piece.first_call)
     if piece.logprobs is None:
         return fields
     return fields | {"logprobs": [one.model_dump(mode="json") for one in piece.logprobs]}

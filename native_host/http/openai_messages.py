@@ -7,6 +7,7 @@ to name it in its error.
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
+from native_host.http.openai_tools import joined_turns, wire_call, wire_reasoning, wire_result
 
 JsonObject = dict[str, Any]
 
@@ -20,6 +21,8 @@ def chat_messages(messages: list[JsonObject]) -> list[JsonObject]:
 
 def _chat_message(message: JsonObject) -> JsonObject:
     known = {name: value for name, value in message.items() if name in ("role", "content") or value not in (None, [])}
+    if known.get("role") == "assistant" and "reasoning_content" in known:
+        known["reasoning"] = known.pop("reasoning_content")
     if known.get("role") == "developer":
         known["role"] = "system"
     if isinstance(known.get("content"), list):
@@ -39,15 +42,33 @@ def _chat_part(part: Any) -> Any:
 def response_messages(given: list[JsonObject], instructions: str | None) -> list[JsonObject]:
     """A response's instructions and input as messages. HostError for an item that is no message."""
     messages = [{"role": "system", "content": instructions}] if instructions is not None else []
-    return [*messages, *chat_messages([_item(item, place) for place, item in enumerate(given)])]
+    turns = joined_turns([_item(item, place) for place, item in enumerate(given)])
+    return [*messages, *chat_messages(turns)]
 
 
 def _item(item: JsonObject, place: int) -> JsonObject:
     """A message, without what a client repeats of an earlier answer: its id and status."""
-    if item.get("type", "message") != "message":
-        field = f"input[{place}].type"
-        text = f"{field} {str(item.get('type'))[:100]!r} is not supported by this host; send messages."
-        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
+    match item.get("type", "message"):
+        case "function_call":
+            return wire_call(item)
+        case "function_call_output":
+            output = item.get("output")
+            return wire_result(item, [_item_part(part) for part in output] if isinstance(output, list) else output)
+        case "reasoning":
+            return wire_reasoning(item)
+        case "message":
+            return _message(item)
+        case _:
+            raise _unknown_item(item, place)
+
+
+def _unknown_item(item: JsonObject, place: int) -> HostError:
+    field = f"input[{place}].type"
+    text = f"{field} {str(item.get('type'))[:100]!r} is not supported by this host; send messages and function calls."
+    return HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
+
+
+def _message(item: JsonObject) -> JsonObject:
     message = {name: value for name, value in item.items() if name not in ("type", "id", "status")}
     if isinstance(message.get("content"), list):
         message["content"] = [_item_part(part) for part in message["content"]]

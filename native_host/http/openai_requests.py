@@ -17,6 +17,7 @@ from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
 from native_host.http.openai_messages import chat_messages, response_messages
 from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
+from native_host.http.openai_tools import wire_choice, wire_tools
 
 
 def _as_messages(value: object) -> object:
@@ -42,7 +43,7 @@ class ChatBody(Sampling):
     response_format: dict[str, Any] | None = None
     tools: list[JsonSchema] | None = None
     tool_choice: str | JsonSchema | None = None
-    parallel_tool_calls: Annotated[Any, Only(True)] = None
+    parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     modalities: Annotated[Any, Only(["text"])] = None
@@ -66,6 +67,7 @@ class ChatBody(Sampling):
             response_format=self.response_format,
             tools=self.tools or None,
             tool_choice=self.tool_choice if self.tools else None,
+            parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=self.logprobs,
             top_logprobs=self.top_logprobs,
         )
@@ -88,7 +90,7 @@ class CompletionBody(Sampling):
 
 
 class ResponseBody(Habits):
-    """The body of POST /v1/responses: text in, text out. Nothing is kept, so none can be gone on from."""
+    """The body of POST /v1/responses. Nothing is kept, so none can be gone on from."""
 
     model: ModelName | None = None
     input: Annotated[list[dict[str, Any]], OneMessage, Field(min_length=1)]
@@ -100,8 +102,8 @@ class ResponseBody(Habits):
     stream: bool | None = None
     stream_options: dict[Literal["include_obfuscation"], bool | None] | None = None
     truncation: Annotated[Any, Only("disabled")] = None
-    tools: Annotated[Any, Only([])] = None
-    tool_choice: Annotated[Any, Only("auto", "none")] = None
+    tools: list[JsonSchema] | None = None
+    tool_choice: str | JsonSchema | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
     include: Annotated[Any, Only([], [_INCLUDE_LOGPROBS])] = None
@@ -124,6 +126,9 @@ class ResponseBody(Habits):
             messages=response_messages(self.input, self.instructions),
             settings={name: value for name, value in settings.items() if value is not None},
             response_format=_response_format(self.text or {}),
+            tools=wire_tools(self.tools),
+            tool_choice=wire_choice(self.tool_choice) if self.tools else None,
+            parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=bool(self.include or self.top_logprobs),
             top_logprobs=self.top_logprobs,
         )

@@ -1,6 +1,6 @@
-"""The answer of the responses endpoint: one message of text, whole or as the stream of events that builds it up.
+"""The answer of the responses endpoint, whole or as the stream of events that builds it up.
 
-Above it: `native_host.http.openai_routes`. Below it: `native_host.http.openai_answers`. Each event has a type,
+Above it: `native_host.http.openai_routes`. Below it: `native_host.http.openai_response_items`. Each event has a type,
 which is its name as well, and a number that counts them.
 
 Source: OpenAI's API reference ("Streaming events"), and the types of the `openai` Python client 3.52.
@@ -13,10 +13,8 @@ from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject
 from messages.replies import Generated, Partial
 from native_host.http.openai_answers import event, new_id
-from native_host.http.openai_logprobs import Tokens, response_logprobs
 from native_host.http.openai_requests import ResponseBody
-
-_PLACE = {"output_index": 0, "content_index": 0}
+from native_host.http.openai_response_items import Event, OutputItems
 
 
 class ResponseAnswer:
@@ -24,7 +22,8 @@ class ResponseAnswer:
 
     def __init__(self, model: str, body: ResponseBody) -> None:
         self._model, self._body = model, body
-        self._id, self._item_id, self._created = new_id("resp_"), new_id("msg_"), int(time.time())
+        self._id, self._created = new_id("resp_"), int(time.time())
+        self._items = OutputItems()
         self._number = 0
 
     def whole(self, result: Generated) -> JsonObject:
@@ -32,38 +31,40 @@ class ResponseAnswer:
         status = _status(result)
         cut = {"reason": "max_output_tokens"} if result.finish_reason == FinishReason.LENGTH else None
         return self._response(status) | {
-            "output": [self._item(status, [_part(result.text, result.logprobs)])],
+            "output": self._items.whole(result, status),
             "incomplete_details": cut,
             "usage": _usage(result.stats),
         }
 
     def begin(self) -> Iterator[str]:
-        """The response, its one item, and that item's one part, all of them empty."""
+        """The response, empty."""
         yield self._event("response.created", response=self._response("in_progress"))
         yield self._event("response.in_progress", response=self._response("in_progress"))
-        yield self._event("response.output_item.added", output_index=0, item=self._item("in_progress", []))
-        yield self._event("response.content_part.added", item_id=self._item_id, part=_part(""), **_PLACE)
 
     def partial(self, partial: Partial) -> Iterator[str]:
-        """New text."""
-        told = {"delta": partial.text, "logprobs": response_logprobs(partial.logprobs)}
-        yield self._event("response.output_text.delta", item_id=self._item_id, **told, **_PLACE)
+        """New reasoning, text and calls; each item begins with the first that comes of it."""
+        if partial.reasoning:
+            yield from self._told(self._items.add_reasoning(partial.reasoning))
+        if partial.text:
+            yield from self._told(self._items.add_text(partial.text, partial.logprobs))
+        for call in partial.tool_calls:
+            yield from self._told(self._items.add_call(call))
 
     def end(self, result: Generated) -> Iterator[str]:
-        """The part, the item and the response, all of them whole."""
-        whole = self.whole(result)
-        text, logprobs = result.text, response_logprobs(result.logprobs)
-        part = _part(text, result.logprobs)
-        yield self._event("response.output_text.done", item_id=self._item_id, text=text, logprobs=logprobs, **_PLACE)
-        yield self._event("response.content_part.done", item_id=self._item_id, part=part, **_PLACE)
-        yield self._event("response.output_item.done", output_index=0, item=whole["output"][0])
-        name = "completed" if whole["status"] == "completed" else "incomplete"
-        yield self._event(f"response.{name}", response=whole)
+        """The items and the response, all of them whole."""
+        status = _status(result)
+        yield from self._told(self._items.end(result, status))
+        name = "completed" if status == "completed" else "incomplete"
+        yield self._event(f"response.{name}", response=self.whole(result))
 
     def fail(self, error: JsonObject) -> Iterator[str]:
         """The response with its error."""
         told = {"code": "server_error", "message": error["error"]["message"]}
         yield self._event("response.failed", response=self._response("failed") | {"error": told})
+
+    def _told(self, events: Iterator[Event]) -> Iterator[str]:
+        for kind, fields in events:
+            yield self._event(kind, **fields)
 
     def _event(self, kind: str, **fields: object) -> str:
         number, self._number = self._number, self._number + 1
@@ -89,7 +90,7 @@ class ResponseAnswer:
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
-            "tools": [],
+            "tools": body.tools or [],
             "top_logprobs": body.top_logprobs or 0,
             "top_p": body.top_p,
             "truncation": "disabled",
@@ -97,16 +98,9 @@ class ResponseAnswer:
             "user": body.user,
         }
 
-    def _item(self, status: str, content: list[JsonObject]) -> JsonObject:
-        return {"id": self._item_id, "type": "message", "role": "assistant", "status": status, "content": content}
-
 
 def _status(result: Generated) -> str:
     return "completed" if result.finish_reason not in (FinishReason.LENGTH, FinishReason.CANCELLED) else "incomplete"
-
-
-def _part(text: str, tokens: Tokens = None) -> JsonObject:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": response_logprobs(tokens)}
 
 
 def _usage(stats: Figures) -> JsonObject:

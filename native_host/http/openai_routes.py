@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 _RESPONSE_WORDS = (
     (re.compile(r"\bmessages(\[\d+\])?"), "input"),
     (re.compile(r"\bresponse_format\b"), "text.format"),
+    (re.compile(r"\b(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
     (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
 )
 """What errors call fields of the wire, and what the caller of a response knows them as."""

@@ -1,0 +1,89 @@
+"""Tools and calls of the responses endpoint in the wire's words, which are those of chat completions.
+
+Above it: `native_host.http.openai_requests` and `native_host.http.openai_messages`. What is not known here goes on as
+it is, for the dispatcher to name it in its error; what the host does not have at all is refused by name.
+"""
+
+from typing import Any
+
+from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
+
+_FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
+
+
+def wire_tools(tools: list[Any] | None) -> list[Any] | None:
+    """Function tools, whose function's fields stand beside their type. HostError for any other kind of tool."""
+    return [_wire_tool(tool, place) for place, tool in enumerate(tools or ())] or None
+
+
+def wire_choice(choice: Any) -> Any:
+    """A tool_choice that names a function, or one word."""
+    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
+        named = {name: value for name, value in choice.items() if name != "name"}
+        return named | {"function": {"name": choice["name"]}}
+    return choice
+
+
+def wire_call(item: JsonObject) -> JsonObject:
+    """A `function_call` item as a message of the assistant."""
+    function = {name: item[name] for name in ("name", "arguments") if name in item}
+    call = {"id": item.get("call_id"), "type": "function", "function": function}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def wire_result(item: JsonObject, content: Any) -> JsonObject:
+    """A `function_call_output` item as a message of the tool, with its output as content."""
+    return {"role": "tool", "tool_call_id": item.get("call_id"), "content": content}
+
+
+def wire_reasoning(item: JsonObject) -> JsonObject:
+    """A `reasoning` item as a message of the assistant; a summary without its text says nothing to a model."""
+    parts = item.get("content") or []
+    texts = [part.get("text", "") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    reasoning = "".join(text for text in texts if isinstance(text, str))
+    return {"role": "assistant", "content": None, "reasoning": reasoning or None}
+
+
+def joined_turns(messages: list[JsonObject]) -> list[JsonObject]:
+    """Messages in which one answer's reasoning, text and calls are one turn, as they are in the wire's."""
+    turns: list[JsonObject] = []
+    for message in messages:
+        if turns and _goes_on(turns[-1], message):
+            turns[-1] = _joined(turns[-1], message)
+        else:
+            turns.append(message)
+    return [turn for turn in turns if not _is_empty(turn)]
+
+
+def _wire_tool(tool: Any, place: int) -> Any:
+    if not isinstance(tool, dict):
+        return tool
+    if tool.get("type") != "function":
+        field = f"tools[{place}].type"
+        text = f"{field} {str(tool.get('type'))[:100]!r} is not supported by this host; send functions."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
+    function = {name: tool[name] for name in _FUNCTION_FIELDS if tool.get(name) is not None}
+    rest = {name: value for name, value in tool.items() if name not in _FUNCTION_FIELDS and value is not None}
+    return {**rest, "function": function}
+
+
+def _goes_on(turn: JsonObject, message: JsonObject) -> bool:
+    """True for the next part of one answer: reasoning, then text, then calls."""
+    if turn.get("role") != "assistant" or message.get("role") != "assistant":
+        return False
+    return _rank(turn) < _rank(message) or ("tool_calls" in turn and "tool_calls" in message)
+
+
+def _rank(message: JsonObject) -> int:
+    return 2 if "tool_calls" in message else 1 if message.get("content") is not None else 0
+
+
+def _joined(turn: JsonObject, message: JsonObject) -> JsonObject:
+    known = {name: value for name, value in message.items() if value is not None}
+    calls = [*turn.get("tool_calls", []), *message.get("tool_calls", [])]
+    return {**turn, **known, **({"tool_calls": calls} if calls else {})}
+
+
+def _is_empty(turn: JsonObject) -> bool:
+    return turn.get("role") == "assistant" and set(turn) == {"role", "content", "reasoning"} and turn["content"] is None
