@@ -92,7 +92,9 @@ class ChatTemplate:
     def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
         self._deadline = time.monotonic() + TIME_LIMIT_S
         try:
-            return self._template.render(self._variables, messages=messages, tools=tools, add_generation_prompt=True)
+            return self._template.render(
+                self._variables, messages=messages, tools=tools, xml_tools=tools, add_generation_prompt=True
+            )
         except _Refusal as refusal:
             text = f"The model's chat template refuses this conversation: {refusal}"
             raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"]) from refusal
@@ -195,7 +197,9 @@ def _plain(message: Message, as_parts: bool, read: bool = True) -> dict[str, Any
         for call in plain["tool_calls"] if read else ():
             call["function"]["arguments"] = read_arguments(call["function"]["arguments"])
     if message.reasoning:
-        plain |= {"reasoning_content": message.reasoning, "thinking": message.reasoning}
+        plain["reasoning_content"] = message.reasoning
+        if not (message.tool_calls and message.text):  # gpt-oss' template takes text or thinking beside calls
+            plain["thinking"] = message.reasoning
     if message.tool_call_id is not None:
         plain["tool_call_id"] = message.tool_call_id
     if message.name is not None:

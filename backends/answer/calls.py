@@ -26,6 +26,15 @@ _XML_CALL = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DO
 _XML_PARAMETER = re.compile(
     r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=<parameter=)|(?=</function>)|\Z)", re.DOTALL
 )
+_PARAM_CALL = re.compile(r'\s*"([^">\n]+)">(.*)', re.DOTALL)
+_PARAM = re.compile(r'\s*<param name="([^">\n]+)">(?:<!\[CDATA\[(.*?)\]\]>|(.*?))</param>\s*', re.DOTALL)
+_KIMI_CALL = re.compile(
+    r"<\|tool_call_begin\|>\s*(?:functions\.)?([\w.-]+?)(?::\d+)?\s*<\|tool_call_argument_begin\|>(.*?)<\|tool_call_end\|>",
+    re.DOTALL,
+)
+_GEMMA_CALL = re.compile(r"call:([\w.-]+)(?=\{)")
+_GEMMA_KEY = re.compile(r"(?<=[{,])\s*([\w.-]+)\s*:")
+_GEMMA_QUOTE = '<|"|>'
 _GLM_NAME = re.compile(r"\s*([\w.-]+)\s*")
 _GLM_ARGUMENT = re.compile(r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>\s*", re.DOTALL)
 
@@ -115,6 +124,40 @@ def read_glm_call(body: str) -> list[Call]:
     if name is None:
         raise ValueError("there is no name")
     return [Call(name[1], _elements(_GLM_ARGUMENT, body[name.end() :]), untyped=True)]
+
+
+def read_param_call(body: str) -> list[Call]:
+    """`"NAME">` and `<param name="NAME">` elements, behind `<function name=`; their values have no type."""
+    found = _PARAM_CALL.fullmatch(body)
+    if found is None or _PARAM.sub("", found[2]).strip():
+        raise ValueError("there is something else between the arguments")
+    arguments = {one[1]: one[3] if one[2] is None else one[2] for one in _PARAM.finditer(found[2])}
+    return [Call(found[1], arguments, untyped=True)]
+
+
+def read_kimi_calls(body: str) -> list[Call]:
+    """Calls in Kimi's marks: `functions.NAME:INDEX`, then JSON."""
+    if _KIMI_CALL.sub("", body).strip():
+        raise ValueError("there is something else between the calls")
+    return [_call(found[1], found[2]) for found in _KIMI_CALL.finditer(body)]
+
+
+def read_gemma_calls(body: str) -> list[Call]:
+    """`call:NAME{key:<|"|>text<|"|>,key:5}` once or more: JSON whose keys have no quotes, and texts their own."""
+    calls: list[Call] = []
+    body = body.strip()
+    while body:
+        head = _GEMMA_CALL.match(body)
+        if head is None:
+            raise ValueError("there is no name before the arguments")
+        parts = body[head.end() :].split(_GEMMA_QUOTE)
+        parts[::2] = [_GEMMA_KEY.sub(r'"\1":', part) for part in parts[::2]]
+        parts[1::2] = map(json.dumps, parts[1::2])
+        text = "".join(parts)
+        arguments, end = _decode(text, 0)
+        calls.append(_call(head[1], arguments))
+        body = text[end:].strip()
+    return calls
 
 
 def read_python_calls(body: str) -> list[Call]:

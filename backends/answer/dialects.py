@@ -12,9 +12,12 @@ from backends.answer.calls import (
     read_channel_call,
     read_deepseek_calls,
     read_function_call,
+    read_gemma_calls,
     read_glm_call,
     read_json_calls,
+    read_kimi_calls,
     read_mistral_calls,
+    read_param_call,
     read_python_calls,
     read_xml_call,
 )
@@ -84,6 +87,7 @@ REASONING_FORMS = (
     ReasoningForm("<|START_THINKING|>", "<|END_THINKING|>"),
     ReasoningForm("<|begin_of_thought|>", "<|end_of_thought|>"),
     ReasoningForm("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ReasoningForm("<|channel>thought", "<channel|>"),
 )
 
 CALL_FORMS = (
@@ -94,6 +98,51 @@ CALL_FORMS = (
         read=read_channel_call,
         forced="<|channel|>commentary to=functions.{name} <|constrain|>json<|message|>{arguments}",
         inner=CHANNEL_TOKENS,
+    ),
+    CallForm(  # Gemma 4
+        evidence=("<|tool_call>call:",),
+        starts=("<|tool_call>",),
+        ends=("<tool_call|>",),
+        read=read_gemma_calls,
+        forced=None,
+        inner=('<|"|>',),
+    ),
+    CallForm(  # Kimi K2
+        evidence=("<|tool_calls_section_begin|>",),
+        starts=("<|tool_calls_section_begin|>",),
+        ends=("<|tool_calls_section_end|>",),
+        read=read_kimi_calls,
+        forced="<|tool_calls_section_begin|><|tool_call_begin|>functions.{name}:0<|tool_call_argument_begin|>{arguments}"
+        "<|tool_call_end|><|tool_calls_section_end|>",
+        inner=("<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"),
+    ),
+    CallForm(  # Apriel, MiniMax M1
+        evidence=("<tool_calls>",),
+        starts=("<tool_calls>",),
+        ends=("</tool_calls>",),
+        read=read_json_calls,
+        forced='<tool_calls>[{"name": "{name}", "arguments": {arguments}}]</tool_calls>',
+    ),
+    CallForm(  # Nemotron
+        evidence=("<TOOLCALL>",),
+        starts=("<TOOLCALL>",),
+        ends=("</TOOLCALL>",),
+        read=read_json_calls,
+        forced='<TOOLCALL>[{"name": "{name}", "arguments": {arguments}}]</TOOLCALL>',
+    ),
+    CallForm(  # Seed-OSS
+        evidence=("<seed:tool_call>",),
+        starts=("<seed:tool_call>",),
+        ends=("</seed:tool_call>",),
+        read=read_xml_call,
+        forced=None,
+    ),
+    CallForm(  # MiniCPM 5
+        evidence=("<function name=", "<param name="),
+        starts=("<function name=",),
+        ends=("</function>",),
+        read=read_param_call,
+        forced=None,
     ),
     CallForm(  # Qwen3-Coder
         evidence=("<tool_call>", "<function=", "<parameter="),
@@ -204,14 +253,20 @@ MARKERS = frozenset(mark for form in REASONING_FORMS for mark in (form.start, fo
 def find_dialect(source: str, takes_tools: bool, markers: frozenset[str]) -> Dialect | None:
     """The dialect of a model with this chat template; None if it neither thinks nor calls tools in a known way.
 
-    A template may leave the reasoning's marks out; then they are those that the vocabulary has a token for.
+    A template may leave marks out; then they are those that the vocabulary has a token for.
     """
-    calls = next((form for form in CALL_FORMS if all(mark in source for mark in form.evidence)), None)
-    calls = calls if takes_tools else None
+    calls = _call_form(source, markers) if takes_tools else None
     if CHANNEL in source:
         return Dialect(CHANNEL_REASONING, calls, CHANNEL_MARKS, CHANNEL_TOKENS)
     reasoning = _first(lambda mark: mark in source) or _first(markers.__contains__)
     return Dialect(reasoning, calls) if reasoning or calls else None
+
+
+def _call_form(source: str, markers: frozenset[str]) -> CallForm:
+    *marked, bare = CALL_FORMS
+    named = (form for form in marked if all(mark in source for mark in form.evidence))
+    spelled = (form for form in marked if form.starts[0] in markers)
+    return next(named, None) or next(spelled, bare)
 
 
 def _first(is_there: Callable[[str], bool]) -> ReasoningForm | None:

@@ -7,8 +7,9 @@ import pytest
 
 from backends import chat_template
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
-from messages.content import Message, TextPart
+from messages.content import CalledFunction, Message, TextPart, ToolCall
 from messages.errors import ErrorCode, HostError
+from messages.tools import Function, Tool
 
 HELLO = [Message(role="user", content='Is 1 < 2 & "so"?')]
 LOOP = "{% for m in messages %}"
@@ -120,3 +121,44 @@ def test_ten_thousand_messages_take_well_under_the_limit() -> None:
     prompt = _render(DEFAULT_TEMPLATE, [Message(role="user", content="word " * 5)] * 10_000)
     assert prompt.count("<|im_start|>") == 10_001
     assert time.monotonic() - started < chat_template.TIME_LIMIT_S / 2
+
+
+TOOL = Tool(type="function", function=Function(name="add", parameters={"type": "object", "properties": {}}))
+CALL = ToolCall(id="c1", function=CalledFunction(name="add", arguments='{"a": 1}'))
+CALLED = [*HELLO, Message(role="assistant", content="", reasoning="hm", tool_calls=[CALL])]
+RESULT = Message(role="tool", content="5", tool_call_id="c1", name="add")
+
+
+def test_a_template_sees_tools_calls_results_and_reasoning() -> None:
+    source = (
+        "{{ tools[0].function.name }}|{{ tools[0].function.description is defined }}|" + LOOP + "{% if m.tool_calls %}"
+        "{{ m.tool_calls[0].id }} {{ m.tool_calls[0].function.arguments.a + 1 }} {{ m.reasoning_content }}{% endif %}"
+        "{{ m.tool_call_id }} {{ m.name }}|" + END
+    )
+    rendered = ChatTemplate(source, bos_token="", eos_token="").render([*CALLED, RESULT], [TOOL])
+    assert rendered == "add|False| |c1 2 hm |c1 add|"
+
+
+def test_keys_without_a_value_are_left_out() -> None:
+    asked = "{{ 'tool_calls' in m }} {{ 'reasoning_content' in m }} {{ 'name' in m }} "
+    assert _render(LOOP + asked + END) == "False False False "
+
+
+def test_a_template_that_joins_arguments_to_texts_gets_them_as_json_text() -> None:
+    source = LOOP + "{% if m.tool_calls %}{{ 'json ' + m.tool_calls[0].function.arguments }}{% endif %}" + END
+    assert _render(source, CALLED) == 'json {"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("source", "takes"),
+    [
+        ("{{ tools }}{{ messages[0].content }}", True),
+        ("{% for tool in tools or [] %}{{ tool | tojson }}{% endfor %}", True),
+        ("{{ messages[0].content }}", False),
+        ("{% if tools %}{{ messages[0].content }}{% endif %}", False),
+        (LOOP + "{{ m.content[0].text }}" + END + "{{ tools }}", True),
+        ("{{ xml_tools }}{{ messages[0].content }}", True),
+    ],
+)
+def test_a_template_takes_tools_if_it_prints_their_names(source: str, takes: bool) -> None:
+    assert ChatTemplate(source, bos_token="", eos_token="").takes_tools is takes

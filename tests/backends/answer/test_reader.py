@@ -122,6 +122,36 @@ ANSWERS: list[tuple[str, str, str, list[tuple[str, Any]]]] = [
     ),
     ("<|tool_call|>", '<|tool_call|>[{"name": "add", "arguments": {"a": 1, "b": 2}}]<|/tool_call|>', "", [ADD]),
     ("<|tool_call_start|>", '<|tool_call_start|>[add(a=1, b=2), say(text="12")]<|tool_call_end|>', "", [ADD, SAY]),
+    (
+        "<|tool_call>call:",
+        '<|tool_call>call:add{a:1,b:2}<tool_call|><|tool_call>call:say{text:<|"|>12<|"|>}<tool_call|>',
+        "",
+        [ADD, SAY],
+    ),
+    (
+        "<|tool_calls_section_begin|>",
+        "<|tool_calls_section_begin|><|tool_call_begin|>functions.add:0<|tool_call_argument_begin|>"
+        '{"a": 1, "b": 2}<|tool_call_end|><|tool_call_begin|>functions.say:1<|tool_call_argument_begin|>'
+        '{"text": "12"}<|tool_call_end|><|tool_calls_section_end|>',
+        "",
+        [ADD, SAY],
+    ),
+    ("<tool_calls>", '<tool_calls>[{"name": "add", "arguments": {"a": 1, "b": 2}}]</tool_calls>', "", [ADD]),
+    ("<TOOLCALL>", '<TOOLCALL>[{"name": "add", "arguments": {"a": 1, "b": 2}}]</TOOLCALL>', "", [ADD]),
+    (
+        "<seed:tool_call>",
+        "<seed:tool_call>\n<function=add>\n<parameter=a>1</parameter>\n<parameter=b>2</parameter>\n</function>\n"
+        "</seed:tool_call>",
+        "",
+        [ADD],
+    ),
+    (
+        "<function name= <param name=",
+        'So <function name="add"><param name="a">1</param><param name="b">2</param></function>\n'
+        '<function name="say"><param name="text"><![CDATA[12]]></param></function>',
+        "So",
+        [ADD, SAY],
+    ),
     ("<function=</function>", 'So: <function=add>{"a": 1, "b": 2}</function>', "So:", [ADD]),
     (
         "<|channel|>functions.",
@@ -275,6 +305,17 @@ def test_where_the_text_is_cut_makes_no_difference(parts: list[str], cuts: list[
 
 def test_a_model_that_neither_thinks_nor_calls_has_no_dialect() -> None:
     assert find_dialect("{{ messages }}", False, frozenset()) is None
+
+
+def test_marks_of_the_vocabulary_tell_of_calls_where_the_template_does_not() -> None:
+    dialect = find_dialect("{{ tools }}", True, frozenset({"<|tool_call_start|>"}))
+    assert read(dialect, "<|tool_call_start|>[add(a=1, b=2)]<|tool_call_end|>") == ("", "", [ADD])
+
+
+def test_texts_of_gemma_may_hold_what_looks_like_a_key() -> None:
+    raw = '<|tool_call>call:say{text:<|"|>a, {b: "c"}<|"|>,more:[{x:<|"|><|"|>}]}<tool_call|>'
+    dialect = find_dialect("<|tool_call>call:", True, frozenset())
+    assert read(dialect, raw, 1) == ("", "", [("say", {"text": 'a, {b: "c"}', "more": [{"x": ""}]})])
 
 
 def test_marks_of_the_vocabulary_tell_of_reasoning_where_the_template_does_not() -> None:
