@@ -52,19 +52,27 @@ def _stop(port: PagePort, name: str, reference: MlxReference, sizes: Sizes) -> R
     step = usable_devices()[0].step
     steps = [time for _ in range(3) for time in reference.steps(step, 20 * step)]
     whole_ms = min(port.stream(name, 1, messages=[_message(-number)]).first_token_ms for number in range(1, 4))
-    times = []
-    for number in range(sizes.mlx_stops):
-        after_ms = whole_ms * 0.7 * (number + 1) / sizes.mlx_stops
-        outcome = port.stop(name, after_ms, True, messages=[_message(number)])
-        if outcome["reason"] != "cancelled" or outcome["tokens"]:
-            raise RuntimeError(f"the generation was over before it was stopped: {outcome}")
-        times.append(float(outcome["toEnd"]))
+    times = [
+        time
+        for number in range(sizes.mlx_stops)
+        if (time := _stopped(port, name, number, whole_ms * 0.7 * (number + 1) / sizes.mlx_stops)) is not None
+    ]
+    if len(times) < sizes.mlx_stops / 2:
+        raise RuntimeError(f"of {sizes.mlx_stops} stops only {len(times)} came while the picture was read")
     figure = (
         f"MLX, stop while a picture of {SIDE} x {SIDE} pixels is read ({whole_ms:.0f} ms): request to the stream's end;"
         f" one prefill step of {step} tokens; p99 of {len(times)} and {len(steps)} (p50 {median(times):.0f} and"
         f" {median(steps):.0f} ms)"
     )
     return at_most_more(figure, "ms", quantile(times, 0.99), quantile(steps, 0.99), STOP_LIMIT_MS)
+
+
+def _stopped(port: PagePort, name: str, number: int, after_ms: float) -> float | None:
+    """Milliseconds from the stop to the stream's end; None if the picture had been read by then: the machine varies."""
+    outcome = port.stop(name, after_ms, True, messages=[_message(number)])
+    if outcome["reason"] != "cancelled":
+        raise RuntimeError(f"the generation was over before it was stopped: {outcome}")
+    return None if outcome["tokens"] else float(outcome["toEnd"])
 
 
 def _message(number: int) -> JsonObject:

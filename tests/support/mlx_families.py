@@ -1,0 +1,114 @@
+"""Small models of other families than `tools.make_mlx` makes: mlx-vlm's own classes with random weights."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn.layers.quantized import quantize
+from mlx.utils import tree_flatten
+from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
+
+_TEXT: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "vocab_size": 512,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+}
+_TOWER: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "out_hidden_size": 64,
+    "num_heads": 2,
+    "patch_size": 14,
+    "spatial_patch_size": 14,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+}
+_MARKERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_id": 6, "video_token_id": 7}
+_ROPE = {"type": "mrope", "mrope_section": [2, 3, 3]}
+_QWEN3_VL = {
+    **_MARKERS,
+    "text_config": {**_TEXT, "model_type": "qwen3_vl_text", "rope_scaling": _ROPE},
+    "vision_config": {
+        **_TOWER,
+        "model_type": "qwen3_vl",
+        "depth": 3,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1, 2],
+    },
+}
+_QWEN2_5_VL = {
+    **_TEXT,
+    **_MARKERS,
+    "rope_scaling": _ROPE,
+    "vision_config": {
+        **_TOWER,
+        "model_type": "qwen2_5_vl",
+        "depth": 2,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+    },
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "qwen3_vl": _QWEN3_VL,
+    "qwen2_5_vl": _QWEN2_5_VL,
+    "gemma3_text": {**_TEXT, "sliding_window": 32, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16},
+    "mamba2": {
+        "hidden_size": 64,
+        "num_heads": 4,
+        "head_dim": 32,
+        "vocab_size": 512,
+        "state_size": 16,
+        "ssm_state_size": 16,
+        "num_hidden_layers": 2,
+        "layer_norm_epsilon": 1e-5,
+        "expand": 2,
+        "conv_kernel": 4,
+        "n_groups": 1,
+        "use_bias": False,
+        "use_conv_bias": True,
+        "tie_word_embeddings": False,
+        "time_step_limit": [0.0, 100.0],
+        "time_step_rank": "auto",
+        "max_position_embeddings": 4096,
+    },
+    "qwen3": _TEXT,
+}
+"""A picture's features in several layers, windows in the tower, a sliding window, no attention at all, plain text."""
+
+
+def write_family(folder: Path, like: Path, family: str, *, four_bit: bool = False) -> Path:
+    """Write a folder of a family with the tokenizer and the preprocessor of another folder."""
+    shutil.copytree(like, folder)
+    config = {**CONFIGS[family], "model_type": family, "eos_token_id": 2}
+    if four_bit:
+        config["quantization"] = {"group_size": 32, "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
+    model = _build(folder)
+    if four_bit:
+        quantize(model, group_size=32, bits=4, class_predicate=_is_of_the_decoder)
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
+    return folder
+
+
+def _build(folder: Path) -> Any:
+    config = load_config(folder)
+    classes, _ = get_model_and_args(config)
+    config.setdefault("text_config", {})
+    config.setdefault("vision_config", {})
+    made = classes.ModelConfig.from_dict(config)
+    mx.random.seed(1)
+    return classes.Model(update_module_configs(made, classes, config, ["text", "vision"]))
+
+
+def _is_of_the_decoder(path: str, module: Any) -> bool:
+    return hasattr(module, "to_quantized") and path.startswith("language_model") and module.weight.shape[-1] % 32 == 0
