@@ -30,10 +30,11 @@ class KvCache:
 
         It is the caller's until he gives it back with `keep`: what happens to it meanwhile, nobody has to undo.
         At least the last token is always left to be read. `media` are the tokens that stand for pictures: the rest of
-        a prompt that has any is read together with its pictures, so from the beginning.
+        a prompt that has any is read together with its pictures, so from the beginning; likewise where a model does
+        not name them.
         """
         entries, cached = self._entries, self._common(tokens, digests)
-        if any(token in media for token in tokens[cached:]):
+        if (digests and not media) or any(token in media for token in tokens[cached:]):
             cached = 0
         surplus = len(self._tokens) - cached
         self.clear()

@@ -7,6 +7,7 @@ size at which the processor leaves them as they are, never as paths or addresses
 from collections.abc import Sequence
 from typing import Any
 
+from mlx_vlm.models.base import BaseImageProcessor
 from mlx_vlm.utils import prepare_inputs
 from tokenizers.normalizers import Normalizer, Replace
 from tokenizers.normalizers import Sequence as Normalizers
@@ -14,6 +15,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from backends.mlx_vlm.failures import engine_errors
 from backends.pictures import Fit, Picture, smart_fit
 from backends.shield import SHIELD
+from messages.data_urls import MAX_PICTURES
 
 LARGEST_AREA = 2_000_000
 """Pixels to which a picture is scaled down for a processor of which we do not know what it does."""
@@ -41,6 +43,11 @@ class Preprocessor:
     def fit(self) -> Fit:
         """The size to which a picture is to be scaled."""
         return picture_fit(self._images)
+
+    @property
+    def most_pictures(self) -> int:
+        """Pictures that a request may have. mlx-vlm's own processors drop all but the first (0.7.10)."""
+        return 1 if isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
 
     def spell(self, token: int) -> str:
         """How a special token is written."""

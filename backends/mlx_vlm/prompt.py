@@ -72,7 +72,7 @@ class PromptEncoder:
         self._refuse_media(prompt)
         if prompt.messages is None:
             return EncodedPrompt(self._encode_bare(prompt.prompt or ""))
-        pictures = read_pictures(prompt, self._preprocessor.fit) if prompt.has_part("image") else ()
+        pictures = self._read_pictures(prompt)
         text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
         digests = tuple(picture.digest for picture in pictures)
         if not pictures:
@@ -112,6 +112,11 @@ class PromptEncoder:
             if self._count_media(ours) == self._count_media(tokens):
                 tokens, inputs = ours, {name: value for name, value in inputs.items() if name != "attention_mask"}
         return EncodedPrompt(tokens, text, inputs, digests, tuple(picture.figures for picture in pictures))
+
+    def _read_pictures(self, prompt: PromptInput) -> tuple[Picture, ...]:
+        if not prompt.has_part("image"):
+            return ()
+        return read_pictures(prompt, self._preprocessor.fit, self._preprocessor.most_pictures)
 
     def _count_media(self, tokens: Sequence[int]) -> int:
         return sum(token in self._media_tokens for token in tokens)
