@@ -12,6 +12,7 @@ from messages.actions import ActionType
 from messages.frames import JsonObject
 from messages.replies import Accepted, Stopped, TokenCount
 from messages.requests import CountTokens, Embed, Generate, StopGeneration
+from native_host.http.answer_schemas import ChatCompletionWithStats, CompletionWithStats, EmbeddingListWithFacts
 from native_host.http.answer_streams import events, generate
 from native_host.http.bodies import gather_settings, invalid_field, json_body
 from native_host.http.client import ask, generation, host_of, origin_of, result_of, unless_gone
@@ -25,19 +26,19 @@ router = APIRouter()
 _Answer = ChatAnswer | CompletionAnswer
 
 
-@router.post("/chat/completions", responses=gives(), openapi_extra=takes(Generate))
+@router.post("/chat/completions", responses=gives(ChatCompletionWithStats, streams=True), openapi_extra=takes(Generate))
 async def chat_completions(request: Request) -> Response:
     """An answer to `messages`; with `"stream": true` as server-sent events."""
     return await _complete(request, ChatAnswer)
 
 
-@router.post("/completions", responses=gives(), openapi_extra=takes(Generate))
+@router.post("/completions", responses=gives(CompletionWithStats, streams=True), openapi_extra=takes(Generate))
 async def completions(request: Request) -> Response:
     """What goes on from `prompt`; with `"stream": true` as server-sent events."""
     return await _complete(request, CompletionAnswer)
 
 
-@router.post("/embeddings", responses=gives(), openapi_extra=takes(Embed))
+@router.post("/embeddings", responses=gives(EmbeddingListWithFacts), openapi_extra=takes(Embed))
 async def embeddings(request: Request) -> Response:
     """A vector of each text."""
     body = await json_body(request)

@@ -14,6 +14,7 @@ from messages.replies import BackendList, SettingsUpdated, Stats
 from messages.requests import UpdateSettings
 from messages.system import SystemInfo
 from native_host import runtime
+from native_host.http.answer_schemas import FiveFigures, Health, Params
 from native_host.http.bodies import json_body
 from native_host.http.client import ask, host_of, origin_of
 from native_host.http.errors import json_response, success_response
@@ -26,7 +27,7 @@ FIGURES = {"time_to_first_token", "tokens_per_second", "input_tokens", "output_t
 router = APIRouter()
 
 
-@router.get("/health", responses=gives())
+@router.get("/health", responses=gives(Health))
 async def health(request: Request) -> Response:
     """Whether the host is there, and whether it wants a token."""
     settings: HttpSettings = request.app.state.settings
@@ -55,7 +56,7 @@ async def system_info(request: Request) -> Response:
     return success_response(await ask(request, ActionType.GET_SYSTEM_INFO))
 
 
-@router.get("/params", responses=gives())
+@router.get("/params", responses=gives(Params))
 async def get_params(request: Request, model: str | None = None) -> Response:
     """The settings that this caller's next generation starts from."""
     host = host_of(request)
@@ -75,7 +76,7 @@ async def set_params(request: Request) -> Response:
     return success_response(await ask(request, ActionType.UPDATE_SETTINGS, body))
 
 
-@router.get("/stats", responses=gives(Figures))
+@router.get("/stats", responses=gives(FiveFigures))
 async def stats(request: Request, model: str | None = None) -> Response:
     """The figures of the active model's running or last generation."""
     fields = (await ask(request, ActionType.GET_STATS, _of_model(model))).fields

@@ -10,8 +10,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from messages.actions import ActionType
-from messages.replies import Accepted, JobList, JobReadEnd, Stopped
+from messages.replies import Accepted, JobList, Stopped
 from messages.requests import Generate
+from native_host.http.answer_schemas import JobBegun, JobNow
 from native_host.http.bodies import generate_fields
 from native_host.http.client import ask, host_of, origin_of, replies, result_of, unless_gone
 from native_host.http.errors import json_response, success_response
@@ -28,7 +29,7 @@ async def jobs(request: Request) -> Response:
     return success_response(await ask(request, ActionType.LIST_JOBS))
 
 
-@router.post("", status_code=202, responses=gives(status=202), openapi_extra=takes(Generate, form=True))
+@router.post("", status_code=202, responses=gives(JobBegun, status=202), openapi_extra=takes(Generate, form=True))
 async def begin(request: Request) -> Response:
     """Begin a generation and answer with its job; it goes on whether somebody listens or not."""
     fields = {**await generate_fields(request), "background": True, "stream": False}
@@ -39,7 +40,7 @@ async def begin(request: Request) -> Response:
     return json_response({"status": "success", "job_id": job_id, "stream": f"/api/v1/stream/{job_id}"}, 202)
 
 
-@router.get("/{job_id}", responses=gives(JobReadEnd))
+@router.get("/{job_id}", responses=gives(JobNow))
 async def read(
     request: Request,
     job_id: str,

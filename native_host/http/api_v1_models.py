@@ -9,8 +9,9 @@ from starlette.responses import Response
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
-from messages.replies import Loaded, ModelList, Unloaded
+from messages.replies import Loaded, Unloaded
 from messages.requests import Load, Unload
+from native_host.http.answer_schemas import Models, OneModel
 from native_host.http.bodies import json_body
 from native_host.http.client import ask
 from native_host.http.errors import json_response, success_response
@@ -31,7 +32,7 @@ async def unload(request: Request) -> Response:
     return success_response(await ask(request, ActionType.UNLOAD, await json_body(request)))
 
 
-@router.get("/models", responses=gives(ModelList))
+@router.get("/models", responses=gives(Models))
 async def models(request: Request) -> Response:
     """What can be loaded, and the state of what is."""
     listed, state = await _listed_and_loaded(request)
@@ -39,7 +40,7 @@ async def models(request: Request) -> Response:
     return json_response({"status": "success", **fields})
 
 
-@router.get("/models/{model:path}", responses=gives())
+@router.get("/models/{model:path}", responses=gives(OneModel))
 async def model(request: Request, model: str) -> Response:
     """One model: how it can be loaded, and its state if it is."""
     listed, loaded = await _listed_and_loaded(request)

@@ -18,7 +18,7 @@ from native_host import runtime
 from native_host.host import Host
 from native_host.http import api_v1, dashboard, docs_page, figures, metrics, openai_routes, overview, streams
 from native_host.http.errors import HttpCode, HttpError, error_body
-from native_host.http.schemas import ERRORS, OPENAI_ERRORS, components
+from native_host.http.schemas import ERRORS, components
 from native_host.http.settings import HttpSettings
 
 logger = logging.getLogger("tabagent.http")
@@ -32,7 +32,7 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     app.state.host = host
     app.state.settings = settings
-    app.include_router(openai_routes.router, responses=OPENAI_ERRORS)
+    app.include_router(openai_routes.router)
     app.include_router(api_v1.router, prefix="/api/v1")
     app.include_router(streams.router, include_in_schema=False)
     app.include_router(overview.router, prefix="/api/v1", responses=ERRORS)

@@ -60,11 +60,17 @@ def _operation(heading: str, operation: JsonObject) -> str:
         for one in operation.get("parameters", ())
     )
     bodies = "".join(
-        f"<p>{escape(kind)}: {_schema(body.get('schema', {}))}</p>"
+        f"<p>takes {escape(kind)}: {_schema(body.get('schema', {}))}</p>"
         for kind, body in operation.get("requestBody", {}).get("content", {}).items()
     )
+    answers = "".join(
+        f"<p>answers {escape(str(status))}, {escape(kind)}: {_schema(answer.get('schema', {}))}</p>"
+        for status, response in operation.get("responses", {}).items()
+        if str(status).startswith("2")
+        for kind, answer in response.get("content", {}).items()
+    )
     listed = f"<ul>{parameters}</ul>" if parameters else ""
-    return f"<section><h2>{escape(heading)}</h2><p>{text}</p>{listed}{bodies}</section>"
+    return f"<section><h2>{escape(heading)}</h2><p>{text}</p>{listed}{bodies}{answers}</section>"
 
 
 def _kind(schema: JsonObject) -> str:

@@ -14,8 +14,10 @@ from starlette.responses import Response, StreamingResponse
 from messages.errors import ErrorCode
 from messages.facts import Fact
 from native_host import stats_csv
+from native_host.http.answer_schemas import GroupedStats, MemoryHistory, StatsHistory
 from native_host.http.client import host_of, origin_of
 from native_host.http.errors import HttpError, json_response
+from native_host.http.schemas import gives
 from native_host.origins import OWNER_ORIGINS
 from native_host.stats_queries import Grouping
 from native_host.stats_rows import Filter
@@ -46,21 +48,21 @@ def wanted_rows(
 Wanted = Annotated[Filter, Depends(wanted_rows)]
 
 
-@router.get("/stats/grouped")
+@router.get("/stats/grouped", responses=gives(GroupedStats))
 async def grouped(request: Request, wanted: Wanted, by: Grouping = "backend") -> Response:
     """Counts, sums and percentiles for each backend, model or origin."""
     found = await _answer(lambda: host_of(request).stats.grouped(by, wanted))
     return json_response({"by": by, "groups": {name: one.model_dump(mode="json") for name, one in found.items()}})
 
 
-@router.get("/stats/history")
+@router.get("/stats/history", responses=gives(StatsHistory))
 async def history(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
     """Percentiles of time to first token (ms) and tokens a second over time, for each backend."""
     found = await _answer(lambda: host_of(request).stats.history(wanted, parts))
     return json_response({"backends": _dumped(found)})
 
 
-@router.get("/stats/memory")
+@router.get("/stats/memory", responses=gives(MemoryHistory))
 async def memory(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
     """Resident memory over time, in bytes, for each model; whoever asks sees all models."""
     found = await _answer(lambda: host_of(request).stats.memory(wanted, parts))

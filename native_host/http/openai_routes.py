@@ -8,6 +8,7 @@ request.
 import re
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,6 +17,14 @@ from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
 from messages.replies import Embedded, Failure, Partial, Reply, Success, ThinkingUpdate
+from native_host.http.answer_schemas import (
+    ChatCompletion,
+    Completion,
+    EmbeddingList,
+    ModelObject,
+    ModelObjects,
+    ResponseObject,
+)
 from native_host.http.answer_streams import BegunStream, generate
 from native_host.http.client import ask, generation, result_of, unless_gone
 from native_host.http.errors import HttpError, json_response
@@ -24,8 +33,11 @@ from native_host.http.openai_bodies import body_schema, read_body
 from native_host.http.openai_models import find_model, list_models, use_model
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
 from native_host.http.openai_responses import ResponseAnswer
+from native_host.http.schemas import OPENAI_ERRORS, gives
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+_gives = partial(gives, errors=OPENAI_ERRORS)
 
 _RESPONSE_WORDS = (
     (re.compile(r"\bmessages(\[\d+\])?"), "input"),
@@ -36,19 +48,24 @@ _RESPONSE_WORDS = (
 """What errors call fields of the wire, and what the caller of a response knows them as."""
 
 
-@router.get("/models", summary="What can be loaded")
+@router.get("/models", summary="What can be loaded", responses=_gives(ModelObjects))
 async def get_models(request: Request) -> Response:
     """Every model that a request may name."""
     return json_response({"object": "list", "data": await list_models(request)})
 
 
-@router.get("/models/{model:path}", summary="One model")
+@router.get("/models/{model:path}", summary="One model", responses=_gives(ModelObject))
 async def get_model(request: Request, model: str) -> Response:
     """One model; 404 if there is none of that name."""
     return json_response(await find_model(request, model))
 
 
-@router.post("/chat/completions", summary="Answer a conversation", openapi_extra=body_schema(ChatBody))
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    responses=_gives(ChatCompletion, streams=True),
+    openapi_extra=body_schema(ChatBody),
+)
 async def create_chat_completion(request: Request) -> Response:
     """One answer, whole or as a stream of chunks."""
     body, wire = await read_body(request, ChatBody)
@@ -56,7 +73,12 @@ async def create_chat_completion(request: Request) -> Response:
     return await _answer(request, wire, answer, body.stream)
 
 
-@router.post("/completions", summary="Go on from a bare prompt", openapi_extra=body_schema(CompletionBody))
+@router.post(
+    "/completions",
+    summary="Go on from a bare prompt",
+    responses=_gives(Completion, streams=True),
+    openapi_extra=body_schema(CompletionBody),
+)
 async def create_completion(request: Request) -> Response:
     """What follows the prompt, whole or as a stream of chunks."""
     body, wire = await read_body(request, CompletionBody)
@@ -64,7 +86,12 @@ async def create_completion(request: Request) -> Response:
     return await _answer(request, wire, answer, body.stream)
 
 
-@router.post("/responses", summary="Answer text with text", openapi_extra=body_schema(ResponseBody))
+@router.post(
+    "/responses",
+    summary="Answer text with text",
+    responses=_gives(ResponseObject, streams=True),
+    openapi_extra=body_schema(ResponseBody),
+)
 async def create_response(request: Request) -> Response:
     """One response, whole or as a stream of events. It is not stored."""
     try:
@@ -75,7 +102,9 @@ async def create_response(request: Request) -> Response:
         raise _of_response(error) from None
 
 
-@router.post("/embeddings", summary="Vectors of texts", openapi_extra=body_schema(EmbeddingBody))
+@router.post(
+    "/embeddings", summary="Vectors of texts", responses=_gives(EmbeddingList), openapi_extra=body_schema(EmbeddingBody)
+)
 async def create_embeddings(request: Request) -> Response:
     """A vector for each text. A text that the model cannot read whole is an error, as OpenAI's API has it."""
     body, wire = await read_body(request, EmbeddingBody)

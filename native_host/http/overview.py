@@ -15,10 +15,12 @@ from starlette.responses import Response
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.facts import Fact, Figures, JobState, ModelState
+from messages.replies import Stopped
 from native_host import logs, process_memory, runtime
 from native_host.host import Host
 from native_host.http.client import ask, host_of, origin_of
 from native_host.http.errors import json_response
+from native_host.http.schemas import gives
 from native_host.jobs import Job
 from native_host.origins import HTTP_ORIGIN
 
@@ -91,7 +93,7 @@ async def log(request: Request, lines: Annotated[int, Query(ge=1, le=MAX_LOG_LIN
     return _answer(LogTail(lines=await asyncio.to_thread(logs.tail, host_of(request).paths.daemon_log, lines)))
 
 
-@router.delete("/jobs/{job_id}")
+@router.delete("/jobs/{job_id}", responses=gives(Stopped))
 async def stop(request: Request, job_id: str) -> Response:
     """Stop a running generation, whoever asked for it, in that caller's name."""
     job = next((job for job in host_of(request).jobs.running() if job.job_id == job_id), None)

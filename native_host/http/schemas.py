@@ -1,15 +1,18 @@
 """The OpenAPI document's schemas, made of the wire protocol's own models, so that the two cannot differ.
 
-Above it: the routers (`takes`, `gives`) and the application (`components`). Below it: `messages`.
+Above it: the routers (`takes`, `gives`) and the application (`components`). Below it: `messages`, and the answers that
+only HTTP gives (`native_host.http.answer_schemas`).
 """
+
+from collections.abc import Mapping
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from messages import replies, requests, system
-from messages.facts import Figures
 from messages.frames import JsonObject
 from messages.settings import SettingsPatch
+from native_host.http.answer_schemas import SHAPES
 
 BODIES: tuple[type[BaseModel], ...] = (
     requests.Load,
@@ -26,13 +29,11 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     replies.Stopped,
     replies.SettingsUpdated,
     replies.Stats,
-    replies.ModelList,
     replies.BackendList,
     replies.TokenCount,
     replies.JobList,
-    replies.JobReadEnd,
     system.SystemInfo,
-    Figures,
+    *SHAPES,
 )
 _REF = "#/components/schemas/{model}"
 _ERROR = {
@@ -48,14 +49,15 @@ _ERROR = {
         },
     },
 }
-_ANY = {"type": "object"}
+_EVENTS = {"type": "object", "description": "Server-sent events."}
 _TEXTS = {"4XX": "The request cannot be served.", "5XX": "The host could not serve it."}
 ERRORS: dict[int | str, JsonObject] = {
     key: {"description": text, "content": {"application/json": {"schema": {"$ref": _REF.format(model="HttpError")}}}}
     for key, text in _TEXTS.items()
 }
 OPENAI_ERRORS: dict[int | str, JsonObject] = {
-    key: {"description": text, "content": {"application/json": {"schema": _ANY}}} for key, text in _TEXTS.items()
+    key: {"description": text, "content": {"application/json": {"schema": {"$ref": _REF.format(model="OpenAIError")}}}}
+    for key, text in _TEXTS.items()
 }
 
 
@@ -69,11 +71,19 @@ def takes(model: type[BaseModel], *, required: bool = True, form: bool = False) 
 
 
 def gives(
-    model: type[BaseModel] | None = None, kind: str = "application/json", status: int = 200
+    model: type[BaseModel] | None = None,
+    *,
+    status: int = 200,
+    streams: bool = False,
+    errors: Mapping[int | str, JsonObject] = ERRORS,
 ) -> dict[int | str, JsonObject]:
-    """`responses` of a route: a wire result's fields, any object without a model, and the errors."""
-    schema = _ANY if model is None else {"$ref": _REF.format(model=model.__name__)}
-    return {status: {"description": "Done.", "content": {kind: {"schema": schema}}}, **ERRORS}
+    """`responses` of a route: a result's fields, a stream of events where it `streams`, and the errors."""
+    content: JsonObject = {}
+    if model is not None:
+        content["application/json"] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
+    if streams:
+        content["text/event-stream"] = {"schema": _EVENTS}
+    return {status: {"description": "Done.", "content": content}, **errors}
 
 
 def components() -> JsonObject:

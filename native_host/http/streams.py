@@ -30,7 +30,7 @@ _ONE_LINE = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u
 router = APIRouter()
 
 
-@router.get("/stream/{job_id}", responses=gives(kind="text/event-stream"))
+@router.get("/stream/{job_id}", response_class=EventSourceResponse, responses=gives(streams=True))
 async def stream(
     request: Request, job_id: str, last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None
 ) -> Response:
