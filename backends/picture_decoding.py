@@ -24,6 +24,9 @@ MAX_ASPECT_RATIO = 200
 REDUCING_GAP = 2.0
 """How many times larger than wanted a cheap first reduction may leave a picture, each way, before the filter's turn."""
 
+DRAFT_GAP = 1.5
+"""The same for the reduction that a JPEG's decoder does: halving 12 megapixels at once saves half of their time."""
+
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -92,7 +95,7 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
     turn = _TURNS.get(_orientation(image))
     width, height = _turned(image.size, turn)
     wanted = _turned(fit(width, height), turn)
-    image.draft(None, (round(wanted[0] * REDUCING_GAP), round(wanted[1] * REDUCING_GAP)))
+    image.draft(None, (round(wanted[0] * DRAFT_GAP), round(wanted[1] * DRAFT_GAP)))
     image.load()
     pixels = _flat(_straight(image).resize(wanted, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP))
     return (pixels if turn is None else pixels.transpose(turn)), width, height
