@@ -50,7 +50,14 @@ PACKAGES_OF = {
     "installer": set(),
 }
 OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "httptools", "anyio"}
-SHARED_BY_ENGINES = {"chat_template.py", "logprobs.py", "pictures.py", "picture_decoding.py"}
+SHARED_BY_ENGINES = {
+    "chat_template.py",
+    "guidance.py",
+    "logprobs.py",
+    "picture_decoding.py",
+    "pictures.py",
+    "vocabulary.py",
+}
 WINDOWS_MODULES = {"winreg", "msvcrt"}
 RELAY_MODULES_NOT_WANTED = {
     "json",

@@ -25,6 +25,9 @@ from backends.base import (
     refuse_unsupported_settings,
 )
 from backends.guards import require_memory, require_room, require_single
+from backends.huggingface.files import read_json
+from backends.huggingface.guidance import Constraint, make_constraint
+from backends.huggingface.vocabulary import TokenText, Vocabulary, with_template
 from backends.logprobs import LogprobRecorder
 from backends.mlx_vlm.checkpoint import Checkpoint, read_checkpoint
 from backends.mlx_vlm.constraint import ConstraintMask
@@ -37,10 +40,6 @@ from backends.mlx_vlm.preprocessing import Preprocessor
 from backends.mlx_vlm.prompt import EncodedPrompt, PromptEncoder
 from backends.mlx_vlm.sampler import LogitsProcessor, make_penalties, make_sampler
 from backends.mlx_vlm.scores import ScoreTap
-from backends.onnx.folder import read_json
-from backends.onnx.guidance import Constraint, make_constraint
-from backends.onnx.model import with_template
-from backends.onnx.vocabulary import TokenText, Vocabulary
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities, FinishReason

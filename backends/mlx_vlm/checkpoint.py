@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends.huggingface.files import read_json, refuse, require_tokens
 from backends.mlx_vlm.safetensors import tensor_names, weight_files
-from backends.onnx.folder import read_json, refuse, require_tokens
 from messages.errors import ErrorCode, HostError
 
 DEFAULT_CONTEXT = 16_384

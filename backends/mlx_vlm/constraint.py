@@ -6,7 +6,7 @@ mlx-vlm's own structured output needs a Metal kernel and fails on the processor 
 import mlx.core as mx
 import numpy as np
 
-from backends.onnx.guidance import Constraint
+from backends.huggingface.guidance import Constraint
 
 
 class ConstraintMask:

@@ -9,9 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from backends.base import CancelToken, TokenChunk
+from backends.huggingface.guidance import Constraint
+from backends.huggingface.vocabulary import TokenText
 from backends.mlx_vlm.scores import ScoreTap
-from backends.onnx.guidance import Constraint
-from backends.onnx.vocabulary import TokenText
 from messages.facts import FinishReason, TokenLogprob
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
+from backends.huggingface.files import read_json
+from backends.huggingface.tokenizer_files import control_tokens, template_source, token_text
 from backends.mlx_vlm.preprocessing import Preprocessor
-from backends.onnx.folder import read_json
-from backends.onnx.prompt import control_tokens, template_source, token_text
 from backends.pictures import Picture, read_pictures
 from backends.shield import shield
 from backends.transcript import Transcript

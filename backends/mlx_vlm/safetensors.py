@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from backends.onnx.folder import is_inside, read_json, refuse
+from backends.huggingface.files import is_inside, read_json, refuse
 
 INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000

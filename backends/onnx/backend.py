@@ -20,17 +20,17 @@ from backends.base import (
     refuse_unsupported_settings,
 )
 from backends.guards import require_single
+from backends.huggingface.guidance import Constraint, make_constraint
+from backends.huggingface.vocabulary import TokenText
 from backends.logprobs import LogprobRecorder
 from backends.onnx.decoding import Decoding
 from backends.onnx.describe import has_transformersjs_layout
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.loader import load_genai
-from backends.onnx.guidance import Constraint, make_constraint
 from backends.onnx.interface import EngineError
 from backends.onnx.model import EmbeddingModel, TextModel
 from backends.onnx.sampler import Sampler
 from backends.onnx.transformersjs.loader import load_transformersjs
-from backends.onnx.vocabulary import TokenText
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.settings import InferenceSettings

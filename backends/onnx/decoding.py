@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from backends.base import CancelToken, TokenChunk
+from backends.huggingface.guidance import Constraint
+from backends.huggingface.vocabulary import TokenText
 from backends.logprobs import LogprobRecorder
-from backends.onnx.guidance import Constraint
 from backends.onnx.interface import Logits
 from backends.onnx.model import TokenCache
 from backends.onnx.sampler import Sampler
-from backends.onnx.vocabulary import TokenText
 from messages.facts import FinishReason, TokenLogprob
 
 

@@ -4,15 +4,14 @@ Made by the loaders, used by `backends.onnx.backend`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from backends.answer.dialects import MARKERS
-from backends.base import CancelToken, Embeddings, ModelInfo, Prefill, Template
+from backends.base import CancelToken, Embeddings, ModelInfo, Prefill
 from backends.guards import require_room
+from backends.huggingface.vocabulary import Vocabulary
 from backends.onnx.interface import Logits
 from backends.onnx.prompt import EncodedPrompt
-from backends.onnx.vocabulary import Vocabulary
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 
@@ -88,12 +87,6 @@ class TextModel:
         """Free it, the cache before the model."""
         self.cache.clear()
         self.release()
-
-
-def with_template(info: ModelInfo, template: Template, vocabulary: Vocabulary) -> ModelInfo:
-    """What was loaded, with what its chat template and vocabulary tell of reasoning and tools."""
-    capabilities = info.capabilities.model_copy(update={"tools": template.takes_tools})
-    return replace(info, template=template, markers=vocabulary.known(MARKERS), capabilities=capabilities)
 
 
 class EmbeddingModel(Protocol):

@@ -3,14 +3,14 @@
 Above it: `backends.onnx.backend`. Below it: `backends.chat_template` and the engine's tokenizer.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
-from backends.onnx.folder import read_json, refuse
+from backends.huggingface.files import read_json
+from backends.huggingface.tokenizer_files import control_tokens, template_source, token_text
 from backends.onnx.interface import TextTokenizer
 from backends.shield import SHIELD, shield
 from backends.transcript import Transcript
@@ -87,37 +87,6 @@ def refuse_other_media(prompt: PromptInput) -> None:
         if prompt.has_part(kind):
             text = f"This model takes no {kind}; send text only, or load a model that does."
             raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["messages"])
-
-
-def template_source(folder: Path, settings: dict[str, Any]) -> str | None:
-    """The folder's chat template: its own file, else the one in tokenizer_config.json, else None.
-
-    Several named ones there are no case: the engine's tokenizer does not load such a folder (genai 0.18.0).
-    """
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        try:
-            return file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            refuse(file, f"cannot be read ({error})", error)
-    template = settings.get("chat_template")
-    return template if isinstance(template, str) else None
-
-
-def token_text(token: Any) -> str:
-    """A special token's text: a string, or an object with it."""
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else ""
-
-
-def control_tokens(description: dict[str, Any]) -> re.Pattern[str]:
-    """Matches the spelling of any special token of a `tokenizer.json`."""
-    added = [
-        token for token in description.get("added_tokens") or [] if isinstance(token, dict) and token.get("special")
-    ]
-    spellings = sorted(filter(None, (token_text(token) for token in added)), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, spellings)) or r"(?!)")
 
 
 def _adds_start(description: dict[str, Any]) -> bool:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from support.graph_decoder import open_session
 from tokenizers import Tokenizer
 
-from backends.onnx.folder import read_json
-from backends.onnx.vocabulary import TokenText, Vocabulary
+from backends.huggingface.files import read_json
+from backends.huggingface.vocabulary import TokenText, Vocabulary
 
 Array = npt.NDArray[Any]
 

@@ -9,18 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from backends.base import LoadSpec, ModelInfo, ProgressCallback
+from backends.huggingface.files import read_json
+from backends.huggingface.vocabulary import Vocabulary, with_template
 from backends.onnx.devices import device_of_genai
-from backends.onnx.folder import read_json
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.config import GenaiFolder, read_folder
 from backends.onnx.genai.engine import Generator, Model, Tokenizer
 from backends.onnx.kv_cache import KvCache
 from backends.onnx.lora import read_adapter
-from backends.onnx.model import TextModel, with_template
+from backends.onnx.model import TextModel
 from backends.onnx.placement import Choice, Plan, place
 from backends.onnx.plugins import registered_plugins
 from backends.onnx.prompt import PromptEncoder
-from backends.onnx.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions

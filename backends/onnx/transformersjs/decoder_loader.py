@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 
 from backends.base import LoadSpec, ProgressCallback
 from backends.guards import require_memory
+from backends.huggingface.files import read_json
+from backends.huggingface.vocabulary import Vocabulary, with_template
 from backends.onnx.devices import Device, device_of_genai
-from backends.onnx.folder import read_json
 from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.genai.engine import Generator, Model
 from backends.onnx.interface import EngineError
 from backends.onnx.interface import Generator as AnyGenerator
 from backends.onnx.kv_cache import KvCache
 from backends.onnx.lora import read_adapter
-from backends.onnx.model import TextModel, with_template
+from backends.onnx.model import TextModel
 from backends.onnx.placement import Choice, Plan, place, session_device
 from backends.onnx.prompt import PromptEncoder
 from backends.onnx.remembered import Remembered, weights_key
@@ -27,7 +28,6 @@ from backends.onnx.transformersjs.decoder import OrtGenerator
 from backends.onnx.transformersjs.folder import TransformersJsFolder
 from backends.onnx.transformersjs.graph import DecoderGraph, read_decoder_graph
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
-from backends.onnx.vocabulary import Vocabulary
 from messages.content import Message, PromptInput
 from messages.errors import HostError
 from messages.facts import Capabilities

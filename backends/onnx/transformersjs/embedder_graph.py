@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.onnx.folder import read_onnx, refuse
+from backends.huggingface.files import refuse
+from backends.onnx.folder import read_onnx
 from backends.onnx.onnx_file import TensorType
 from backends.onnx.transformersjs.folder import ModelConfig
 from backends.onnx.transformersjs.graph import ELEMENT_BYTES, time_axis

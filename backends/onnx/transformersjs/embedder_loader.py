@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends.base import LoadSpec, ProgressCallback
-from backends.onnx.folder import refuse
+from backends.huggingface.files import refuse
 from backends.onnx.limits import attention_bytes
 from backends.onnx.placement import Choice, Plan, place, session_device
 from backends.onnx.session import Session

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.onnx.folder import read_onnx, refuse
+from backends.huggingface.files import refuse
+from backends.onnx.folder import read_onnx
 from backends.onnx.onnx_file import OnnxHeader, TensorType
 from backends.onnx.transformersjs.folder import ModelConfig, TransformersJsFolder
 from backends.onnx.transformersjs.graph import ELEMENT_BYTES, Cache, read_cache, require_decoder

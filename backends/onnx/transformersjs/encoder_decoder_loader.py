@@ -6,7 +6,8 @@ Above it: `loader`. Below it: `placement`, which chooses the device; `encoder_de
 from dataclasses import dataclass
 
 from backends.base import LoadSpec, ProgressCallback
-from backends.onnx.folder import read_json
+from backends.huggingface.files import read_json
+from backends.huggingface.vocabulary import Vocabulary
 from backends.onnx.model import TextModel
 from backends.onnx.placement import Choice, Plan, place, session_device
 from backends.onnx.session import Session
@@ -16,7 +17,6 @@ from backends.onnx.transformersjs.folder import TransformersJsFolder
 from backends.onnx.transformersjs.source_prompt import SourceReader
 from backends.onnx.transformersjs.target_tokens import TargetTokens, read_target_tokens
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
-from backends.onnx.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from backends.onnx.folder import external_size, externals, read_json, read_onnx, refuse, require_tokens
+from backends.huggingface.files import read_json, refuse, require_tokens
+from backends.onnx.folder import external_size, externals, read_onnx
 from backends.onnx.limits import WORKING_BYTES, choose_context
 from backends.onnx.transformersjs.dtypes import SUFFIXES
 

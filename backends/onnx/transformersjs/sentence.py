@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from backends.onnx.folder import is_inside, read_json, read_value, refuse
+from backends.huggingface.files import is_inside, read_json, read_value, refuse
 from backends.onnx.transformersjs.folder import TransformersJsFolder
 
 

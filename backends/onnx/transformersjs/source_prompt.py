@@ -9,14 +9,9 @@ from typing import Any
 from tokenizers import Encoding
 
 from backends.chat_template import ChatTemplate
-from backends.onnx.folder import read_json
-from backends.onnx.prompt import (
-    EncodedPrompt,
-    control_tokens,
-    refuse_other_media,
-    template_source,
-    token_text,
-)
+from backends.huggingface.files import read_json
+from backends.huggingface.tokenizer_files import control_tokens, template_source, token_text
+from backends.onnx.prompt import EncodedPrompt, refuse_other_media
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
 from backends.shield import SHIELD, shield
 from messages.content import PromptInput

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from backends.onnx.folder import read_json, refuse
+from backends.huggingface.files import read_json, refuse
 from backends.onnx.transformersjs.folder import read_generation_config
 
 

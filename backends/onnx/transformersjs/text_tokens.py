@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backends.onnx.folder import read_json, refuse
+from backends.huggingface.files import read_json, refuse
 from backends.onnx.transformersjs.tokenizer import read_tokenizer
 
 CHARACTERS_A_TOKEN = 64

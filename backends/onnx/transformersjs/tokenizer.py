@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from backends.onnx.folder import refuse
+from backends.huggingface.files import refuse
 
 
 class JsonTokenizer:

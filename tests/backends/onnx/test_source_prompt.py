@@ -12,7 +12,7 @@ from support.tiny_t5 import make_t5
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from backends.base import CancelToken
-from backends.onnx.folder import read_json
+from backends.huggingface.files import read_json
 from backends.onnx.transformersjs.source_prompt import SourceReader
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
 from messages.content import Message, PromptInput

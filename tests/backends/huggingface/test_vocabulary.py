@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from backends.onnx.vocabulary import TokenText, Vocabulary
+from backends.huggingface.vocabulary import TokenText, Vocabulary
 from messages.errors import ErrorCode, HostError
 
 WORDS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁Hello", "▁world", "lo"]

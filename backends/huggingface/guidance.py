@@ -12,9 +12,9 @@ import numpy.typing as npt
 from llguidance import LLMatcher
 
 from backends.base import GenerationRequest
-from backends.onnx.framing import after_reasoning, after_space, call_grammar
-from backends.onnx.interface import Logits
-from backends.onnx.vocabulary import Vocabulary
+from backends.huggingface.framing import after_reasoning, after_space, call_grammar
+from backends.huggingface.vocabulary import Vocabulary
+from backends.logprobs import Logits
 from messages.errors import ErrorCode, HostError
 from messages.options import JsonObjectFormat, JsonSchemaFormat, RegexFormat, ResponseFormat
 

@@ -7,13 +7,16 @@ library that defined that format (Hugging Face tokenizers).
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llguidance import LLTokenizer
 
+from backends.answer.dialects import MARKERS
+from backends.base import ModelInfo, Template
+from backends.huggingface.files import refuse
 from backends.logprobs import spelled
-from backends.onnx.folder import refuse
 from backends.text_stream import StopFilter, Utf8Assembler
 
 
@@ -117,3 +120,9 @@ def _strips_first_space(decoder: Any) -> bool:
     if decoder.get("type") == "Metaspace":
         return bool(decoder.get("prepend_scheme", "always") != "never" and decoder.get("add_prefix_space", True))
     return bool(decoder.get("type") == "Strip" and decoder.get("content") == " " and decoder.get("start", 0) > 0)
+
+
+def with_template(info: ModelInfo, template: Template, vocabulary: Vocabulary) -> ModelInfo:
+    """What was loaded, with what its chat template and vocabulary tell of reasoning and tools."""
+    capabilities = info.capabilities.model_copy(update={"tools": template.takes_tools})
+    return replace(info, template=template, markers=vocabulary.known(MARKERS), capabilities=capabilities)

@@ -1,6 +1,6 @@
 """Grammars with something around them: a tool call's fixed text, or reasoning that comes before all else.
 
-Above it: `backends.onnx.guidance`, whose grammars go inside. A grammar here is llguidance's JSON (1.9,
+Above it: `backends.huggingface.guidance`, whose grammars go inside. A grammar here is llguidance's JSON (1.9,
 `TopLevelGrammar`), the first of its `grammars` being the one to begin with. A special token cannot be matched by its
 spelling.
 """

@@ -1,0 +1,1 @@
+"""What folders in Hugging Face's layout have in common, whichever engine runs them: files, tokenizers, constraints."""
