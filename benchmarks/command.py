@@ -14,6 +14,7 @@ from types import FrameType
 
 from benchmarks import (
     burst,
+    first_sign,
     first_token,
     growth,
     http_stream,
@@ -43,6 +44,7 @@ GROUPS: Mapping[str, Measure] = {
     "mlx-stream": mlx_stream.measure,
     "http-stream": http_stream.measure,
     "first-token": first_token.measure,
+    "first-sign": first_sign.measure,
     "stop": stop.measure,
     "pictures": pictures.measure,
     "second-turn": second_turn.measure,

@@ -103,6 +103,17 @@ class PagePort:
         """Follow one greedy generation in the page."""
         return Stream(self._call("stream", _generate(model, max_tokens, fields)))
 
+    def first_sign(self, model: str, max_tokens: int, before: JsonObject | None = None, **fields: object) -> float:
+        """Milliseconds from a generation's request to the first message of it; `before` is posted just before."""
+        seen: JsonObject = self._call("firstSign", _generate(model, max_tokens, fields), before)
+        if seen["result"]["status"] != "success":
+            raise RuntimeError(seen["result"]["message"])
+        return float(seen["first"])
+
+    def post(self, message: JsonObject) -> None:
+        """Send a request and wait for nothing."""
+        self._call("post", message)
+
     def stop(self, model: str, after_ms: float, in_prefill: bool, **fields: object) -> JsonObject:
         """Stop a generation: milliseconds `toLastToken` and `toEnd`, and its `tokens` and finish `reason`."""
         stopped: JsonObject = self._call("stop", _generate(model, 4096, fields), after_ms, in_prefill)

@@ -34,6 +34,11 @@ def measure(sizes: Sizes) -> list[Row]:
     return [_reading(sizes), _stopping(sizes)]
 
 
+def photograph() -> JsonObject:
+    """A message with a JPEG of 12 megapixels."""
+    return _message(_jpeg(*_PHOTOGRAPH), "jpeg")
+
+
 def _reading(sizes: Sizes) -> Row:
     """All that happens before the first step of prefill: `count_tokens` does the same and then answers."""
     data = _jpeg(*_PHOTOGRAPH)

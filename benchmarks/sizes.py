@@ -17,6 +17,7 @@ class Sizes:
     stop_prompt_tokens: int = 2000
     photographs: int = 15
     drawing_pixels: int = 784
+    signs: int = 50
     turns: int = 10
     history_tokens: int = 1500
     onnx_rounds: int = 25
@@ -43,6 +44,7 @@ QUICK = Sizes(
     stops=3,
     photographs=2,
     drawing_pixels=336,
+    signs=2,
     turns=1,
     onnx_rounds=1,
     onnx_tokens=64,

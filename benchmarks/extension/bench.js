@@ -64,6 +64,20 @@ globalThis.bench = {
 
   stream: (port, request) => follow(ports[port], request),
 
+  /** Milliseconds from a request to the first message that answers it; `before` is posted just before. */
+  async firstSign(port, request, before) {
+    let first = null;
+    if (before) ports[port].port.postMessage(before);
+    const sent = performance.now();
+    const result = await ports[port].exchange(request, isResultOf(request), (frame) => {
+      if (frame.id === request.id) first ??= performance.now() - sent;
+    });
+    return { first, result };
+  },
+
+  /** Post a request and wait for nothing. */
+  post: (port, message) => ports[port].port.postMessage(message),
+
   /** A generation that is stopped `afterMs` after its first token, or after it was sent if `inPrefill`. */
   async stop(port, request, afterMs, inPrefill) {
     const { port: raw } = ports[port];
