@@ -4,8 +4,9 @@
 
 The text half is that of `make_gguf`, with sections of rotary positions and the tokens that stand around pictures and
 sounds. The projector has a vision encoder (patches of 14 pixels, merged two by two) and, with `--audio`, one of
-Whisper's shape besides. The other kind, of Gemma 3's architecture, takes squares of one size, all of whose tokens see
-each other. Tensor names and metadata are those that llama.cpp's `tools/mtmd/clip.cpp` reads.
+Whisper's shape besides. Other kinds take squares of one size: Gemma 3's, whose tokens all see each other, and Idefics
+3's, several to a picture with text between them. Tensor names and metadata are those that llama.cpp's
+`tools/mtmd/clip.cpp` reads.
 """
 
 import argparse
@@ -22,12 +23,11 @@ VISION_SPECIALS = (*SPECIALS, "<|vision_start|>", "<|vision_end|>", "<|audio_bos
 MODEL_SHAPE = replace(PRESETS["tiny"], architecture="qwen2vl", specials=VISION_SPECIALS, add_bos=False)
 
 GEMMA_SPECIALS = (*SPECIALS, "<start_of_image>", "<end_of_image>")
+TILE_SPECIALS = (*SPECIALS, "\n\n", "<fake_token_around_image>", "<global-img>")
+TILE_SHAPE = replace(PRESETS["tiny"], specials=TILE_SPECIALS)
 GEMMA_SHAPE = replace(PRESETS["tiny"], architecture="gemma3", specials=GEMMA_SPECIALS)
 
 MEL_BINS = 80
-_SQUARE_PATCHES = 32
-"""Patches of one side of Gemma's square: 256 tokens, when each four are one."""
-
 _SOUND_FRAMES = 1500
 """Positions of Whisper's encoder: 30 seconds, two mel frames each."""
 
@@ -36,7 +36,8 @@ _SOUND_FRAMES = 1500
 class ProjectorShape:
     """A projector's sizes in values. text_width is the width of the language model that it belongs to.
 
-    most_pixels is the greatest area of a picture that the header tells, 0 to tell none.
+    most_pixels is the greatest area of a picture that the header tells, 0 to tell none; square is how many patches one
+    side of a square has, for the kinds that take squares.
     """
 
     text_width: int = MODEL_SHAPE.width
@@ -45,7 +46,8 @@ class ProjectorShape:
     heads: int = 2
     feed_forward: int = 64
     patch: int = 14
-    kind: Literal["qwen2vl_merger", "gemma3"] = "qwen2vl_merger"
+    kind: Literal["qwen2vl_merger", "gemma3", "idefics3"] = "qwen2vl_merger"
+    square: int = 32
     vision: bool = True
     audio: bool = False
     seed: int = 7
@@ -62,7 +64,7 @@ def write_projector(path: Path, shape: ProjectorShape, leave_out: str = "") -> N
     tensors: dict[str, Weights] = {}
     if shape.vision:
         _add_vision_header(writer, shape)
-        tensors |= _gemma_tensors(shape) if shape.kind == "gemma3" else _vision_tensors(shape)
+        tensors |= _vision_tensors(shape) if shape.kind == "qwen2vl_merger" else _square_tensors(shape)
     if shape.audio:
         _add_audio_header(writer, shape)
         tensors |= _audio_tensors(shape)
@@ -95,7 +97,8 @@ def _add_vision_header(writer: GGUFWriter, shape: ProjectorShape) -> None:
     _add_sizes(writer, "vision", shape)
     writer.add_string("clip.vision.projector_type", shape.kind)
     writer.add_uint32("clip.vision.projector.scale_factor", 2)
-    writer.add_uint32("clip.vision.image_size", _SQUARE_PATCHES * shape.patch)
+    writer.add_uint32("clip.vision.preproc_image_size", 2 * shape.square * shape.patch)
+    writer.add_uint32("clip.vision.image_size", shape.square * shape.patch)
     writer.add_uint32("clip.vision.patch_size", shape.patch)
     writer.add_uint32("clip.vision.spatial_merge_size", 2)
     if shape.most_pixels:
@@ -136,17 +139,22 @@ def _vision_tensors(shape: ProjectorShape) -> dict[str, Weights]:
     }
 
 
-def _gemma_tensors(shape: ProjectorShape) -> dict[str, Weights]:
+def _square_tensors(shape: ProjectorShape) -> dict[str, Weights]:
     random = _Random(shape.seed)
+    if shape.kind == "idefics3":
+        last = {"mm.model.fc.weight": random.weights(shape.text_width, 4 * shape.width) * np.float32(4)}
+    else:
+        norm = np.ones(shape.width, np.float32)
+        projection = random.weights(shape.width, shape.text_width)
+        last = {"mm.input_projection.weight": projection, "mm.soft_emb_norm.weight": norm}
     return {
         "v.patch_embd.weight": random.weights(shape.width, 3, shape.patch, shape.patch),
         "v.patch_embd.bias": np.zeros(shape.width, np.float32),
-        "v.position_embd.weight": random.weights(_SQUARE_PATCHES**2, shape.width),
+        "v.position_embd.weight": random.weights(shape.square**2, shape.width),
         **_layers("v", shape, random, key_bias=True),
         "v.post_ln.weight": np.ones(shape.width, np.float32),
         "v.post_ln.bias": np.zeros(shape.width, np.float32),
-        "mm.input_projection.weight": random.weights(shape.width, shape.text_width),
-        "mm.soft_emb_norm.weight": np.ones(shape.width, np.float32),
+        **last,
     }
 
 

@@ -75,6 +75,7 @@ class MediaReader:
                 medium.tokens.extend(range(cell, cell - piece.tokens, -1))
                 cell -= piece.tokens
             else:
+                _require_tokens(piece)
                 medium.tokens.extend(piece)
         return medium
 
@@ -101,6 +102,13 @@ class _Cells:
         if len(self._firsts) > _MOST_NAMES:
             del self._firsts[next(iter(self._firsts))]
         return first
+
+
+def _require_tokens(tokens: tuple[int, ...]) -> None:
+    """The library puts -1 for a token around pictures that the model's vocabulary does not have."""
+    if min(tokens, default=0) < 0:
+        text = "The model's vocabulary lacks a token that its projector puts around pictures: they are of two models."
+        raise HostError(ErrorCode.MODEL_INVALID, text)
 
 
 def _within_longest_side(width: int, height: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.bare_multimodal import bare_answer
@@ -14,8 +15,8 @@ from backends.llamacpp.backend import LlamaCppBackend
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason, PictureFigures
-from tools.make_gguf import write_model
-from tools.make_mmproj import GEMMA_SHAPE, MODEL_SHAPE, ProjectorShape, write_projector
+from tools.make_gguf import SPECIALS, write_model
+from tools.make_mmproj import GEMMA_SHAPE, MODEL_SHAPE, TILE_SHAPE, ProjectorShape, write_projector
 
 CELLS = 35
 """Cells of a picture of 200 x 150 pixels: it is scaled to 196 x 140, which is 7 x 5 times 28 pixels."""
@@ -174,6 +175,31 @@ def test_a_talk_about_such_a_picture_goes_on_from_the_cache(make: Make, gemma: P
     second = ask(warm, talk, max_tokens=40)
     assert second.end.cached_tokens == answer.end.input_tokens + answer.end.output_tokens - 1
     assert second.text == ask(cold, talk, max_tokens=40).text
+
+
+def _tiled(folder: Path, **changes: Any) -> Path:
+    """A model of Idefics 3's kind: a picture is a view of all of it and tiles, with text between them."""
+    write_model(folder / "tiles.gguf", replace(TILE_SHAPE, **changes))
+    write_projector(folder / "mmproj-tiles.gguf", ProjectorShape(kind="idefics3", square=8))
+    return folder / "tiles.gguf"
+
+
+def test_a_picture_in_tiles_is_read_as_by_the_librarys_own_loop_and_kept(make: Make, tmp_path: Path) -> None:
+    backend, model = make(_tiled(tmp_path)), tmp_path / "tiles.gguf"
+    ours = ask(backend, [look("what is ", picture(1), " this?")], max_tokens=24)
+    text = "<|begin|>" + _prompt("what is <__media__> this?")
+    assert ours.text == bare_answer(model, text, [picture(1)], (200, 150), 24)
+    assert len(ours.prefills) > 8
+    again = ask(backend, [look("what is ", picture(1), " that?")], max_tokens=24)
+    assert again.end.cached_tokens > 3 * 16
+
+
+def test_a_projector_that_needs_other_tokens_is_told_at_the_first_picture(make: Make, tmp_path: Path) -> None:
+    backend = make(_tiled(tmp_path, specials=SPECIALS))
+    with pytest.raises(HostError) as caught:
+        ask(backend, [look("what is ", picture(1), " this?")])
+    assert caught.value.code is ErrorCode.MODEL_INVALID
+    assert ask(backend, [user("hello")]).end.output_tokens == 16
 
 
 @pytest.fixture(scope="module")
