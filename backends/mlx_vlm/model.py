@@ -47,6 +47,8 @@ class MlxModel:
         forbid_foreign_code()
         with engine_errors():
             self._network, self.processor = load(str(checkpoint.path), trust_remote_code=False)
+            if not hasattr(self._network, "language_model"):
+                raise EngineError("it is of a kind that writes no text")
             if is_diffusion_model(self._network):
                 raise EngineError("it is a diffusion model, which does not write one token after another")
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)

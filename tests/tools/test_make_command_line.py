@@ -12,6 +12,7 @@ COMMANDS = {
     "make_transformersjs tiny --dtypes q4 --external-data": ("onnx/model_q4.onnx", "onnx/model_q4.onnx_data"),
     "make_transformersjs tiny-gqa --dtypes fp32": ("onnx/model.onnx",),
     "make_transformersjs tiny-merged": ("onnx/decoder_model_merged.onnx", "onnx/decoder_model_merged_q4.onnx"),
+    "make_mlx vision --script Hello there": ("config.json", "model.safetensors", "preprocessor_config.json"),
     "make_t5 tiny": ("onnx/encoder_model.onnx", "onnx/decoder_model_merged_quantized.onnx"),
     "make_t5 tiny-split": ("onnx/decoder_model.onnx", "onnx/decoder_with_past_model.onnx"),
     "make_embedder cls": ("onnx/model_quantized.onnx", "1_Pooling/config.json"),
