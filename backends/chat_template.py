@@ -93,7 +93,11 @@ class ChatTemplate:
         self._deadline = time.monotonic() + TIME_LIMIT_S
         try:
             return self._template.render(
-                self._variables, messages=messages, tools=tools, xml_tools=tools, add_generation_prompt=True
+                self._variables,
+                messages=messages,
+                tools=tools,
+                xml_tools=tools,  # what SmolLM3's template calls them
+                add_generation_prompt=True,
             )
         except _Refusal as refusal:
             text = f"The model's chat template refuses this conversation: {refusal}"
