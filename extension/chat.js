@@ -142,8 +142,9 @@ class Chat {
   async #generate(messages, answer, progress) {
     const model = this.#model;
     await this.#host.load({ model }, { onProgress: ({ message }) => answer.wait(message) });
-    const onPartial = ({ text, tokens }) => {
-      answer.append(text);
+    const onPartial = ({ text, reasoning, tokens }) => {
+      if (reasoning) answer.think(reasoning);
+      if (text) answer.append(text);
       progress.count(tokens);
     };
     const onThinking = (update) => {

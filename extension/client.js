@@ -14,7 +14,8 @@
  *
  * @typedef {object} Handlers  What may be called before a request's result; all are optional.
  * @property {(frame: {job_id: string}) => void} [onAccepted]  the generation has a job id now
- * @property {(frame: {text: string, seq: number, tokens: number, job_id: string}) => void} [onPartial]  new text
+ * @property {(frame: {text: string, reasoning?: string, tool_calls?: object[], seq: number, tokens: number,
+ *   job_id: string}) => void} [onPartial]  new text; what the model thinks, and its calls, where there are any
  * @property {(frame: {phase: string, progress: ?number, message: ?string}) => void} [onProgress]  a load goes on
  * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
  * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,

@@ -128,10 +128,11 @@ export class View {
   }
 }
 
-/** One answer on its way: first a line that says what goes on, then the text. */
+/** One answer on its way: first a line that says what goes on, then what the model thinks, then the text. */
 class Answer {
   #element;
   #follow;
+  #thoughts = null;
   #text = null;
 
   constructor(element, follow) {
@@ -142,7 +143,14 @@ class Answer {
 
   /** Say what goes on while there is no text yet. */
   wait(words) {
-    if (!this.#text) this.#element.textContent = words;
+    if (!this.#text && !this.#thoughts) this.#element.textContent = words;
+  }
+
+  /** Add to what the model thinks before it answers, in a fold that is open until the answer begins. */
+  think(reasoning) {
+    if (!this.#thoughts) this.#beginThoughts();
+    this.#thoughts.lastChild.append(reasoning);
+    this.#follow();
   }
 
   append(text) {
@@ -155,14 +163,26 @@ class Answer {
   end(remark) {
     this.#element.setAttribute("aria-busy", "false");
     if (remark) this.#element.after(block("note", remark));
-    if (!this.#text) this.#element.remove();
+    if (!this.#text && !this.#thoughts) this.#element.remove();
     this.#follow();
   }
 
   #begin() {
     this.#text = document.createTextNode("");
     this.#element.classList.remove("waiting");
-    this.#element.replaceChildren(this.#text);
+    if (this.#thoughts) this.#thoughts.open = false;
+    this.#element.replaceChildren(...(this.#thoughts ? [this.#thoughts] : []), this.#text);
+  }
+
+  #beginThoughts() {
+    const summary = document.createElement("summary");
+    summary.textContent = "Thoughts";
+    this.#thoughts = document.createElement("details");
+    this.#thoughts.append(summary, block("", ""));
+    this.#thoughts.open = !this.#text;
+    this.#element.classList.remove("waiting");
+    if (this.#text) this.#text.before(this.#thoughts);
+    else this.#element.replaceChildren(this.#thoughts);
   }
 }
 

@@ -28,25 +28,36 @@ class TerminalScreen:
     def __init__(self) -> None:
         self._animated = sys.stderr.isatty()
         self._progress_shown = False
+        self._in_reasoning = False
         self.in_answer = False
 
     def show_progress(self, text: str) -> None:
         """One grey line that the next thing takes the place of; not within an answer, and not into a file."""
-        if self._animated and not self.in_answer:
+        if self._animated and not self.in_answer and not self._in_reasoning:
             print(_ERASE_LINE + styled(printable(text), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
             self._progress_shown = True
+
+    def show_reasoning(self, text: str) -> None:
+        """What the model thinks, as it comes, in grey; not into a file."""
+        if not text or not self._animated:
+            return
+        self._clear_progress()
+        self._in_reasoning = True
+        print(styled(printable(text), "dim", sys.stderr), end="", file=sys.stderr, flush=True)
 
     def show_text(self, text: str) -> None:
         """New text, as it comes."""
         if not text:
             return
         self._clear_progress()
+        self._end_reasoning()
         self.in_answer = True
         print(printable(text), end="", flush=True)
 
     def end_answer(self) -> None:
         """Finish the answer's line."""
         self._clear_progress()
+        self._end_reasoning()
         if self.in_answer:
             print(flush=True)
         self.in_answer = False
@@ -55,6 +66,11 @@ class TerminalScreen:
         """A remark of the program's own."""
         self._clear_progress()
         print(styled(printable(text), "dim", sys.stderr), file=sys.stderr, flush=True)
+
+    def _end_reasoning(self) -> None:
+        if self._in_reasoning:
+            print("\n", file=sys.stderr, flush=True)
+        self._in_reasoning = False
 
     def _clear_progress(self) -> None:
         if self._progress_shown:

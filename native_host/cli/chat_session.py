@@ -33,6 +33,9 @@ class Screen(Protocol):
     def show_text(self, text: str) -> None:
         """New text of the answer."""
 
+    def show_reasoning(self, text: str) -> None:
+        """What the model thinks before it answers."""
+
 
 class ChatSession:
     """One conversation. Methods raise HostError, HostGone and TimeoutError; after each of them it can go on."""
@@ -123,6 +126,7 @@ class ChatSession:
 
     def _show_generation(self, message: JsonObject) -> None:
         if message.get("type") == "partial":
+            self._screen.show_reasoning(message.get("reasoning", ""))
             self._screen.show_text(message["text"])
         elif message.get("type") == "thinking_update":
             self._screen.show_progress(message["thinking"])

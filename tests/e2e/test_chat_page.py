@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from support.browsers.chat import ask, choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.chat import ask, choose, choose_echo, shown, wait_for_end, wait_until_ready
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.registration import CHROMIUM_ID, HOST_NAME
 from support.browsers.waiting import wait_until
 from support.http_host import free_port
+from support.scripted_gguf import THINKING, write_scripted
 
 
 @pytest.fixture
@@ -84,6 +86,16 @@ def test_the_figures_are_shown_without_http(chat: Page) -> None:
     assert re.search(r"LLAMA_CPP_CPU\s+\d+(\s+[\d.]+){6}", shown(chat, "#speed-table tbody"))
     chat.click("#figures-dialog button")
     assert shown(chat, "#loaded-table") == ""
+
+
+def test_what_a_model_thinks_is_in_a_fold_above_its_answer(chat: Page, tmp_path: Path) -> None:
+    choose(chat, str(write_scripted(tmp_path / "m.gguf", "Hm, <b>two</b>.\n</think>\n\nIt is 4.", THINKING)))
+    ask(chat, "2 + 2?")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "Thoughts\nIt is 4."
+    assert chat.evaluate("document.querySelector('.turn details').open") is False
+    chat.click(".turn summary")
+    assert shown(chat, ".turn details").split("\n") == ["Thoughts", "Hm, <b>two</b>."]
 
 
 def test_html_in_a_text_is_shown_as_text(chat: Page) -> None:

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 import pytest
 from support.browsers.waiting import wait_until
 from support.host_home import HostHome
+from support.scripted_gguf import THINKING, write_scripted
 
 from messages.actions import ActionType
 from messages.replies import Loaded
@@ -97,6 +99,18 @@ def test_an_answer_is_followed_by_its_figures(home: HostHome) -> None:
         terminal.expect("tokens/s, first after ")
         terminal.type("/quit\r")
         assert terminal.process.wait(20) == 0
+
+
+def test_what_a_model_thinks_is_shown_before_its_answer_and_kept_out_of_a_pipe(home: HostHome, tmp_path: Path) -> None:
+    thinker = write_scripted(tmp_path / "m.gguf", "Hm, two.\n</think>\n\nIt is 4.", THINKING)
+    with Terminal(home, "--model", str(thinker)) as terminal:
+        terminal.expect("> ")
+        terminal.type("2 + 2?\r")
+        terminal.expect("Hm")
+        terminal.expect("It is 4.\r\n")
+    asked = home.run("chat", "--model", str(thinker), stdin="2 + 2?")
+    assert asked.stdout == "It is 4.\n"
+    assert "Hm" not in asked.stderr
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(home: HostHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,11 +38,16 @@ def choose_echo(page: Page, name: str, **options: object) -> None:
     """Load an ECHO model with options under a name, and choose it in the page."""
     tell_host(page, action="unload", model=name)
     tell_host(page, action="load", model=name, backend="echo", options=options)
-    choose = "document.querySelector('#model')"
-    option = json.dumps(name)
-    page.evaluate(f"{choose}.add(new Option({option}, {option})), {choose}.value = {option}")
-    page.evaluate(f"{choose}.dispatchEvent(new Event('change')), null")
-    page.wait_for(f"document.querySelector('#model-name').textContent.startsWith({option} + ' (')")
+    choose(page, name)
+
+
+def choose(page: Page, name: str) -> None:
+    """Choose a model in the page, by its name or path."""
+    model = "document.querySelector('#model')"
+    option, short = json.dumps(name), name.rpartition("/")[2]
+    page.evaluate(f"{model}.add(new Option({option}, {option})), {model}.value = {option}")
+    page.evaluate(f"{model}.dispatchEvent(new Event('change')), null")
+    page.wait_for(f"document.querySelector('#model-name').textContent.startsWith({json.dumps(short)} + ' (')")
 
 
 def tell_host(page: Page, **message: object) -> None:
