@@ -215,6 +215,13 @@ class Job:
                     await news.wait()
                     news.clear()
 
+    async def wait_begun(self) -> None:
+        """Wait until the model reads the prompt, or there is a sign of life, text, or the end."""
+        with self.woken() as news:
+            while not (self.prefill_total or self._thinking or self._pieces or self.is_over):
+                await news.wait()
+                news.clear()
+
     async def wait_for_news(self, cursor: int, seconds: float) -> None:
         """Wait until there is a piece from `cursor` on, or the job is over, or `seconds` have passed."""
         if cursor < len(self._pieces) or self.is_over:

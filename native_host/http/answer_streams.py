@@ -8,16 +8,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from messages.frames import JsonObject
 from messages.replies import Failure, Generated, Partial, Reply, Success, ThinkingUpdate
 from native_host.http.client import generation, result_of, unless_gone
 from native_host.http.errors import HttpError, error_body
 from native_host.http.openai_answers import Answer, comment
-
-_SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def generate(request: Request, fields: JsonObject) -> Generated:
@@ -27,36 +23,9 @@ async def generate(request: Request, fields: JsonObject) -> Generated:
 
 async def events(request: Request, replies: AsyncGenerator[Reply, None], answer: Answer) -> AsyncGenerator[bytes, None]:
     """A whole stream of a generation's replies; each piece is written at once."""
-    yield "".join(answer.begin()).encode()
-    async for piece in _pieces(request, replies, answer):
-        yield piece
-
-
-class BegunStream(StreamingResponse):
-    """A stream of which the first reply is there already: it goes out before anything else is set up."""
-
-    def __init__(self, request: Request, replies: AsyncGenerator[Reply, None], answer: Answer, first: Reply) -> None:
-        super().__init__(_pieces(request, replies, answer), headers=_SSE_HEADERS, media_type="text/event-stream")
-        self._first = ("".join(answer.begin()) + _told(first, answer, request.url.path)).encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Called by Starlette."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self._first, "more_body": True})
-        await super().__call__(scope, receive, send)
-
-    async def stream_response(self, send: Send) -> None:
-        """Called by Starlette: the rest."""
-        async for piece in self.body_iterator:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _pieces(
-    request: Request, replies: AsyncGenerator[Reply, None], answer: Answer
-) -> AsyncGenerator[bytes, None]:
     path = request.url.path
     async with aclosing(replies):
+        yield "".join(answer.begin()).encode()
         async for reply in replies:
             if text := _told(reply, answer, path):
                 yield text.encode()

@@ -114,12 +114,17 @@ def test_a_prompt_that_does_not_fit_is_a_bad_request_also_of_a_stream(openai: Op
     assert refused.value.code == "context_length_exceeded"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_crash_before_the_first_token_is_a_server_error(openai: OpenAI, port: Port, stream: bool) -> None:
+def test_a_crash_before_the_first_token_is_a_server_error(openai: OpenAI, port: Port) -> None:
     port.call("load", model="echo", options={"fault": "kill@0"})
     with pytest.raises(sdk.InternalServerError) as failed:
-        chat(openai, stream=stream)
+        chat(openai)
     assert (failed.value.status_code, failed.value.code) == (502, "backend_crashed")
+
+
+def test_a_crash_while_the_prompt_is_read_is_raised_where_the_stream_is_read(openai: OpenAI, port: Port) -> None:
+    port.call("load", model="echo", options={"fault": "kill@0"})
+    with pytest.raises(sdk.APIError, match="crashed"):
+        list(chat(openai, stream=True))
 
 
 def test_a_crash_in_the_middle_of_a_stream_is_raised_where_it_is_read(openai: OpenAI, port: Port) -> None:
