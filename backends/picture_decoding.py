@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError, features
 
+from messages.data_urls import format_of
+
 Fit = Callable[[int, int], tuple[int, int]]
 """`(width, height)` of an upright picture, in pixels, to the `(width, height)` that a model takes."""
 
@@ -39,17 +41,6 @@ UNREADABLE = (
     struct.error,
 )
 """What Pillow raises for broken files; its own classes are among these."""
-
-_SIGNATURES = (
-    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
-    ("JPEG", 0, b"\xff\xd8\xff"),
-    ("GIF", 0, b"GIF87a"),
-    ("GIF", 0, b"GIF89a"),
-    ("BMP", 0, b"BM"),
-    ("WEBP", 8, b"WEBP"),
-    ("AVIF", 4, b"ftypavif"),
-    ("AVIF", 4, b"ftypavis"),
-)
 
 _ORIENTATION = 0x0112
 """EXIF's tag for how to turn a picture upright (Exif 2.32, 4.6.4)."""
@@ -102,7 +93,7 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
 
 
 def _require_kind(data: bytes, kind: str) -> None:
-    found = next((name for name, at, sign in _SIGNATURES if data[at : at + len(sign)] == sign), None)
+    found = format_of(data)
     if found is None:
         raise PictureProblem(f"says that it is {kind}, and its content is no picture of a known format")
     if found != kind:

@@ -11,6 +11,7 @@ const DEFAULT_MODEL = "demo";
 const VISION_MODEL = "demo-vision";
 const QUESTION = "Describe the picture.";
 const SETTINGS = { max_tokens: 2048, thinking_update_interval: 1 };
+const SETTINGS_WITH_PICTURES = { ...SETTINGS, temperature: 0 }; // a description is to be right, not varied
 const REMEMBERED = "model";
 const REMARKS = { cancelled: "Stopped.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
@@ -97,8 +98,7 @@ class Chat {
     if (!this.#ready || this.#takesPictures) return "";
     const name = shortName(this.#model);
     if (this.#tray.urls.length) return `${name} takes no pictures. Choose a model that does, or remove them.`;
-    const talked = this.#messages.some(({ content }) => Array.isArray(content));
-    if (!talked) return "";
+    if (!havePictures(this.#messages)) return "";
     return `${name} takes no pictures, and this chat has some. Choose a model that does, or begin a new chat.`;
   }
 
@@ -151,7 +151,8 @@ class Chat {
       answer.wait(update.thinking);
       progress.hear(update);
     };
-    const fields = { model, messages, settings: SETTINGS };
+    const settings = havePictures(messages) ? SETTINGS_WITH_PICTURES : SETTINGS;
+    const fields = { model, messages, settings };
     return this.#host.generate(fields, { onPartial, onThinking, signal: this.#stopper.signal });
   }
 
@@ -186,6 +187,8 @@ function contentOf(text, pictures) {
   if (pictures.length === 0) return text;
   return [...pictures.map((data) => ({ type: "image", data })), { type: "text", text }];
 }
+
+const havePictures = (messages) => messages.some(({ content }) => Array.isArray(content));
 
 /** The host's own figures of a finished answer. */
 function finalFigures({ output_tokens, tokens_per_second, time_to_first_token, pictures }) {

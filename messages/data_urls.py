@@ -5,6 +5,7 @@ first bytes and the length are looked at: a request may carry many megabytes, an
 """
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
@@ -20,6 +21,17 @@ PICTURE_FORMATS = {
     "image/avif": "AVIF",
 }
 """The media types that are taken, and the names of their formats."""
+
+_SIGNATURES = (
+    ("PNG", 0, b"\x89PNG\r\n\x1a\n"),
+    ("JPEG", 0, b"\xff\xd8\xff"),
+    ("GIF", 0, b"GIF87a"),
+    ("GIF", 0, b"GIF89a"),
+    ("BMP", 0, b"BM"),
+    ("WEBP", 8, b"WEBP"),
+    *(("AVIF", 4, b"ftyp" + brand) for brand in (b"avif", b"avis", b"mif1", b"msf1")),
+)
+"""Names of formats, and the bytes that their files have at a place."""
 
 MAX_PICTURE_BYTES = 20_000_000
 """Most bytes of one picture, as a file."""
@@ -37,6 +49,17 @@ class PictureUrl:
 
     format: str
     base64: str
+
+
+def format_of(data: bytes) -> str | None:
+    """The format that a file's first bytes are of; None if it is none that is taken."""
+    return next((name for name, at, sign in _SIGNATURES if data[at : at + len(sign)] == sign), None)
+
+
+def as_picture_url(data: bytes) -> str | None:
+    """A file as a data URL of its own type; None if it is no picture of a format that is taken."""
+    kind = format_of(data)
+    return kind and f"data:image/{kind.lower()};base64,{b64encode(data).decode('ascii')}"
 
 
 def check_picture_url(url: str) -> str:

@@ -3,29 +3,19 @@
 Above it: the routers. Below it: `messages.frames`, whose parser reads the JSON: what it refuses is refused here too.
 """
 
-import base64
-from collections.abc import Mapping
-
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
+from messages.data_urls import MAX_PICTURES, as_picture_url
 from messages.errors import ErrorCode
 from messages.frames import FrameError, JsonObject, parse_object
 from messages.settings import SettingsPatch
 from native_host.http.errors import HttpError
 
-MAX_PICTURES = 16
 SETTINGS = frozenset(SettingsPatch.model_fields) - {"thinking_update_interval"}
 """Settings that may also stand beside `settings`, where OpenAI's API has them."""
 
 _FORM_FIELDS = frozenset({"prompt", "system", "model", "settings", "thinking_update_interval", "image"})
-_PICTURE_KINDS: Mapping[bytes, str] = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-    b"BM": "image/bmp",
-}
 
 
 async def json_body(request: Request) -> JsonObject:
@@ -87,11 +77,10 @@ async def _fields_of_form(form: FormData) -> JsonObject:
 
 
 async def _data_url(picture: UploadFile) -> str:
-    data = await picture.read()
-    kind = next((kind for magic, kind in _PICTURE_KINDS.items() if data.startswith(magic)), None)
-    if kind is None:
-        raise invalid_field("image", "is no PNG, JPEG, GIF, WebP or BMP picture")
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    url = as_picture_url(await picture.read())
+    if url is None:
+        raise invalid_field("image", "is no PNG, JPEG, GIF, WebP, BMP or AVIF picture")
+    return url
 
 
 def invalid_field(field: str, problem: str) -> HttpError:

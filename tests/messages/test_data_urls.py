@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from messages.content import ImagePart
-from messages.data_urls import MAX_PICTURE_BYTES, PICTURE_FORMATS, split_picture_url
+from messages.data_urls import MAX_PICTURE_BYTES, PICTURE_FORMATS, as_picture_url, format_of, split_picture_url
 from messages.errors import HostError
 from messages.requests import parse
 from messages.validation import describe
@@ -79,3 +79,10 @@ def test_fifty_pictures_are_refused_before_one_is_read() -> None:
     with pytest.raises(HostError) as raised:
         parse({"action": "generate", "messages": [{"role": "user", "content": [picture] * 25}] * 2})
     assert raised.value.details["fields"] == ["messages: has 50 pictures, and a request may have 16"]
+
+
+def test_a_file_becomes_a_data_url_of_its_own_type_and_what_is_none_does_not() -> None:
+    assert as_picture_url(b"GIF89a") == "data:image/gif;base64,R0lGODlh"
+    assert format_of(b"RIFF....WEBPVP8 ") == "WEBP"
+    assert format_of(b"RIFF....WAVEfmt ") is None
+    assert as_picture_url(b"hello") is None

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from support.browsers.waiting import wait_until
 from support.http_host import HttpHost
+from support.picture_files import encoded, two_halves
 
 Form = dict[str, tuple[str | None, str | bytes] | tuple[str, bytes, str]]
 PNG = bytes.fromhex(
@@ -37,6 +38,19 @@ def test_a_form_with_a_prompt_and_settings_begins_a_job(client: httpx.Client) ->
 def test_a_picture_reaches_the_model_which_refuses_it_if_it_sees_none(client: httpx.Client) -> None:
     form: Form = {"prompt": (None, "What is this?"), "image": ("cat.png", PNG, "image/png")}
     assert refusal(client.post("/api/v1/jobs", files=form)) == (400, "unsupported_option", "messages")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF"])
+def test_a_picture_of_any_format_is_taken_whatever_its_file_is_called(client: httpx.Client, kind: str) -> None:
+    load = {"model": "seeing", "backend": "echo", "options": {"pictures": True}}
+    assert client.post("/api/v1/load", json=load).status_code == 200
+    picture = ("picture", encoded(two_halves(), kind), "application/octet-stream")
+    form: Form = {"prompt": (None, "What is this?"), "image": picture, "model": (None, "seeing")}
+    path = f"/api/v1/jobs/{client.post('/api/v1/jobs', files=form).json()['job_id']}"
+    wait_until("the end", lambda: client.get(path).json()["state"] == "finished")
+    assert client.get(path).json()["stats"]["pictures"] == [
+        {"width": 80, "height": 40, "scaled_width": 84, "scaled_height": 56}
+    ]
 
 
 def test_a_file_that_is_no_picture_is_refused_whatever_it_calls_itself(client: httpx.Client) -> None:
