@@ -36,6 +36,11 @@ PREFERENCES: dict[str, object] = {
     "services.settings.server": "data:,",
     "toolkit.telemetry.reportingpolicy.firstRun": False,
 }
+CLICK_ACTION = """
+    const {extension} = WebExtensionPolicy.getByID(arguments[0]);
+    const window = Services.wm.getMostRecentWindow("navigator:browser");
+    extension.apiManager.global.browserActionFor(extension).triggerAction(window);
+"""
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c"}
 SHIFT = "\ue008"
 START_S = 60.0
@@ -105,6 +110,17 @@ class Firefox:
         page.command("WebDriver:Navigate", {"url": url})
         page.wait_for(f"document.readyState === 'complete' && ({ready})")
         return page
+
+    def click_action(self, addon_id: str, page: FirefoxPage) -> FirefoxPage:
+        """Click the add-on's toolbar button while ``page`` is seen, and return the tab that it opens."""
+        before = set(page.command("WebDriver:GetWindowHandles"))
+        self.command("Marionette:SetContext", {"value": "chrome"})
+        try:
+            self.command("WebDriver:ExecuteScript", {"script": CLICK_ACTION, "args": [addon_id]})
+        finally:
+            self.command("Marionette:SetContext", {"value": "content"})
+        opened: set[str] = wait_until("a new tab", lambda: set(self.command("WebDriver:GetWindowHandles")) - before)
+        return FirefoxPage(self, opened.pop())
 
     def close(self) -> None:
         """Quit; a browser that has not gone after 20 s is killed."""

@@ -51,6 +51,10 @@ class Lab:
         """Open the extension's chat page."""
         return self.browser.open(f"{self.origin}chat.html", CHAT_IS_THERE)
 
+    def open_chat_from(self, page: Page) -> Page:
+        """Open the chat page as a person does: by the toolbar button, while ``page`` is seen."""
+        raise NotImplementedError
+
     def daemon_pid(self) -> int:
         """The daemon's process id, by its own word."""
         pid: int = json.loads((self.sandbox.runtime / "daemon.json").read_text())["pid"]
@@ -95,8 +99,9 @@ class ChromiumLab(Lab):
         """See ``Lab``."""
         return self.browser.open(f"{self.origin}chat.html", CHAT_IS_THERE)
 
-    def open_chat_from(self, page: ChromiumPage) -> ChromiumPage:
-        """Open the chat page as a person does: by the toolbar button, while ``page`` is seen."""
+    def open_chat_from(self, page: Page) -> ChromiumPage:
+        """See ``Lab``."""
+        assert isinstance(page, ChromiumPage)
         wait_until("the service worker", lambda: self.browser.targets("service_worker", self.origin))
         self.browser.click_action(registration.CHROMIUM_ID, page)
         address = f"{self.origin}chat.html?tab="
@@ -118,7 +123,15 @@ class ChromiumLab(Lab):
 class FirefoxLab(Lab):
     """The lab with Firefox."""
 
+    browser: firefox.Firefox
     origin = f"moz-extension://{firefox.UUID}/"
+
+    def open_chat_from(self, page: Page) -> firefox.FirefoxPage:
+        """See ``Lab``."""
+        assert isinstance(page, firefox.FirefoxPage)
+        chat = self.browser.click_action(registration.FIREFOX_ID, page)
+        chat.wait_for(f"document.readyState === 'complete' && {CHAT_IS_THERE}")
+        return chat
 
     def start_browser(self) -> None:
         """See ``Lab``."""
