@@ -6,8 +6,10 @@ Source: llama.cpp's `tools/mtmd/clip.cpp`, its keys and what it computes from th
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
 from operator import eq
 from pathlib import Path
@@ -127,10 +129,19 @@ def find_projector(model: Header) -> tuple[Projector | None, tuple[str, ...]]:
 
 
 def _projectors_beside(model: Path) -> Iterator[Path]:
-    for path in sorted(model.parent.iterdir()):
+    with os.scandir(model.parent) as entries:
+        others = sorted(entry.path for entry in entries if entry.name != model.name)
+    for path in others:
         with contextlib.suppress(OSError):
-            if path.name != model.name and is_gguf_projector(path):
-                yield path
+            found = os.stat(path)
+            if _is_projector(path, found.st_mtime_ns, found.st_size):
+                yield Path(path)
+
+
+@lru_cache(maxsize=8192)
+def _is_projector(path: str, modified_ns: int, size: int) -> bool:
+    """Whether a file as it is now is a projector; `list_models` asks for each file beside each model."""
+    return is_gguf_projector(Path(path))
 
 
 def _likeness(stem: str, name: str) -> int:
