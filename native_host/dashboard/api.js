@@ -25,8 +25,9 @@ export class Api {
     this.#takeTokenOfAddress();
   }
 
-  get(path) {
-    return this.#request("GET", path);
+  /** @param {number} [waitMs] how long the answer may take. */
+  get(path, waitMs) {
+    return this.#request("GET", path, undefined, waitMs);
   }
 
   /** @param {number} [waitMs] how long the answer may take; a load takes minutes. */

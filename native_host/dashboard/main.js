@@ -58,15 +58,16 @@ class Page {
     showTiles(overview);
     this.models.show(overview);
     this.jobs.show(overview);
-    if (isNew) await this.#begin();
+    if (isNew) this.#begin();
     await this.speed.show(overview, isNew);
     if (isNew || this.#round % LOG_EVERY === 0) await this.log.refresh();
     this.#round += 1;
   }
 
-  /** A daemon that was not seen before: what it knows is read anew. */
-  async #begin() {
-    await Promise.all([this.models.begin(), this.settings.begin()]);
+  /** A daemon that was not seen before: what it knows is read anew, while the rest of the page goes on. */
+  #begin() {
+    this.models.begin();
+    this.settings.begin();
   }
 
   #connected(overview) {

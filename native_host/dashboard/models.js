@@ -5,6 +5,7 @@ import { makeField, readField } from "./fields.js";
 import * as words from "./words.js";
 
 const LOAD_MS = 1_800_000;
+const LIST_MS = 180_000;
 
 const OPTIONS = [
   { name: "context_length", label: "Context length", kind: "integer", min: 8, hint: "tokens", placeholder: "the model's own" },
@@ -33,17 +34,25 @@ export class Models {
     });
   }
 
-  /** Read which models and backends there are, for the form's lists. */
+  /** Read which models and backends there are, for the form's lists; each when it comes, since backends take seconds. */
   async begin() {
-    try {
-      const [{ models }, { backends }] = await Promise.all([this.#api.get("api/v1/models"), this.#api.get("api/v1/backends")]);
-      find("#known-models").replaceChildren(...models.map(({ model, format }) => new Option(format, model)));
-      find("#load-backend").replaceChildren(...["auto", ...backends.filter(({ usable }) => usable).map(({ backend }) => backend)]
-        .map((name) => new Option(name, name)));
-      showWords("#load-problem", null);
-    } catch (error) {
+    showWords("#load-problem", null);
+    await Promise.all([this.#listModels(), this.#listBackends()].map((list) => list.catch((error) => {
       showWords("#load-problem", `What can be loaded is not known: ${error.message}`);
-    }
+    })));
+  }
+
+  async #listModels() {
+    const { models } = await this.#api.get("api/v1/models", LIST_MS);
+    find("#known-models").replaceChildren(...models.map(({ model, format }) => new Option(format, model)));
+  }
+
+  async #listBackends() {
+    const { backends } = await this.#api.get("api/v1/backends", LIST_MS);
+    const names = ["auto", ...backends.filter(({ usable }) => usable).map(({ backend }) => backend)];
+    const chosen = find("#load-backend").value;
+    find("#load-backend").replaceChildren(...names.map((name) => new Option(name, name)));
+    if (names.includes(chosen)) find("#load-backend").value = chosen;
   }
 
   show({ models, active, time }) {
@@ -159,7 +168,7 @@ function factsOf(model, time) {
     ["memory", model.resident_bytes === null ? null : words.bytes(model.resident_bytes)],
     ["context", model.context_length === null ? null : `${words.number(model.context_length)} tokens`],
     ["speed", current.tokens_per_second === null ? null : `${words.tokensPerSecond(current.tokens_per_second)} tokens/s`],
-    ["unloads in", model.expires_at === null ? null : words.duration(model.expires_at - time)],
+    ["unloads in", model.expires_at === null || model.loading ? null : words.duration(model.expires_at - time)],
   ];
   return facts.filter(([, value]) => value !== null);
 }

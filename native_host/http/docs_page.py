@@ -88,6 +88,8 @@ def _prose(text: str) -> str:
 
 def _schema(schema: JsonObject) -> str:
     name = str(schema.get("$ref", "")).rpartition("/")[2]
+    if "description" in schema and "properties" not in schema:
+        return _prose(schema["description"])
     return (
         f'<a href="#{escape(name)}">{escape(name)}</a>'
         if name

@@ -146,7 +146,7 @@ def test_every_generation_can_be_saved_as_csv(
 
 def test_what_another_program_loads_is_shown_with_device_and_memory(page: ChromiumPage, port: Port) -> None:
     assert port.call("load", model="demo", timeout=LOAD_S)["status"] == "success"
-    row = wait_shown(page, "#models .row", "memory")
+    row = wait_shown(page, "#models .row", r"runs on\s+LLAMA")
     assert re.search(r"runs on\s+LLAMA_CPP_CPU", row)
     assert re.search(r"device\s+\w+", row)
     assert re.search(r"memory\s+[\d.]+ MB", row)
