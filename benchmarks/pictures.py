@@ -66,7 +66,7 @@ def _stopping(sizes: Sizes) -> Row:
         tokens = port.request("count_tokens", model=name, prompt=step)["tokens"]
         step_ms = median([reference.bare(step, 1)["first_ms"] for _ in range(5)]) * BATCH_TOKENS / tokens
         whole_ms = _whole_ms(port, name, sizes.drawing_pixels)
-        places = [0.1 + 0.8 * number / sizes.stops for number in range(sizes.stops)]
+        places = [0.6 * number / sizes.stops for number in range(sizes.stops)]
         drawings = [_png(1 + number, sizes.drawing_pixels) for number in range(sizes.stops)]
         pairs = zip(drawings, places, strict=True)
         stops = [_stop_ms(port, name, drawing, whole_ms * place) for drawing, place in pairs]

@@ -1,7 +1,7 @@
 """Runs a prompt through the model in batches, then one token at a time, and stops at once when told to."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
@@ -86,18 +86,21 @@ class Decoder:
             if len(self.cache.tokens) == start:
                 self.cache.drop_rest()
 
-    def _encode(self, multimodal: "Multimodal", chunk: "Chunk", cell: int) -> NDArray[np.float32]:
+    def _encode(self, chunk: "Chunk", cell: int) -> Generator[int, None, NDArray[np.float32]]:
+        assert self._multimodal is not None
         assert self._flag is not None
         embeddings = self._embeddings.get(cell)
         if embeddings is None:
-            embeddings = multimodal.encode(chunk, self._flag)
+            embeddings = yield from self._multimodal.encode(chunk, self._flag)
             self._embeddings.put(cell, embeddings)
+            yield chunk.encoding_tokens
         return embeddings
 
     def _embed(self, chunk: "Chunk", cell: int) -> Iterator[int]:
         multimodal = self._multimodal
         assert multimodal is not None
-        embeddings = self._encode(multimodal, chunk, cell)
+        ahead = chunk.encoding_tokens if self._embeddings.get(cell) is None else 0
+        embeddings = yield from self._encode(chunk, cell)
         positions = chunk.placed(self.cache.position, multimodal.mrope)
         at_once = multimodal.decodes_at_once(chunk)
         size = chunk.tokens if at_once else BATCH_TOKENS
@@ -114,7 +117,7 @@ class Decoder:
                 self._run(batch)
             finally:
                 llama_cpp.llama_set_causal_attn(self._context, True)
-            yield end
+            yield ahead + (chunk.tokens - ahead) * end // chunk.tokens
 
     def _run(self, batch: Any) -> None:
         result = self._decode(self._context, batch)

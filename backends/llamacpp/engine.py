@@ -133,7 +133,7 @@ def _load_projector(
     progress("loading", None, "Loading the model's projector.")
     log.open_multimodal()
     gpu = next((gpu.handle for gpu in options.placement.gpus), None)
-    return Multimodal(projector.path, model, options.threads, gpu, log)
+    return Multimodal(projector, model, options.threads, gpu, log)
 
 
 def _batch_tokens(multimodal: "Multimodal | None") -> int:

@@ -7,10 +7,9 @@ Above it: `media` and `decoder`. Source: `tools/mtmd/mtmd.h` and
 import ctypes
 import os
 import threading
-import time
 import weakref
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import llama_cpp
@@ -20,17 +19,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backends.llamacpp.abort import Aborted, AbortFlag
+from backends.llamacpp.encoder_watch import EncoderWatch
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
+from backends.llamacpp.projector import Projector
 
 MAX_WHOLE_TOKENS = 2048
 """Most tokens of a picture that is decoded at once, for models that look at all of it from each of its tokens."""
 
 _MROPE_SECTIONS = 4
-_PIECE_S = 0.01
-"""About how often an encoder looks whether it is cancelled, in seconds; one operation can take longer."""
+_REPORT_S = 0.1
+"""How often an encoder's progress is told, in seconds."""
 
-_MOST_NODES = 1024
+_ENCODING_SHARE = 0.8
+"""What part of a picture's reading its encoding counts as. It was 0.95 for 20 million parameters; large language models
+take more of the time for themselves."""
 
 
 class Chunk:
@@ -41,19 +44,24 @@ class Chunk:
         self._owner = owner
         self.tokens: int = mtmd.mtmd_input_chunk_get_n_tokens(handle)
         self.positions: int = mtmd.mtmd_input_chunk_get_n_pos(handle)
-        self._is_picture = mtmd.mtmd_input_chunk_get_type(handle) == mtmd.MTMD_INPUT_CHUNK_TYPE_IMAGE
+        self.is_picture = mtmd.mtmd_input_chunk_get_type(handle) == mtmd.MTMD_INPUT_CHUNK_TYPE_IMAGE
 
     @property
     def handle(self) -> Any:
         """The library's own chunk, which lives as long as this one."""
         return self._handle
 
+    @property
+    def encoding_tokens(self) -> int:
+        """How many of its tokens count as read when it is encoded, and none is decoded yet."""
+        return int(_ENCODING_SHARE * self.tokens)
+
     def placed(self, start: int, mrope: bool) -> NDArray[np.int32]:
         """Positions from `start` on, `(1, tokens)`; `(4, tokens)`: time, y, x, 0, for models with such ones."""
         steps = np.arange(start, start + self.tokens, dtype=np.int32)
         if not mrope:
             return steps[np.newaxis]
-        if not self._is_picture:
+        if not self.is_picture:
             return np.tile(steps, (_MROPE_SECTIONS, 1))
         places = (mtmd.mtmd_decoder_pos * self.tokens)()
         image = mtmd.mtmd_input_chunk_get_tokens_image(self._handle)
@@ -88,12 +96,12 @@ class Multimodal:
     whole says that a picture has to be decoded at once, without the causal mask.
     """
 
-    def __init__(self, path: Path, model: Any, threads: int, gpu: int | None, log: EngineLog) -> None:
-        """Load the projector at `path` for a loaded model, on a GPU by its handle in ggml or on the CPU.
+    def __init__(self, projector: Projector, model: Any, threads: int, gpu: int | None, log: EngineLog) -> None:
+        """Load a projector for a loaded model, on a GPU by its handle in ggml or on the CPU.
 
         Raises HostError `model_invalid` if the engine refuses it.
         """
-        self._watch = _Watch()
+        self._watch = EncoderWatch(projector.layers)
         self._thread = ThreadPoolExecutor(1, "encoder")
         parameters = mtmd.mtmd_context_params_default()
         parameters.use_gpu, parameters.device = gpu is not None, gpu
@@ -101,9 +109,10 @@ class Multimodal:
         parameters.n_threads = threads
         parameters.cb_eval = self._watch.callback
         log.errors.clear()
-        self._context: Any = mtmd.mtmd_init_from_file(os.fsencode(path), model, parameters)
+        self._context: Any = mtmd.mtmd_init_from_file(os.fsencode(projector.path), model, parameters)
         if not self._context:
-            raise invalid_model(path, f"cannot be loaded by llama.cpp: {log.first_cause or 'it gives no reason'}")
+            reason = log.first_cause or "it gives no reason"
+            raise invalid_model(projector.path, f"cannot be loaded by llama.cpp: {reason}")
         self._width: int = llama_cpp.llama_model_n_embd_inp(model)
         self.vision: bool = mtmd.mtmd_support_vision(self._context)
         self.audio: bool = mtmd.mtmd_support_audio(self._context)
@@ -126,17 +135,21 @@ class Multimodal:
             return None
         return self._split(bitmap)
 
-    def encode(self, chunk: Chunk, flag: AbortFlag) -> NDArray[np.float32]:
-        """The embeddings of a chunk, `(tokens, width)`. Raises `Aborted` as soon as `flag` is raised.
+    def encode(self, chunk: Chunk, flag: AbortFlag) -> Generator[int, None, NDArray[np.float32]]:
+        """Return the embeddings of a chunk, `(tokens, width)`; yield how far it is, up to `chunk.encoding_tokens`.
 
-        The encoder looks at the flag only between its operations, of which one can take half a second. So it runs in a
-        thread of its own, which is left to come to its end; the next picture waits for it.
+        Raises `Aborted` as soon as `flag` is raised. The encoder can be ended only between its operations, of which one
+        can take half a second. So it runs in a thread of its own, which the next picture waits for.
         """
-        woken = threading.Event()
-        encoding = self._thread.submit(self._encode, chunk, flag)
+        woken, left = threading.Event(), threading.Event()
+        encoding = self._thread.submit(self._encode, chunk, left)
         encoding.add_done_callback(lambda _: woken.set())
         flag.when_raised(woken.set)
-        woken.wait()
+        try:
+            while not woken.wait(_REPORT_S):
+                yield int(self._watch.share(chunk.is_picture) * chunk.encoding_tokens)
+        finally:
+            left.set()
         if flag.raised:
             raise Aborted
         return encoding.result()
@@ -150,13 +163,15 @@ class Multimodal:
         self._thread.shutdown()
         mtmd.mtmd_free(self._context)
 
-    def _encode(self, chunk: Chunk, flag: AbortFlag) -> NDArray[np.float32]:
-        if flag.raised:
+    def _encode(self, chunk: Chunk, left: threading.Event) -> NDArray[np.float32]:
+        if left.is_set():
             raise Aborted
-        self._watch.begin(flag)
+        self._watch.begin(left)
         failed = mtmd.mtmd_encode_chunk(self._context, chunk.handle)
         if failed:
             raise RuntimeError(f"mtmd_encode_chunk failed with {failed}")
+        if not left.is_set():
+            self._watch.end(chunk.is_picture)
         embeddings = mtmd.mtmd_get_output_embd(self._context)
         return np.ctypeslib.as_array(embeddings, (chunk.tokens, self._width)).copy()
 
@@ -169,33 +184,3 @@ class Multimodal:
         finally:
             mtmd.mtmd_bitmap_free(bitmap)
         return None if failed else chunks
-
-
-class _Watch:
-    """Cuts an encoder's graph into pieces of some milliseconds, and lets it end between two of them.
-
-    The engine asks at each node whether to stop behind it, and there whether to go on (ggml-backend.h,
-    `ggml_backend_sched_eval_callback`).
-    """
-
-    def __init__(self) -> None:
-        self.callback = llama_cpp.ggml_backend_sched_eval_callback(self._at_node)
-        self._flag: AbortFlag | None = None
-        self._limit = 1
-        self._nodes = 0
-        self._started = 0.0
-
-    def begin(self, flag: AbortFlag) -> None:
-        """Watch `flag` from now on."""
-        self._flag, self._nodes, self._started = flag, 0, time.perf_counter()
-
-    def _at_node(self, _: Any, asked: bool, __: Any) -> bool:
-        raised = self._flag is not None and self._flag.raised
-        if asked:
-            self._nodes += 1
-            return raised or self._nodes >= self._limit
-        now = time.perf_counter()
-        slow = now - self._started > _PIECE_S
-        self._limit = max(1, self._nodes // 2) if slow else min(_MOST_NODES, 2 * self._limit)
-        self._nodes, self._started = 0, now
-        return not raised

@@ -68,6 +68,11 @@ class Projector:
         """Where it lies."""
         return self.header.path
 
+    @property
+    def layers(self) -> int:
+        """Layers of its encoder for pictures, or else of that for sounds."""
+        return _number(self.header, f"clip.{'vision' if self.vision else 'audio'}.block_count")
+
     def smart(self, context: int) -> Smart | None:
         """The rule that pictures are scaled by in a context of so many tokens; None where clip scales by its own.
 
