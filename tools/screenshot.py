@@ -13,10 +13,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from support.browsers.chat import choose
 from support.browsers.chromium import ChromiumPage
+from support.browsers.drawing import Drawing, drop_drawing
 from support.browsers.lab import ChromiumLab
 
 QUESTIONS = ("What are you?", "Does anything leave my computer?")
+DRAWING = Drawing("white", (("circle", "red", 75, 120, 94), ("square", "blue", 175, 60, 45)))
+DRAWING_SIDE = 224
+QUESTION_ABOUT_IT = "Describe this picture."
 HEIGHT = 600
 READY_S = 60.0
 
@@ -26,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take a picture of the chat page.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--ask", action="append", help="a question; may be given more than once")
+    parser.add_argument("--drawing", action="store_true", help="also have demo-vision describe a drawing")
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int, default=960, help="of the page, in CSS pixels")
     arguments = parser.parse_args()
@@ -34,6 +40,10 @@ def main() -> None:
         page = lab.open_chat()
         page.emulate(arguments.width, HEIGHT, arguments.dark)
         converse(page, arguments.ask or QUESTIONS)
+        if arguments.drawing:
+            choose(page, "demo-vision")
+            drop_drawing(page, DRAWING, DRAWING_SIDE)
+            converse(page, [QUESTION_ABOUT_IT])
         page.screenshot(arguments.out)
     finally:
         lab.close()
