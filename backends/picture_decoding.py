@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError, features
 
+from backends.cancellation import raise_if_cancelled
 from messages.data_urls import format_of
 
 Fit = Callable[[int, int], tuple[int, int]]
@@ -60,6 +61,14 @@ _QUARTERS = frozenset(_TURNS[number] for number in (5, 6, 7, 8))
 _SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
+class _Source(io.BytesIO):
+    """A file in memory. Decoders take it block by block, and between two blocks a cancellation is seen."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise_if_cancelled()
+        return super().read(size)
+
+
 class PictureProblem(Exception):
     """A picture that cannot be used; the text goes behind its field's name."""
 
@@ -67,11 +76,11 @@ class PictureProblem(Exception):
 def decode(data: bytes, kind: str, fit: Fit) -> tuple[Image.Image, int, int]:
     """The scaled picture, and the width and height of the upright picture as it was sent.
 
-    kind is Pillow's name of the format. Raises PictureProblem.
+    kind is Pillow's name of the format. Raises PictureProblem; Cancelled within some milliseconds of a cancellation.
     """
     _require_kind(data, kind)
     try:
-        with _bombs_are_errors(), Image.open(io.BytesIO(data), formats=[kind]) as image:
+        with _bombs_are_errors(), Image.open(_Source(data), formats=[kind]) as image:
             return _scaled(image, fit)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureProblem(_too_large("far too many pixels")) from None
@@ -88,6 +97,7 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
     wanted = _turned(fit(width, height), turn)
     image.draft(None, (round(wanted[0] * DRAFT_GAP), round(wanted[1] * DRAFT_GAP)))
     image.load()
+    raise_if_cancelled()
     pixels = _flat(_straight(image).resize(wanted, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP))
     return (pixels if turn is None else pixels.transpose(turn)), width, height
 

@@ -47,7 +47,7 @@ def read_pictures(prompt: PromptInput, fit: Fit, most: int = MAX_PICTURES) -> tu
     """Decode all pictures of a prompt, in order of appearance, each scaled to what `fit` says.
 
     Raises HostError `invalid_request` whose `fields` name the message and part: too many, bad base64, not what the
-    data URL says, too large, broken, truncated.
+    data URL says, too large, broken, truncated; Cancelled if the generation is (see `backends.cancellation`).
     """
     found = list(picture_urls(prompt.messages or ()))
     if len(found) > most:

@@ -30,10 +30,12 @@ from backends.base import (
     Prefill,
     TokenChunk,
 )
+from backends.cancellation import Cancelled, cancellable
 from backends.heap import HeapTrimmer
 from backends.registry import BackendRow, row
 from backends.sender import TokenSender
 from messages.errors import ErrorCode, HostError
+from messages.facts import FinishReason
 from messages.frames import FrameDecoder, FrameError, frame
 from messages.worker import (
     COMMANDS,
@@ -118,8 +120,11 @@ class Engine:
         events = raw if plan.reader is None else read_events(raw, plan.reader, cancel)
         end: GenerationEnd | None = None
         try:
-            for event in events:
-                end = self._forward(command.ref, event, tokens)
+            with cancellable(cancel):
+                for event in events:
+                    end = self._forward(command.ref, event, tokens)
+        except Cancelled:
+            end = GenerationEnd(FinishReason.CANCELLED, input_tokens=0, output_tokens=0)
         finally:
             tokens.flush()
         if end is None:

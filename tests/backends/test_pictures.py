@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.picture_files import EXIF_ORIENTATION, bomb, data_url, encoded, photo, png_url, prompt_with, two_halves
 
+from backends.base import CancelToken
+from backends.cancellation import Cancelled, cancellable
 from backends.picture_decoding import PictureProblem, decode
 from backends.pictures import Picture, read_pictures, smart_fit
 from messages.content import Message, PromptInput
@@ -152,6 +154,34 @@ def test_a_large_jpeg_is_scaled_to_the_same_picture_as_in_one_step() -> None:
         wanted = whole.getpixel(place)
         assert isinstance(wanted, tuple)
         assert near(pixels.getpixel(place), f"rgb{wanted}", within=12)
+
+
+@pytest.mark.parametrize(("kind", "media_type"), KINDS)
+def test_a_cancelled_picture_is_not_decoded(kind: str, media_type: str) -> None:
+    url = data_url(encoded(two_halves(), kind), media_type)
+    cancel = CancelToken()
+    with cancellable(cancel):
+        assert read(url).width == 80
+        cancel.cancel()
+        with pytest.raises(Cancelled):
+            read(url)
+    assert read(url).width == 80
+
+
+class CancelledAtTheTenthLook(CancelToken):
+    looks = 0
+
+    @property
+    def cancelled(self) -> bool:
+        self.looks += 1
+        return self.looks == 10
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_cancellation_is_seen_in_the_middle_of_a_large_picture(kind: str) -> None:
+    url = data_url(encoded(Image.effect_noise((2000, 1500), 60), kind), kind.lower())
+    with cancellable(CancelledAtTheTenthLook()), pytest.raises(Cancelled):
+        read(url)
 
 
 def test_what_is_not_base64_is_refused() -> None:

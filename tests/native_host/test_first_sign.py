@@ -71,3 +71,18 @@ def test_a_large_photo_is_accepted_at_once_and_holds_up_nobody_elses_tokens(host
         stream = [one.at for one in other.arrivals if one.message.get("id") == busy]
     assert result["stats"]["pictures"][0]["width"] == 4000
     assert max(later - earlier for earlier, later in pairwise(stream)) < BOUND_S
+
+
+def test_a_stop_is_heard_while_large_pictures_are_decoded(port: Port) -> None:
+    port.call("load", model="seeing", backend="echo", options={"pictures": True})
+    picture = {"type": "image", "data": data_url(photo(4000, 3000), "jpeg")}
+    request = port.ask("generate", model="seeing", messages=[{"role": "user", "content": [picture] * 5}])
+    port.accepted(request)
+    worker = port.call("get_state")["models"][0]["pid"]
+    started = time.monotonic()
+    assert len(port.call("stop_generation")["stopped_jobs"]) == 1
+    assert time.monotonic() - started < BOUND_S
+    result = port.result(request)
+    assert (result["finish_reason"], result["stats"]["output_tokens"]) == ("cancelled", 0)
+    assert port.call("generate", model="seeing", prompt="a b")["text"] == "a b"
+    assert port.call("get_state")["models"][0]["pid"] == worker
