@@ -120,12 +120,17 @@ class Generation:
         asyncio.get_running_loop().call_soon(self._cancel_now)
 
     def _cancel_now(self) -> None:
-        """A job that waits leaves the queue, one that runs is stopped by its worker, at worst by a kill."""
+        """A job that waits leaves the queue, one that runs is stopped by its worker, at worst by a kill.
+
+        Where the worker was closed meanwhile, as by a daemon that leaves, the generation has ended with it.
+        """
         if self._job.is_over:
             return
         if self._ref is None:
             if self._task is not None:
                 self._task.cancel()
+            return
+        if not self._model.has_worker:
             return
         self._model.worker.send(CancelCommand(ref=self._ref))
         loop = asyncio.get_running_loop()

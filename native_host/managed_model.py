@@ -87,6 +87,11 @@ class ManagedModel:
         return self._worker
 
     @property
+    def has_worker(self) -> bool:
+        """True from the beginning of its load until its worker has ended or was closed."""
+        return self._worker is not None
+
+    @property
     def backend_type(self) -> BackendType | None:
         """The engine and device it runs on, also after a crash; None until it was loaded once."""
         return self._backend_type

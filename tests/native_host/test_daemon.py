@@ -258,3 +258,13 @@ def test_the_demo_is_served_from_a_home_that_cannot_be_written(tmp_path: Path) -
             answer = port.call("generate", prompt="Hi", settings={"max_tokens": 3})
             assert (answer["status"], answer["stats"]["output_tokens"]) == ("success", 3)
             port.call("unload")
+
+
+def test_a_daemon_that_leaves_in_mid_generation_leaves_no_traceback() -> None:
+    with BrowserHost() as host, host.port() as port:
+        port.call("load", model="echo", options={"tokens_per_second": 20})
+        request = port.ask("generate", prompt="word " * 1000)
+        port.wait(lambda message: message.get("id") == request and message["type"] == "partial")
+        host.stop_daemon()
+        assert "leaving" in host.log
+        assert "Traceback" not in host.log
