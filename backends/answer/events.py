@@ -4,15 +4,15 @@ Above it: `backends.worker`. Below it: `backends.answer.reader`.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from backends.answer.reader import AnswerPiece, AnswerReader
 from backends.base import CancelToken, GenerationEnd, GenerationEvent, TokenChunk
 from messages.facts import FinishReason
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerChunk:
+class AnswerChunk(NamedTuple):
     """A token and what it has made certain, in the order in which it was written; often nothing."""
 
     chunk: TokenChunk
