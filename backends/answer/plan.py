@@ -63,7 +63,8 @@ class Planner:
     def _begins_in_reasoning(self, prompt: PromptInput, form: ReasoningForm | None) -> bool:
         if form is None or self._template is None:
             return False
-        rendered = self._template.render(prompt.messages or (), prompt.tools)
+        texts = [message.model_copy(update={"content": message.text}) for message in prompt.messages or ()]
+        rendered = self._template.render(texts, prompt.tools)
         return rendered.rstrip().endswith(form.start)
 
     def _forced(self, command: GenerateCommand, form: CallForm | None) -> tuple[FramedJson, ...]:

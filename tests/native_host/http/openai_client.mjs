@@ -28,6 +28,16 @@ const events = await collect(await client.responses.create({ model: "demo", inpu
 const leaving = await client.chat.completions.create({ model: "echo", messages: [{ role: "user", content: "w ".repeat(1000) }], stream: true });
 for await (const _ of leaving) break;
 
+const add = { name: "add", parameters: { type: "object", properties: { a: { type: "integer" } } } };
+const calling = {
+  model: "caller.gguf",
+  messages: asked.messages,
+  temperature: 0,
+  tools: [{ type: "function", function: { ...add, function: (args) => args.a + 1, parse: JSON.parse } }],
+};
+const runner = client.chat.completions.runTools({ ...calling, stream: true }, { maxChatCompletions: 2 });
+await runner.done().catch(() => {}); // its answer is always a call, so it ends at its limit
+
 console.log(
   JSON.stringify({
     whole: await client.chat.completions.create(asked),
@@ -37,6 +47,13 @@ console.log(
     events,
     vector: (await client.embeddings.create({ model: "embedder", input: "a cat" })).data[0].embedding,
     plain: (await client.embeddings.create({ model: "embedder", input: "a cat", encoding_format: "float" })).data[0].embedding,
+    called: await client.chat.completions.create({ ...calling, tools: [{ type: "function", function: add }] }),
+    turns: runner.messages,
+    items: (
+      await client.responses
+        .stream({ ...calling, messages: undefined, input: "Add.", tools: [{ type: "function", ...add }] })
+        .finalResponse()
+    ).output,
     models: (await collect(await client.models.list())).map((model) => model.id),
     errors: {
       key: await errorOf(() => stranger.models.list()),

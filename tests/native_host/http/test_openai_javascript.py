@@ -12,17 +12,20 @@ from openai import OpenAI
 from support.browsers.waiting import wait_until
 from support.http_host import HttpHost
 from support.npm import npm_folder
+from support.scripted_gguf import CHATML_TOOLS, write_scripted
 from support.tiny_embedder import make_embedder
 
 VERSION = "6.49.0"
 SCRIPT = Path(__file__).with_name("openai_client.mjs")
 TIMEOUT_S = 120
+CALLING = '<think>Hm.</think><tool_call>{"name": "add", "arguments": {"a": 41}}</tool_call>'
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[HttpHost]:
     with HttpHost() as made:
         make_embedder(made.home.data_dir / "models" / "embedder")
+        write_scripted(made.home.data_dir / "models" / "caller.gguf", CALLING, "{# </think> #}" + CHATML_TOOLS)
         yield made
 
 
@@ -71,6 +74,21 @@ def test_responses_are_the_same_whole_and_streamed(heard: dict[str, Any], whole:
     deltas = [event["delta"] for event in heard["events"] if event["type"] == "response.output_text.delta"]
     assert "".join(deltas) == whole
     assert heard["events"][-1]["type"] == "response.completed"
+
+
+def test_calls_come_whole_and_the_clients_own_runner_answers_them(heard: dict[str, Any]) -> None:
+    message = heard["called"]["choices"][0]["message"]
+    (call,) = message["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("add", {"a": 41})
+    assert (message["reasoning_content"], heard["called"]["choices"][0]["finish_reason"]) == ("Hm.", "tool_calls")
+    asked, answered, result, *_ = heard["turns"]
+    assert [asked["role"], answered["role"], result["role"]] == ["user", "assistant", "tool"]
+    assert (result["tool_call_id"], result["content"]) == (answered["tool_calls"][0]["id"], "42")
+
+
+def test_a_responses_stream_adds_up_to_its_items(heard: dict[str, Any]) -> None:
+    assert [item["type"] for item in heard["items"]] == ["reasoning", "function_call"]
+    assert json.loads(heard["items"][1]["arguments"]) == {"a": 41}
 
 
 def test_embeddings_are_the_same_in_both_encodings(heard: dict[str, Any]) -> None:
