@@ -153,7 +153,10 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ({"action": "ping", "verbose": True}, "verbose: is not a known field"),
     ({"action": "load"}, "model: is required"),
     ({"action": "load", "model": ""}, "model: must have at least 1 character(s)"),
-    ({"action": "load", "model": "echo", "backend": "gpt"}, "backend: must be one of auto, llamacpp, onnx, echo"),
+    (
+        {"action": "load", "model": "echo", "backend": "gpt"},
+        "backend: must be one of auto, llamacpp, onnx, mlx_vlm, echo",
+    ),
     ({"action": "load", "model": "echo", "options": {"n_ctx": 5}}, "options.n_ctx: is not a known field"),
     ({"action": "load", "model": "echo", "options": {"context_length": 1}}, "options.context_length: must be >= 8"),
     ({"action": "generate"}, "messages: exactly one of messages and prompt is required"),
@@ -193,10 +196,13 @@ def test_a_wrong_field_is_named(port: Port, request_fields: Json, named: str) ->
     assert answer["error"]["details"]["fields"] == [named]
 
 
+ASKED = [{"role": "user", "content": "x"}]
+
+
 @pytest.mark.parametrize(
     ("fields", "option"),
     [
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"messages": ASKED, "tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"messages": [{"role": "user", "content": [PICTURE]}]}, "messages"),
         ({"messages": [{"role": "user", "content": [SOUND]}]}, "messages"),
