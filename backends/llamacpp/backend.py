@@ -14,6 +14,7 @@ from backends.base import (
     BackendState,
     CancelToken,
     Embeddings,
+    GenerationEnd,
     GenerationEvent,
     GenerationRequest,
     LoadSpec,
@@ -23,7 +24,7 @@ from backends.base import (
 )
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_room, require_single
-from backends.llamacpp.abort import AbortFlag
+from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.constraint import FORMATS, grammar_sampler
 from backends.llamacpp.devices import Placement, list_gpus, place
 from backends.llamacpp.engine import Engine, EngineOptions, default_threads
@@ -47,7 +48,7 @@ from backends.llamacpp.vocabulary import Pieces
 from backends.logprobs import LogprobRecorder
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities
+from messages.facts import BackendType, Capabilities, FinishReason
 from messages.settings import InferenceSettings
 
 if TYPE_CHECKING:
@@ -106,14 +107,19 @@ class LlamaCppBackend:
         loaded = self._require_loaded()
         loaded.settings = request.settings
         grammar = grammar_for(request)
-        prompt = loaded.prompts.read(request.prompt)
+        flag = AbortFlag(cancel)
+        try:
+            prompt = loaded.prompts.read(request.prompt, flag)
+        except Aborted:
+            yield GenerationEnd(FinishReason.CANCELLED, 0, 0)
+            return
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
         pieces = vocabulary.pieces_with(request.markers) if request.markers else vocabulary.pieces
         with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
             recorder = _recorder(loaded.engine, request.top_logprobs)
-            yield from _run(loaded, prompt, sample, pieces, AbortFlag(cancel), recorder)
+            yield from _run(loaded, prompt, sample, pieces, flag, recorder)
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template."""

@@ -5,6 +5,7 @@ Above it: `prompt`. Below it: `multimodal`, `sounds` and `backends.pictures`.
 
 from collections.abc import Sequence
 
+from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.multimodal import MAX_WHOLE_TOKENS, Chunk, Chunks, Multimodal
 from backends.llamacpp.places import Media, Medium, refused
 from backends.llamacpp.projector import Projector
@@ -29,10 +30,19 @@ class MediaReader:
         smart = projector.smart(context)
         self._fit: Fit = smart_fit(smart.factor, *smart.bounds) if smart else _within_longest_side
 
-    def read(self, prompt: PromptInput) -> Media:
-        """Decode what a prompt has; HostError `invalid_request` or `unsupported_option` for what cannot be read."""
+    def read(self, prompt: PromptInput, flag: AbortFlag | None) -> Media:
+        """Decode what a prompt has; HostError `invalid_request` or `unsupported_option` for what cannot be read.
+
+        Raises `Aborted` between two pictures once `flag` is raised.
+        """
+
+        def fit(width: int, height: int) -> tuple[int, int]:
+            if flag is not None and flag.raised:
+                raise Aborted
+            return self._fit(width, height)
+
         self._require_support(prompt)
-        pictures = read_pictures(prompt, self._fit)
+        pictures = read_pictures(prompt, fit)
         sounds = read_sounds(prompt)
         media = Media(pictures=tuple(picture.figures for picture in pictures))
         for picture in pictures:

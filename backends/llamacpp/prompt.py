@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from backends.chat_template import ChatTemplate
+from backends.llamacpp.abort import AbortFlag
 from backends.llamacpp.places import Media, MediaTokenizer, refused
 from backends.llamacpp.vocabulary import Vocabulary
 from backends.transcript import Transcript
@@ -45,15 +46,15 @@ class PromptReader:
         self._tokenizer = MediaTokenizer(vocabulary)
         self._transcript = Transcript(self._tokenizer)
 
-    def read(self, prompt: PromptInput) -> Prompt:
+    def read(self, prompt: PromptInput, flag: AbortFlag | None = None) -> Prompt:
         """A prompt's tokens, pictures and sounds.
 
-        Raises HostError `unsupported_option` for a picture or a sound that the model does not take, `invalid_request`
-        for one that cannot be read, or for no prompt at all.
+        Raises `Aborted` between two pictures once `flag` is raised, HostError `unsupported_option` for a picture or a
+        sound that the model does not take, `invalid_request` for one that cannot be read, or for no prompt at all.
         """
         if prompt.messages is None:
             return Prompt(self._read_bare(prompt.prompt or ""))
-        media = self._read_media(prompt)
+        media = self._read_media(prompt, flag)
         text = self.template.render(self._vocabulary.shield(media.place(prompt.messages)), prompt.tools)
         media.require_all(text)
         self._tokenizer.media = media
@@ -76,10 +77,10 @@ class PromptReader:
             raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
         return tokens
 
-    def _read_media(self, prompt: PromptInput) -> Media:
+    def _read_media(self, prompt: PromptInput, flag: AbortFlag | None) -> Media:
         wanted = [kind for kind in _KINDS if prompt.has_part(kind)]
         if not wanted:
             return Media()
         if self._media is None:
             raise refused(wanted[0])
-        return self._media.read(prompt)
+        return self._media.read(prompt, flag)

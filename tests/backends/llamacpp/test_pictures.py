@@ -10,7 +10,7 @@ from support.bare_multimodal import bare_answer
 from support.generations import Answer, Make, ask, request, user
 from support.looking import look, picture
 
-from backends.base import CancelToken, Prefill
+from backends.base import CancelToken, GenerationEnd, Prefill
 from backends.llamacpp.backend import LlamaCppBackend
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
@@ -231,6 +231,15 @@ def test_a_cancel_while_a_picture_is_encoded_ends_the_encoding(make: Make, slow_
     assert backend.get_state().kv_tokens < CELLS
     after = ask(backend, messages)
     assert after.text == ask(make(slow_vl, threads=1), messages).text
+
+
+def test_a_cancel_while_pictures_are_opened_ends_with_nothing(looking: LlamaCppBackend) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    answer = ask(looking, [look(*[picture(seed) for seed in range(3)])], cancel=cancel)
+    assert answer.end == GenerationEnd(FinishReason.CANCELLED, 0, 0)
+    assert not answer.prefills
+    assert not answer.chunks
 
 
 def test_progress_is_told_while_a_picture_is_encoded(make: Make, slow_vl: Path) -> None:
