@@ -141,7 +141,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         describe="backends.llamacpp.describe:describe",
         probe="backends.llamacpp.probe:probe",
         formats=("GGUF",),
-        modules=("llama_cpp", "jinja2"),
+        modules=("llama_cpp", "jinja2", "PIL"),
         distribution="llama_cpp_python",
         extra="llamacpp",
         capabilities=Capabilities(json_schema=True, tools=True, logprobs=True, image=True, audio=True),

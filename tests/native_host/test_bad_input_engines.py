@@ -26,7 +26,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
     """A host one engine of which does not import, while the other crashes."""
     python, packages = make_bare_python(tmp_path_factory.mktemp("broken") / "venv")
-    link_packages(packages, ("jinja2", "markupsafe", "llguidance*", "numpy*", "tokenizers*"))
+    link_packages(packages, ("jinja2", "markupsafe", "PIL", "pillow*", "llguidance*", "numpy*", "tokenizers*"))
     for module, text in (("llama_cpp", BROKEN), ("onnxruntime_genai", CRASHING), ("onnxruntime", CRASHING)):
         (packages / f"{module}.py").write_text(text)
     with BrowserHost(python=str(python)) as host, host.port() as port:
@@ -113,7 +113,7 @@ def test_an_engine_that_is_added_later_is_seen_without_a_restart(tmp_path: Path)
     with BrowserHost(python=str(python)) as host, host.port() as port:
         assert port.call("load", model="demo", backend="llamacpp")["error"]["code"] == "engine_missing"
         assert not listing(port, "llamacpp")["installed"]
-        link_packages(packages, ("jinja2", "markupsafe"))
+        link_packages(packages, ("jinja2", "markupsafe", "PIL", "pillow*"))
         (packages / "llama_cpp.py").write_text("raise ValueError('numpy.dtype size changed')")
         assert port.call("load", model="demo", backend="llamacpp")["error"]["code"] == "engine_broken"
         assert listing(port, "llamacpp")["installed"]
