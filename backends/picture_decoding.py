@@ -90,7 +90,10 @@ def decode(data: bytes, kind: str, fit: Fit) -> tuple[Image.Image, int, int]:
 
 def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
     _require_size(image.width, image.height)
-    if image.format != "JPEG":  # elsewhere the orientation may stand behind the pixels, and there is no draft
+    if image.format not in (
+        "JPEG",
+        "MPO",
+    ):  # elsewhere the orientation may stand behind the pixels, and there is no draft
         image.load()
     turn = _TURNS.get(_orientation(image))
     width, height = _turned(image.size, turn)

@@ -131,6 +131,15 @@ def test_cmyk_grey_and_black_and_white_become_rgb() -> None:
     assert read(png_url(Image.new("1", (8, 8), 1))).pixels.getpixel((4, 4)) == (255, 255, 255)
 
 
+def test_a_cameras_jpeg_with_a_second_picture_in_it_is_read_as_its_first() -> None:
+    """MPO: what many telephones write into a .jpg."""
+    data = encoded(two_halves(800, 400), "MPO", save_all=True, append_images=[Image.new("RGB", (800, 400), "black")])
+    picture = read(data_url(data, "jpeg"), (80, 40))
+    assert picture.figures == PictureFigures(width=800, height=400, scaled_width=80, scaled_height=40)
+    assert near(picture.pixels.getpixel((10, 30)), "red")
+    assert near(picture.pixels.getpixel((70, 30)), "blue")
+
+
 def test_of_an_animation_the_first_frame_is_read() -> None:
     frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue")]
     for kind, media_type in (("GIF", "gif"), ("WEBP", "webp"), ("PNG", "png")):
