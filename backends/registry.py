@@ -34,6 +34,10 @@ NO_NETWORK = (
 )
 """Keeps Hugging Face's libraries from looking anything up: what a folder lacks is missing, and not fetched."""
 
+NO_DEBUGGER = (("GGML_NO_BACKTRACE", "1"),)
+"""Keeps ggml from starting gdb on itself when it gives up (ggml.c, `ggml_print_backtrace`): that takes a second, and
+writes what is in memory into the log."""
+
 _IMPORT_ERRORS = (ImportError, OSError, AttributeError, RuntimeError, ValueError)
 """What importing an engine raises where its parts do not fit: numpy's ABI is a ValueError or a RuntimeError."""
 
@@ -144,6 +148,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         modules=("llama_cpp", "jinja2", "PIL"),
         distribution="llama_cpp_python",
         extra="llamacpp",
+        environment=NO_DEBUGGER,
         capabilities=Capabilities(json_schema=True, tools=True, logprobs=True, image=True, audio=True),
         priority=10,
     ),
