@@ -10,8 +10,9 @@ const SIGNATURES = [
 ];
 const HEADER_BYTES = 16;
 
-/** Larger files than this, in bytes, and other formats (SVG, say) are drawn anew. */
+/** Larger files than this, in bytes, longer sides, in pixels, and other formats (SVG, say) are drawn anew. */
 const KEPT_BYTES = 2_000_000;
+const KEPT_SIDE = 4096;
 
 /** The longer side of what is drawn anew, in pixels: no model sees more than that. */
 const LONGEST_SIDE = 2048;
@@ -125,7 +126,8 @@ async function readPicture(file) {
   try {
     const image = Object.assign(new Image(), { src: source });
     await image.decode();
-    const type = file.size <= KEPT_BYTES ? await mediaType(file) : null;
+    const small = file.size <= KEPT_BYTES && Math.max(image.naturalWidth, image.naturalHeight) <= KEPT_SIDE;
+    const type = small ? await mediaType(file) : null;
     return type ? await asDataUrl(new Blob([file], { type })) : draw(image);
   } finally {
     URL.revokeObjectURL(source);

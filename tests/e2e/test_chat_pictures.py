@@ -15,16 +15,27 @@ from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 
 DRAW = """((kind, name) => {
-  const canvas = Object.assign(document.createElement("canvas"), {width: 120, height: 80});
+  const noise = name.startsWith("noise");
+  const [width, height] = noise ? [2400, 1600] : [120, 80];
+  const canvas = Object.assign(document.createElement("canvas"), {width, height});
   const context = canvas.getContext("2d");
   context.fillStyle = "white";
-  context.fillRect(0, 0, 120, 80);
+  context.fillRect(0, 0, width, height);
   context.fillStyle = "red";
   context.fillRect(10, 10, 60, 60);
+  if (noise) {
+    const pixels = context.createImageData(width, height);
+    for (let place = 0; place < pixels.data.length; place += 1) pixels.data[place] = 256 * Math.random();
+    for (let place = 3; place < pixels.data.length; place += 4) pixels.data[place] = 255;
+    context.putImageData(pixels, 0, 0);
+  }
   return new Promise((resolve) => canvas.toBlob((blob) => resolve(new File([blob], name, {type: kind})), "image/png"));
 })"""
 BRING = """(async (way, kind, name) => {
-  const file = name.endsWith(".txt") ? new File(["hello"], name, {type: kind}) : await DRAW(kind, name);
+  const svg = "<svg xmlns='http://www.w3.org/2000/svg' width='60' height='40'><rect width='9' height='9'/></svg>";
+  const texts = {txt: "hello", svg};
+  const text = texts[name.split(".").at(-1)];
+  const file = text ? new File([text], name, {type: kind}) : await DRAW(kind, name);
   const data = new DataTransfer();
   data.items.add(file);
   if (way === "drop") {
@@ -107,6 +118,23 @@ def test_a_file_whose_ending_is_wrong_is_sent_as_what_it_is(chat: Page) -> None:
     wait_for_end(chat)
     assert shown(chat, "#problem") == ""
     assert shown(chat, ".turn.assistant") == "Describe the picture."
+
+
+def test_a_drawing_in_svg_is_sent_as_a_picture_that_the_host_takes(chat: Page) -> None:
+    bring(chat, "drop", "drawing.svg", "image/svg+xml")
+    wait_for_pictures(chat, 1)
+    assert chat.evaluate("document.querySelector('#pictures img').src.slice(0, 22)") == "data:image/jpeg;base64"
+    chat.click("#send")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert "of 60 x 40 pixels" in shown(chat, "#figures")
+
+
+def test_a_large_file_is_made_smaller_before_it_is_sent(chat: Page) -> None:
+    bring(chat, "drop", "noise.png")
+    wait_for_pictures(chat, 1)
+    assert chat.evaluate("document.querySelector('#pictures img').src.slice(0, 22)") == "data:image/jpeg;base64"
+    assert chat.evaluate("document.querySelector('#pictures img').naturalWidth") == 2048
 
 
 def test_what_is_no_picture_is_named_and_not_sent(chat: Page) -> None:
