@@ -1,9 +1,9 @@
 """Writes a tiny vision-language model of the Qwen2-VL architecture with seeded random weights: a GGUF and its mmproj.
 
-    python tools/make_mmproj.py OUT_FOLDER [--audio] [--seed 7]
+    python -m tools.make_mmproj vision|omni|square|tiles OUT_FOLDER [--seed 7]
 
 The text half is that of `make_gguf`, with sections of rotary positions and the tokens that stand around pictures and
-sounds. The projector has a vision encoder (patches of 14 pixels, merged two by two) and, with `--audio`, one of
+sounds. The projector has a vision encoder (patches of 14 pixels, merged two by two) and, for `omni`, one of
 Whisper's shape besides. Other kinds take squares of one size: Gemma 3's, whose tokens all see each other, and Idefics
 3's, several to a picture with text between them. Tensor names and metadata are those that llama.cpp's
 `tools/mtmd/clip.cpp` reads.
@@ -192,16 +192,26 @@ def _layers(prefix: str, shape: ProjectorShape, random: _Random, *, key_bias: bo
     return tensors
 
 
+PRESET_SHAPES = {
+    "vision": (MODEL_SHAPE, ProjectorShape()),
+    "omni": (MODEL_SHAPE, ProjectorShape(audio=True)),
+    "square": (GEMMA_SHAPE, ProjectorShape(kind="gemma3")),
+    "tiles": (TILE_SHAPE, ProjectorShape(kind="idefics3", square=8)),
+}
+
+
 def main() -> None:
-    """Write the model and the projector into the folder that the command line names."""
+    """Write the model and the projector that the command line names into a folder."""
     parser = argparse.ArgumentParser(description="Write a tiny vision-language model with seeded random weights.")
+    parser.add_argument("preset", choices=PRESET_SHAPES)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--audio", action="store_true")
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
-    path = write_vision_model(arguments.out, audio=arguments.audio, seed=arguments.seed)
-    for file in (path, path.with_name(f"mmproj-{path.name}")):
-        print(f"{file}: {file.stat().st_size} bytes")
+    model, projector = PRESET_SHAPES[arguments.preset]
+    files = (arguments.out / "tiny-vl.gguf", arguments.out / "mmproj-tiny-vl.gguf")
+    write_model(files[0], replace(model, seed=arguments.seed))
+    write_projector(files[1], replace(projector, seed=arguments.seed))
+    print(f"{arguments.out}: {' + '.join(str(file.stat().st_size) for file in files)} bytes")
 
 
 if __name__ == "__main__":
