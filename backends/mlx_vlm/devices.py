@@ -11,7 +11,8 @@ from messages.facts import BackendType
 @dataclass(frozen=True, slots=True)
 class MlxDevice:
     """A device. `name` is what a load asks for, `label` what a person reads, `step` how many tokens of a prompt are
-    read at once, `look` after how many modules of a vision tower a cancel is looked for.
+    read at once, `look` how many parts of a vision tower are
+    computed at once.
     """
 
     name: str

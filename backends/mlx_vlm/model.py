@@ -6,7 +6,7 @@ Everything runs in the one engine thread that has loaded the model. Above it: `b
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,10 @@ from backends.mlx_vlm.foreign_code import forbid_foreign_code
 from backends.mlx_vlm.kv_cache import Entries
 from backends.mlx_vlm.prompt import EncodedPrompt
 from backends.mlx_vlm.sampler import LogitsProcessor
-from backends.mlx_vlm.tower import StoppableTower, Stopped
+from backends.mlx_vlm.tower import WatchedTower, computed
+
+_LOOKING_SHARE = 0.8
+"""What part of a picture's reading counts as done once it was looked at and none of its tokens is read."""
 
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
@@ -46,48 +49,48 @@ class MlxModel:
         """Load a checkpoint and run it once. Raises EngineError."""
         forbid_foreign_code()
         with engine_errors():
-            self._network, self.processor = load(str(checkpoint.path), trust_remote_code=False)
-            if not hasattr(self._network, "language_model"):
+            self.network, self.processor = load(str(checkpoint.path), trust_remote_code=False)
+            if not hasattr(self.network, "language_model"):
                 raise EngineError("it is of a kind that writes no text")
-            if is_diffusion_model(self._network):
+            if is_diffusion_model(self.network):
                 raise EngineError("it is a diffusion model, which does not write one token after another")
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
-        self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self._network.config))
-        self._step = device.step
+        self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self.network.config))
+        self.device = device
         self.vocab_size = self._try_out()
-        self._tower = StoppableTower(self._network, device.look)
+        self.tower = WatchedTower(self.network)
 
     @property
     def config(self) -> Any:
         """mlx-vlm's config of the model."""
-        return self._network.config
+        return self.network.config
 
     def make_cache(self) -> Entries:
         """An empty KV cache."""
-        return list(make_prompt_cache(self._network.language_model))
+        return list(make_prompt_cache(self.network.language_model))
 
     def wired(self) -> AbstractContextManager[None]:
         """While it lasts, Metal keeps the weights in memory; nothing elsewhere."""
-        limit: AbstractContextManager[None] = wired_limit(self._network, [generation_stream])
+        limit: AbstractContextManager[None] = wired_limit(self.network, [generation_stream])
         return limit
 
     def read(self, prompt: EncodedPrompt, entries: Entries, cached: int) -> "PromptReading":
         """A prompt to be read into a cache that has its first `cached` tokens. Raises EngineError."""
         with engine_errors():
-            return PromptReading(self._network, self._tower, prompt, entries, cached, self._step)
+            return PromptReading(self, prompt, entries, cached)
 
     def decode(self, reading: "PromptReading", settings: DecodeSettings) -> Generator[int, None, None]:
         """Tokens after a prompt that was read; the cache has each by the time it is yielded. Raises EngineError."""
         steps = generate_step(
             reading.rest,
-            self._network,
+            self.network,
             reading.rest_pixels,
             reading.mask,
             prompt_cache=reading.entries,
             max_tokens=settings.limit,
             sampler=settings.sampler,
             logits_processors=settings.processors,
-            prefill_step_size=self._step,
+            prefill_step_size=self.device.step,
             **reading.carried,
         )
         with engine_errors(), closing(steps):
@@ -98,8 +101,8 @@ class MlxModel:
         """Run the model over one token, so that parts that do not fit show now; the logits' length."""
         with engine_errors():
             token = mx.array([[0]])
-            features = self._network.get_input_embeddings(token, None, mask=mx.ones_like(token))
-            output = self._network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
+            features = self.network.get_input_embeddings(token, None, mask=mx.ones_like(token))
+            output = self.network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
             if mx.isnan(output.logits).any():
                 raise EngineError("its weights are damaged: what they give is no number")
             return int(output.logits.shape[-1])
@@ -112,12 +115,10 @@ class PromptReading:
     begins with all of it.
     """
 
-    def __init__(
-        self, network: Any, tower: StoppableTower, prompt: EncodedPrompt, entries: Entries, cached: int, step: int
-    ) -> None:
-        self._network = network
-        self._tower = tower
-        self._step = step
+    def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
+        self._network = model.network
+        self._tower = model.tower
+        self._device = model.device
         self._media = {name: value for name, value in prompt.inputs.items() if name not in _NOT_FOR_THE_NETWORK}
         self.tokens = prompt.tokens
         self.entries = entries
@@ -127,25 +128,41 @@ class PromptReading:
         self.rest = mx.array([self.tokens])[:, cached:]
         """Tokens that are not in the cache yet, `(1, n)`."""
         self.rest_pixels = None if cached else prompt.inputs.get("pixel_values")
+        self._pictures = sum(token in model.media_tokens for token in self.tokens[cached:-1])
         if cached:
             self._media |= self._positions()
         self.carried = self._media
         """What of the prompt the first decoding step needs: positions, masks of pictures, cross attention."""
 
     def run(self, cancel: CancelToken) -> Iterator[int]:
-        """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError."""
-        with engine_errors(), suppress(Stopped):
-            with nullcontext() if self._has_policy() else self._tower.watching(cancel):
+        """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError.
+
+        Where there are pictures the number is an estimate, since they are looked at before a token is read.
+        """
+        with engine_errors():
+            with self._tower.recorded() as parts:
                 embeddings, made = self._embed()
             if not self._may_be_cut(embeddings, made):
                 return
             self.carried, self.rest_pixels = made, None
+            before = len(self.tokens) - self.rest.shape[1]
+            seen = int(_LOOKING_SHARE * self._pictures)
+            for share in computed(parts, self._device.look):
+                if cancel.cancelled:
+                    return
+                yield before + int(seen * share)
             mx.eval(embeddings)
-            while self.rest.shape[1] > 1 and not cancel.cancelled:
-                length = min(self._step, self.rest.shape[1] - 1)
-                self._append(self.rest[:, :length], embeddings[:, :length])
-                self.rest, embeddings = self.rest[:, length:], embeddings[:, length:]
-                yield len(self.tokens) - self.rest.shape[1]
+            yield from self._read(embeddings, before, seen, cancel)
+
+    def _read(self, embeddings: mx.array, before: int, seen: int, cancel: CancelToken) -> Iterator[int]:
+        """Bring the tokens into the cache; of those after `before`, `seen` count as read already."""
+        whole = self.rest.shape[1] - 1
+        while self.rest.shape[1] > 1 and not cancel.cancelled:
+            length = min(self._device.step, self.rest.shape[1] - 1)
+            self._append(self.rest[:, :length], embeddings[:, :length])
+            self.rest, embeddings = self.rest[:, length:], embeddings[:, length:]
+            read = whole - (self.rest.shape[1] - 1)
+            yield before + seen + (whole - seen) * read // whole
 
     def _embed(self) -> tuple[mx.array, dict[str, Any]]:
         """The tokens' vectors, pictures in their places, and what else the network made of them."""
@@ -172,11 +189,6 @@ class PromptReading:
             if hasattr(language, name):
                 setattr(language, name, value)
         return {"position_ids": positions, "rope_deltas": deltas}
-
-    def _has_policy(self) -> bool:
-        """True if the network may have to see a prompt whole. Then its pictures must not be read before it is asked."""
-        parts = (self._network, self._network.language_model)
-        return any(hasattr(part, name) for part in parts for name in ("chunked_prefill_policy", "no_chunked_prefill"))
 
     def _may_be_cut(self, embeddings: mx.array, made: dict[str, Any]) -> bool:
         """False for a network that has to see this prompt whole, by its own word."""

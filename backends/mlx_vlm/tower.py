@@ -1,9 +1,10 @@
-"""Makes the reading of a picture stoppable: MLX computes a whole vision tower in one call, which nobody can interrupt.
+"""Cuts the reading of a picture into parts: MLX would compute a whole vision tower in one call, silent and unstoppable.
 
-So the tower's smallest modules compute what they return at once, one after another, and look for a cancel between.
-Above it: `model`.
+A network's modules only write down what is to be computed. Those of the tower are watched meanwhile, so that what the
+smallest of them return can be computed one after another. Above it: `model`.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,20 +12,15 @@ from typing import Any
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 
-from backends.base import CancelToken
+Parts = deque[mx.array]
+"""What a tower's modules return, in order, nothing of it computed yet."""
 
 
-class Stopped(Exception):
-    """The cancel came while a picture was read."""
+class WatchedTower:
+    """Everything of a network but its language model."""
 
-
-class StoppableTower:
-    """Everything of a network but its language model. `every` is how many modules run between two looks."""
-
-    def __init__(self, network: Any, every: int) -> None:
-        self._every = every
-        self._calls = 0
-        self._cancel: CancelToken | None = None
+    def __init__(self, network: Any) -> None:
+        self._parts: Parts | None = None
         classes: dict[type, type] = {}
         for name, part in network.children().items():
             if name != "language_model":
@@ -35,33 +31,39 @@ class StoppableTower:
                     module.__class__ = classes[kind]
 
     @contextmanager
-    def watching(self, cancel: CancelToken) -> Iterator[None]:
-        """Look for this cancel meanwhile; otherwise everything is as mlx-vlm made it. Raises Stopped."""
-        self._cancel = cancel
+    def recorded(self) -> Iterator[Parts]:
+        """What the modules return meanwhile."""
+        parts: Parts = deque()
+        self._parts = parts
         try:
-            yield
+            yield parts
         finally:
-            self._cancel = None
+            self._parts = None
 
     def _watched(self, kind: type) -> type:
-        """The same class, but its instances report what they return."""
+        """The same class, but its instances tell what they return."""
 
         def call(module: Any, *arguments: Any, **options: Any) -> Any:
             made = kind.__call__(module, *arguments, **options)
-            self._look(made)
+            if self._parts is not None and isinstance(made, mx.array):
+                self._parts.append(made)
             return made
 
         return type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})
 
-    def _look(self, made: Any) -> None:
-        """Compute what a module returned, if it is its turn. Raises Stopped."""
-        if self._cancel is None:
-            return
-        self._calls += 1
-        if self._calls % self._every == 0 and isinstance(made, mx.array):
-            mx.eval(made)
-        if self._cancel.cancelled:
-            raise Stopped
+
+def computed(parts: Parts, every: int) -> Iterator[float]:
+    """Compute the parts, `every` at a time, and tell after each time how much is done, 0 to 1.
+
+    Each is let go once it is computed: only what follows from it still holds it.
+    """
+    total = len(parts)
+    while parts:
+        for _ in range(min(every, len(parts))):
+            part = parts.popleft()
+        mx.eval(part)
+        del part
+        yield 1 - len(parts) / total
 
 
 def _leaves(part: Any) -> list[Module]:

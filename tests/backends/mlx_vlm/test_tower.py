@@ -1,47 +1,54 @@
-"""A stop is heard while a picture is read, between two of the vision tower's smallest parts."""
+"""While a picture is read its progress is told and a stop is heard, between two parts of the vision tower."""
 
 from pathlib import Path
-from typing import Any
 
+import mlx.core as mx
 import pytest
 from support.tiny_mlx import bare_text, chat, picture, request, run, user
 
-from backends.base import CancelToken, GenerationEnd, Prefill
+from backends.base import CancelToken, GenerationEnd
 from backends.mlx_vlm.backend import MlxVlmBackend
+from backends.mlx_vlm.tower import Parts, computed
 from messages.facts import FinishReason
 
 RED = picture(size=(224, 196))
 
 
-class Countdown(CancelToken):
-    """Cancelled once it was looked at so many times."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    @property
-    def cancelled(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-
-@pytest.mark.parametrize("looks", [0, 1, 5, 10])
+@pytest.mark.parametrize("place", [0, 1, 5, 12])
 def test_a_stop_in_the_tower_ends_it_before_a_token_is_read(
-    vision: MlxVlmBackend, vision_folder: Path, looks: int
+    vision: MlxVlmBackend, vision_folder: Path, place: int
 ) -> None:
-    events: list[Any] = list(vision.generate(request([user("Hi", RED)]), Countdown(looks)))
-    end = events[-1]
-    assert isinstance(end, GenerationEnd)
-    assert (end.finish_reason, end.output_tokens) == (FinishReason.CANCELLED, 0)
-    assert [event.done for event in events if isinstance(event, Prefill)] == [0]
+    cancel, seen = CancelToken(), []
+    for event in vision.generate(request([user("Hi", RED)]), cancel):
+        seen.append(event)
+        if len(seen) == place + 1:
+            cancel.cancel()
+    assert isinstance(event, GenerationEnd)
+    assert (event.finish_reason, event.output_tokens) == (FinishReason.CANCELLED, 0)
+    assert len(seen) == place + 2
     assert run(vision, [user("Hi", RED)]).text == bare_text(vision_folder, chat(("user", "<picture>Hi")), [RED])
 
 
-def test_each_part_of_the_tower_is_a_place_to_stop(vision: MlxVlmBackend) -> None:
-    patient = Countdown(10_000)
-    list(vision.generate(request([user("Hi")], max_tokens=1), patient))
-    of_text = 10_000 - patient.looks
-    patient = Countdown(10_000)
-    list(vision.generate(request([user("Hi", picture(size=(56, 56)))], max_tokens=1), patient))
-    assert 10_000 - patient.looks > of_text + 10
+def test_a_picture_s_progress_grows_from_part_to_part_and_ends_with_the_prompt(vision: MlxVlmBackend) -> None:
+    outcome = run(vision, [user("Hi", RED)], max_tokens=1)
+    told = [event.done for event in outcome.prefills]
+    assert told == sorted(told)
+    assert (told[0], told[-1]) == (0, outcome.end.input_tokens - 1)
+    assert len(set(told)) > 15
+
+
+def test_the_progress_of_text_is_exact(vision: MlxVlmBackend) -> None:
+    outcome = run(vision, [user("Hi" * 40)], max_tokens=1)
+    read = outcome.end.input_tokens - 1
+    assert [event.done for event in outcome.prefills] == [*range(0, read, 16), read]
+
+
+def test_parts_are_computed_in_order_and_let_go() -> None:
+    parts = Parts()
+    value = mx.ones((4,))
+    for _ in range(5):
+        value = value + 1
+        parts.append(value)
+    told = [(round(share, 1), len(parts)) for share in computed(parts, 2)]
+    assert told == [(0.4, 3), (0.8, 1), (1.0, 0)]
+    assert value.tolist() == [6.0] * 4
