@@ -50,12 +50,13 @@ def _stream(port: PagePort, name: str, reference: MlxReference, sizes: Sizes) ->
 def _stop(port: PagePort, name: str, reference: MlxReference, sizes: Sizes) -> Row:
     """Stops all over the time in which a picture is read, its tower and its tokens alike."""
     step = usable_devices()[0].step
-    steps = [time for _ in range(3) for time in reference.steps(step, 20 * step)]
-    whole_ms = min(port.stream(name, 1, messages=[_message(-number)]).first_token_ms for number in range(1, 4))
+    tries = min(3, sizes.mlx_rounds)
+    steps = [time for _ in range(tries) for time in reference.steps(step, 20 * step)]
+    whole_ms = min(port.stream(name, 1, messages=[_message(-number)]).first_token_ms for number in range(1, tries + 1))
     times = [
         time
         for number in range(sizes.mlx_stops)
-        if (time := _stopped(port, name, number, whole_ms * 0.7 * (number + 1) / sizes.mlx_stops)) is not None
+        if (time := _stopped(port, name, number, whole_ms * 0.7 * (number + 0.5) / sizes.mlx_stops)) is not None
     ]
     if len(times) < sizes.mlx_stops / 2:
         raise RuntimeError(f"of {sizes.mlx_stops} stops only {len(times)} came while the picture was read")
