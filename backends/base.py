@@ -80,12 +80,31 @@ class ModelDescription:
 
 
 @dataclass(frozen=True, slots=True)
-class FramedJson:
-    """JSON by a schema, between two given texts."""
+class JsonPart:
+    """JSON by a schema."""
 
-    before: str
     schema: dict[str, Any]
-    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextUpTo:
+    """Any text up to the first `end`, which is part of it and whose first character comes once in it."""
+
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """One of some given texts."""
+
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForcedCall:
+    """A tool call as the model writes it: given texts, and what it may choose."""
+
+    parts: tuple[str | JsonPart | TextUpTo | OneOf, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +132,7 @@ class GenerationRequest:
     settings: InferenceSettings
     response_format: ResponseFormat | None = None
     top_logprobs: int | None = None
-    forced_calls: tuple[FramedJson, ...] = ()
+    forced_calls: tuple[ForcedCall, ...] = ()
     reasoning: ReasoningFrame | None = None
     markers: frozenset[str] = frozenset()
 

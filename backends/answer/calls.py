@@ -23,9 +23,7 @@ _DEEPSEEK_CALL = re.compile(
 _CHANNEL_CALL = re.compile(r"functions\.([\w.-]+).*?<\|message\|>(.*)", re.DOTALL)
 _FUNCTION_CALL = re.compile(r"\s*([\w.-]+)>\s*(\{.*\})\s*", re.DOTALL)
 _XML_CALL = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>)?\s*", re.DOTALL)
-_XML_PARAMETER = re.compile(
-    r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=<parameter=)|(?=</function>)|\Z)", re.DOTALL
-)
+_XML_PARAMETER = re.compile(r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=<parameter=))", re.DOTALL)
 _PARAM_CALL = re.compile(r'\s*"([^">\n]+)">(.*)', re.DOTALL)
 _PARAM = re.compile(r'\s*<param name="([^">\n]+)">(?:<!\[CDATA\[(.*?)\]\]>|(.*?))</param>\s*', re.DOTALL)
 _KIMI_CALL = re.compile(

@@ -37,7 +37,8 @@ class CallForm:
 
     starts and ends are the marks around them; without an end mark they reach to the next start, or to the answer's
     end. With `bare`, JSON at the answer's very beginning is one too. inner are marks between, which are special tokens.
-    forced is one call with `{name}` and `{arguments}` in it, None where its arguments are not JSON.
+    forced is one call with `{name}` and `{arguments}` in it, which are JSON, or texts where `element` says what stands
+    before (with `{name}`) and behind each; None where they are neither.
     """
 
     evidence: tuple[str, ...]
@@ -47,6 +48,7 @@ class CallForm:
     forced: str | None
     inner: tuple[str, ...] = ()
     bare: bool = False
+    element: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,28 +137,32 @@ CALL_FORMS = (
         starts=("<seed:tool_call>",),
         ends=("</seed:tool_call>",),
         read=read_xml_call,
-        forced=None,
+        forced="<seed:tool_call>\n<function={name}>\n{arguments}</function>\n</seed:tool_call>",
+        element=("<parameter={name}>", "</parameter>"),
     ),
     CallForm(  # MiniCPM 5
         evidence=("<function name=", "<param name="),
         starts=("<function name=",),
         ends=("</function>",),
         read=read_param_call,
-        forced=None,
+        forced='<function name="{name}">{arguments}</function>',
+        element=('<param name="{name}">', "</param>"),
     ),
     CallForm(  # Qwen3-Coder
         evidence=("<tool_call>", "<function=", "<parameter="),
         starts=("<tool_call>",),
         ends=("</tool_call>",),
         read=read_xml_call,
-        forced=None,
+        forced="<tool_call>\n<function={name}>\n{arguments}</function>\n</tool_call>",
+        element=("<parameter={name}>\n", "\n</parameter>"),
     ),
     CallForm(  # GLM-4.5
         evidence=("<tool_call>", "<arg_key>"),
         starts=("<tool_call>",),
         ends=("</tool_call>",),
         read=read_glm_call,
-        forced=None,
+        forced="<tool_call>{name}\n{arguments}</tool_call>",
+        element=("<arg_key>{name}</arg_key>\n<arg_value>", "</arg_value>"),
         inner=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
     ),
     CallForm(  # Hermes, Qwen2.5, Qwen3, Granite 4

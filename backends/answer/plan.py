@@ -8,11 +8,12 @@ is no reader, and tokens go their way as they are.
 from dataclasses import dataclass, replace
 
 from backends.answer.dialects import CallForm, Dialect, ReasoningForm, find_dialect
+from backends.answer.forced import forced_call
 from backends.answer.reader import AnswerReader
-from backends.base import FramedJson, GenerationRequest, ModelInfo, ReasoningFrame
+from backends.base import ForcedCall, GenerationRequest, ModelInfo, ReasoningFrame
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.tools import NamedTool, Tool
+from messages.tools import NamedTool
 from messages.worker import GenerateCommand
 
 
@@ -67,7 +68,7 @@ class Planner:
         rendered = self._template.render(texts, prompt.tools)
         return rendered.rstrip().endswith(form.start)
 
-    def _forced(self, command: GenerateCommand, form: CallForm | None) -> tuple[FramedJson, ...]:
+    def _forced(self, command: GenerateCommand, form: CallForm | None) -> tuple[ForcedCall, ...]:
         """The calls of which the answer must be one; none where the model may choose."""
         choice = command.tool_choice
         if form is None or choice in (None, "auto", "none"):
@@ -79,13 +80,7 @@ class Planner:
                 fields=["tool_choice"],
             )
         name = choice.function.name if isinstance(choice, NamedTool) else None
-        return tuple(framed_call(form, tool) for tool in command.prompt.tools if name in (None, tool.function.name))
-
-
-def framed_call(form: CallForm, tool: Tool) -> FramedJson:
-    """One call of a tool as a form writes it."""
-    before, _, after = (form.forced or "").partition("{arguments}")
-    return FramedJson(before.replace("{name}", tool.function.name), tool.function.schema_object, after)
+        return tuple(forced_call(form, tool) for tool in command.prompt.tools if name in (None, tool.function.name))
 
 
 def _request(command: GenerateCommand) -> GenerationRequest:

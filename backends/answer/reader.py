@@ -100,8 +100,10 @@ class AnswerReader:
         """End the answer and return what was held back."""
         while self._step(at_end=True):
             pass
-        if self._place is _Place.CALL:
+        if self._place is _Place.CALL and self._form is not None and self._form.element is None:
             self._read_calls(self._buffer, "")
+        elif self._place is _Place.CALL:  # without its end mark nobody knows whether all arguments have come
+            self._give(self._opened_by + self._buffer)
         elif not (self.calls and not self._buffer.strip()):
             self._give(self._buffer)
         self._buffer = ""

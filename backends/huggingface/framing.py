@@ -6,10 +6,10 @@ spelling.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from backends.base import FramedJson, ReasoningFrame
+from backends.base import ForcedCall, JsonPart, OneOf, ReasoningFrame, TextUpTo
 
 SpecialTokens = Mapping[str, int]
 """Special tokens by their spelling."""
@@ -17,14 +17,28 @@ SpecialTokens = Mapping[str, int]
 _WHITE = r"/[ \n]{0,4}/"
 
 
-def call_grammar(calls: Sequence[FramedJson], arguments: Sequence[str], specials: SpecialTokens) -> str:
-    """One of some calls; arguments are the grammars of their schemas, in the same order."""
-    parts = [json.loads(grammar)["grammars"][0] for grammar in arguments]
-    choices = [
-        f"{_literal(call.before, specials)} @arguments{at} {_literal(call.after, specials)}"
-        for at, call in enumerate(calls)
-    ]
-    return _whole(f"start: {' | '.join(choices)}", {f"arguments{at}": part for at, part in enumerate(parts)})
+def call_grammar(
+    calls: Sequence[ForcedCall], json_grammar: Callable[[dict[str, Any]], str], specials: SpecialTokens
+) -> str:
+    """One of some calls; json_grammar makes the grammar of a schema."""
+    rules: list[str] = []
+    named: dict[str, dict[str, Any]] = {}
+
+    def spelled(part: str | JsonPart | TextUpTo | OneOf) -> str:
+        match part:
+            case JsonPart():
+                name = f"json{len(named)}"
+                named[name] = json.loads(json_grammar(part.schema))["grammars"][0]
+                return f"@{name}"
+            case TextUpTo():
+                rules.append(_up_to(part.end, f"text{len(rules)}", specials))
+                return f"text{len(rules) - 1}"
+            case OneOf():
+                return f"({' | '.join(_literal(text, specials) for text in part.texts)})"
+        return _literal(part, specials)
+
+    choices = [" ".join(map(spelled, call.parts)) for call in calls]
+    return _whole("\n".join([f"start: {' | '.join(choices)}", *rules]), named)
 
 
 def after_reasoning(grammar: str, reasoning: ReasoningFrame, specials: SpecialTokens) -> str:
@@ -32,10 +46,7 @@ def after_reasoning(grammar: str, reasoning: ReasoningFrame, specials: SpecialTo
     thought = f"thought {_WHITE}"
     if reasoning.start is not None:
         thought = f"({_literal(reasoning.start, specials)} {thought})?"
-    if reasoning.end in specials:
-        rule = f"thought: /(?s:.*)/ <[{specials[reasoning.end]}]>"
-    else:
-        rule = f"thought[suffix={_quoted(reasoning.end)}]: /(?s:.*)/"
+    rule = _up_to(reasoning.end, "thought", specials)
     return _before(grammar, f"start: {thought} @answer\n{rule}", "answer")
 
 
@@ -57,6 +68,13 @@ def _before(grammar: str, lark: str, name: str) -> str:
 
 def _whole(lark: str, named: Mapping[str, dict[str, Any]]) -> str:
     return json.dumps({"grammars": [{"lark_grammar": lark}, *({**part, "name": name} for name, part in named.items())]})
+
+
+def _up_to(end: str, name: str, specials: SpecialTokens) -> str:
+    """A rule for any text up to and with the first `end`."""
+    if end in specials:
+        return f"{name}: /(?s:.*)/ <[{specials[end]}]>"
+    return f"{name}[suffix={_quoted(end)}]: /(?s:.*)/"
 
 
 def _literal(text: str, specials: SpecialTokens) -> str:

@@ -67,8 +67,7 @@ def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Const
 
 def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
     if request.forced_calls:
-        arguments = [_json_grammar(call.schema) for call in request.forced_calls]
-        grammar: str | None = call_grammar(request.forced_calls, arguments, vocabulary.specials)
+        grammar: str | None = call_grammar(request.forced_calls, _json_grammar, vocabulary.specials)
     else:
         grammar = _format_grammar(request.response_format)
     if grammar is not None and request.reasoning is not None:

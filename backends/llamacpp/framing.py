@@ -7,7 +7,7 @@ of llama.cpp's `grammars/README.md`.
 import re
 from collections.abc import Iterator, Sequence
 
-from backends.base import FramedJson, GenerationRequest, ReasoningFrame
+from backends.base import ForcedCall, GenerationRequest, JsonPart, OneOf, ReasoningFrame, TextUpTo
 from backends.llamacpp.constraint import grammar_of, schema_rules
 
 _ROOT = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|#[^\n]*|(?<![\w-])root(?![\w-])')
@@ -25,13 +25,27 @@ def grammar_for(request: GenerationRequest) -> str | None:
     return after_reasoning(grammar, request.reasoning)
 
 
-def call_grammar(calls: Sequence[FramedJson]) -> str:
+def call_grammar(calls: Sequence[ForcedCall]) -> str:
     """One of some calls. Keywords of their schemas that the engine does not know have no effect."""
-    names, rules = schema_rules([call.schema for call in calls])
-    choices = (
-        f"{_literal(call.before)} {name} {_literal(call.after)}" for call, name in zip(calls, names, strict=True)
-    )
-    return f"root ::= {' | '.join(choices)}\n{rules}"
+    parts = [part for call in calls for part in call.parts]
+    schemas = [part.schema for part in parts if isinstance(part, JsonPart)]
+    names, rules = schema_rules(schemas)
+    following = iter(names)
+    ends = list(dict.fromkeys(part.end for part in parts if isinstance(part, TextUpTo)))
+
+    def spelled(part: str | JsonPart | TextUpTo | OneOf) -> str:
+        match part:
+            case JsonPart():
+                return next(following)
+            case TextUpTo():
+                return f"text{ends.index(part.end)}x0"
+            case OneOf():
+                return f"({' | '.join(map(_literal, part.texts))})"
+        return _literal(part)
+
+    choices = [" ".join(map(spelled, call.parts)) for call in calls]
+    texts = [rule for number, end in enumerate(ends) for rule in _up_to(end, f"text{number}x")]
+    return "\n".join([f"root ::= {' | '.join(choices)}", *texts, rules])
 
 
 def after_reasoning(grammar: str, reasoning: ReasoningFrame) -> str:
@@ -40,21 +54,21 @@ def after_reasoning(grammar: str, reasoning: ReasoningFrame) -> str:
     thought = "thought0 [ \\n]{0,4}"
     if reasoning.start is not None:
         thought = f"({_literal(reasoning.start)} {thought})?"
-    return "\n".join([f"root ::= {thought} answer", *_up_to(reasoning.end), answer])
+    return "\n".join([f"root ::= {thought} answer", *_up_to(reasoning.end, "thought"), answer])
 
 
-def _up_to(end: str) -> Iterator[str]:
-    """Rules `thought0`, `thought1` ... for any text up to and with the first `end`; N characters of it have come.
+def _up_to(end: str, rule: str) -> Iterator[str]:
+    """Rules for any text up to and with the first `end`, the first of them `rule` with 0; N characters of it have come.
 
     Where a character does not go on with `end` it may begin it: right for marks whose first character comes once.
     """
     for place, character in enumerate(end):
-        behind = f" thought{place + 1}" if place + 1 < len(end) else ""
+        behind = f" {rule}{place + 1}" if place + 1 < len(end) else ""
         choices = [f"[{_escaped(character)}]{behind}"]
         if place:
-            choices.append(f"[{_escaped(end[0])}] thought1")
+            choices.append(f"[{_escaped(end[0])}] {rule}1")
         others = "".join(map(_escaped, dict.fromkeys([character, end[0]])))
-        yield f"thought{place} ::= {' | '.join([*choices, f'[^{others}] thought0'])}"
+        yield f"{rule}{place} ::= {' | '.join([*choices, f'[^{others}] {rule}0'])}"
 
 
 def _literal(text: str) -> str:

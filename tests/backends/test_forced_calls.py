@@ -4,6 +4,7 @@ The models are random, so what they say is right only because the grammar makes 
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +153,31 @@ def test_the_function_that_is_named_is_called_with_arguments_of_its_schema(herme
 @pytest.mark.parametrize(
     "form", [form for form in CALL_FORMS[1:] if form.forced], ids=lambda form: "".join(form.evidence) or "bare"
 )
-def test_every_form_whose_arguments_are_json_can_be_forced(form: CallForm, tmp_path: Path) -> None:
+def test_every_form_that_grammars_can_spell_can_be_forced(form: CallForm, tmp_path: Path) -> None:
     for engine in ("llamacpp", "genai"):
         model = make_model(engine, tmp_path / engine, template_of(form))
-        answer = model.ask(tools=TOOLS, tool_choice=named("paint"), max_tokens=400)
+        ((name, arguments),) = model.ask(tools=TOOLS, tool_choice=named("paint"), max_tokens=400).calls
+        assert (name, arguments["colour"] in ("red", "blue")) == ("paint", True), engine
+        ((name, arguments),) = model.ask(tools=TOOLS, tool_choice=named("add.two"), max_tokens=400).calls
+        assert (name, len(arguments["pair"])) == ("add.two", 2), engine
+        ((name, arguments),) = model.ask(tools=TOOLS, tool_choice=named("stop"), max_tokens=400).calls
         model.backend.close()
-        assert (answer.text, [name for name, _ in answer.calls]) == ("", ["paint"]), engine
+        assert (name, arguments) == ("stop", {}), engine
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "genai"])
+def test_a_text_without_quotes_may_be_any_up_to_its_end_mark(engine: str, tmp_path: Path) -> None:
+    form = next(form for form in CALL_FORMS if form.element and form.element[1].startswith("\n"))
+    model = make_model(engine, tmp_path, template_of(form))
+    text: dict[str, Any] = {"type": "string"}
+    schema = {"properties": {"text": text, "count": {"enum": [1, 2]}}, "required": ["count", "text"]}
+    write = Tool(type="function", function=Function(name="write", parameters=schema))
+    answer = model.ask(tools=(write,), tool_choice="required", max_tokens=100)
+    model.backend.close()
+    assert re.match(
+        r"<tool_call>\n<function=write>\n<parameter=count>\n[12] ?\n</parameter>\n<parameter=text>\n", answer.text
+    )
+    assert answer.end.finish_reason is FinishReason.LENGTH
 
 
 def test_a_call_can_be_forced_behind_a_channel_of_reasoning(tmp_path: Path) -> None:
@@ -170,7 +190,7 @@ def test_a_call_can_be_forced_behind_a_channel_of_reasoning(tmp_path: Path) -> N
     assert (answer.text, answer.reasoning, [name for name, _ in answer.calls]) == ("", "Hm.", ["paint"])
 
 
-def test_a_form_whose_arguments_are_no_json_cannot_be_forced(tmp_path: Path) -> None:
+def test_a_form_that_grammars_cannot_spell_cannot_be_forced(tmp_path: Path) -> None:
     form = next(form for form in CALL_FORMS if form.forced is None)
     model = make_model("llamacpp", tmp_path, template_of(form))
     with pytest.raises(HostError) as caught:

@@ -183,8 +183,24 @@ def test_every_form_finds_itself_and_reads_what_is_forced_in_it(form: CallForm) 
     assert dialect
     assert dialect.calls is form
     if form.forced:
-        raw = form.forced.replace("{name}", "add").replace("{arguments}", '{"a": 1, "b": 2}')
+        before, after = form.element or ("", "")
+        elements = "".join(f"{before.replace('{name}', name)}{value}{after}\n" for name, value in ADD[1].items())
+        arguments = elements if form.element else '{"a": 1, "b": 2}'
+        raw = form.forced.replace("{name}", "add").replace("{arguments}", arguments)
         assert read(dialect, raw, 1) == ("", "", [ADD])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "<tool_call>\n<function=say>\n<parameter=text>\nas far as it w",
+        "<tool_call>\n<function=say>\n<parameter=text>\n1\n</parameter>\n<parameter=oth",
+        "<tool_call>\n<function=say>\n<parameter=text>\n1\n</parameter>\n",
+        "<tool_call>\n<function=sa",
+    ],
+)
+def test_what_is_cut_off_without_quotes_is_no_call(raw: str) -> None:
+    assert read(find_dialect("<tool_call><function=<parameter=", True, frozenset()), raw, 1) == (raw, "", [])
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3])
