@@ -1,6 +1,7 @@
 """What can be loaded: finds models on disk, and turns a name or path from the wire into a file and its backend.
 
-Above it: `native_host.handlers.models` and `native_host.models`. Below it: `backends.registry`. No engine is imported.
+Above it: `native_host.handlers.models` and `native_host.models`. Below it: `native_host.shipped`,
+`backends.registry`. No engine is imported.
 """
 
 import logging
@@ -15,15 +16,12 @@ from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from messages.replies import ModelListing
-from native_host import runtime
+from native_host import shipped
 
 logger = logging.getLogger("tabagent.catalog")
 
-DEMO = "demo"
 ECHO = "echo"
 SEARCH_DEPTH = 4
-
-_DEMO_FILES = (("llamacpp", "demo-q8_0.gguf"), ("onnx", "onnx"))
 
 
 class Catalog:
@@ -38,8 +36,8 @@ class Catalog:
         Raises HostError `model_not_found`, `unknown_format`, `model_invalid`, `engine_missing`, `invalid_request`.
         """
         wanted = None if backend == "auto" else registry.row(backend)
-        if name == DEMO:
-            return (DEMO, *_resolve_demo(wanted))
+        if name in shipped.NAMES:
+            return (name, *shipped.resolve(name, wanted))
         if (wanted and wanted.name == ECHO) or (wanted is None and name == ECHO):
             return name, Path(name), registry.row(ECHO)
         path = self._find(name)
@@ -49,7 +47,7 @@ class Catalog:
 
     def listings(self, loaded: set[str]) -> list[ModelListing]:
         """All models that can be loaded, `loaded` being the names of those that are."""
-        found = [_demo_listing(loaded)]
+        found = [_listing(name, *shipped.form_to_list(name), name in loaded) for name in shipped.NAMES]
         for folder in self._folders:
             for path, row in _search(folder, SEARCH_DEPTH):
                 name = self._name_of(path)
@@ -81,26 +79,6 @@ class Catalog:
         return str(path)
 
 
-def _resolve_demo(wanted: BackendRow | None) -> tuple[Path, BackendRow]:
-    rows = [(registry.row(name), _demo_path(file)) for name, file in _DEMO_FILES]
-    for row, path in rows:
-        if (wanted is None and row.installed) or wanted is row:
-            row.require_installed()
-            return path, row
-    if wanted is not None:
-        raise HostError(
-            ErrorCode.INVALID_REQUEST,
-            f"The demo model has no form that the {wanted.name} backend reads; use auto.",
-            fields=["backend: must be auto, llamacpp or onnx"],
-        )
-    rows[-1][0].require_installed()
-    raise AssertionError("unreachable: require_installed raises for a backend that is not installed")
-
-
-def _demo_path(file: str) -> Path:
-    return Path(runtime.source_root()) / "backends" / "demo" / file
-
-
 def _row_for(path: Path, wanted: BackendRow | None) -> BackendRow:
     try:
         row = registry.detect(path) if wanted is None else wanted
@@ -119,14 +97,6 @@ def _row_for(path: Path, wanted: BackendRow | None) -> BackendRow:
 def _unreadable(path: Path, error: Exception) -> HostError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return HostError(ErrorCode.MODEL_INVALID, f"{path} cannot be read: {reason}.", model_path=str(path))
-
-
-def _demo_listing(loaded: set[str]) -> ModelListing:
-    for name, file in _DEMO_FILES:
-        row = registry.row(name)
-        if row.installed or name == _DEMO_FILES[-1][0]:
-            return _listing(DEMO, _demo_path(file), row, DEMO in loaded)
-    raise AssertionError("unreachable: the last row is always taken")
 
 
 def _listing(name: str, path: Path, row: BackendRow, loaded: bool) -> ModelListing:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from messages.errors import HostError
 from messages.replies import BackendListing
-from native_host.catalog import DEMO, Catalog
+from native_host.catalog import Catalog
 from native_host.cli.findings import Finding, fail, note, ok, warn
 from native_host.cli.terminal import size
 from native_host.engines import EngineProbes
+from native_host.shipped import DEMO
 
 _NO_ENGINE = "Install one: python3 install.py --engines onnx"
 

@@ -1,5 +1,6 @@
 """The catalog: names and paths become files and backends, and folders are looked through without surprises."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -81,13 +82,32 @@ def test_the_demo_is_always_there_in_each_of_its_forms(catalog: Catalog) -> None
     assert refused(catalog, "demo", "echo") is ErrorCode.INVALID_REQUEST
 
 
+def test_the_vision_demo_is_always_there_in_each_of_its_forms(catalog: Catalog) -> None:
+    name, path, row = catalog.resolve("demo-vision", "auto")
+    assert (name, path.is_file(), row.name) == ("demo-vision", True, "llamacpp")
+    name, path, row = catalog.resolve("demo-vision", "mlx_vlm")
+    assert (name, path.is_dir(), row.name) == ("demo-vision", True, "mlx_vlm")
+    assert refused(catalog, "demo-vision", "onnx") is ErrorCode.INVALID_REQUEST
+
+
+def test_without_the_first_engine_the_vision_demo_is_loaded_by_the_second(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "llama_cpp" else find(name, *rest)
+    )
+    assert catalog.resolve("demo-vision", "auto")[2].name == "mlx_vlm"
+    assert [one.backend for one in catalog.listings(set()) if one.model == "demo-vision"] == ["mlx_vlm"]
+
+
 def test_listings_hold_models_and_nothing_else(catalog: Catalog, folder: Path) -> None:
     tiny_gguf.write_tiny(folder / "model.gguf")
     (folder / "readme.txt").write_text("hello")
     (folder / "page.gguf").write_text("<html>")
     os.mkfifo(folder / "pipe")
     (folder / "loop").symlink_to(folder / "loop")
-    assert names(catalog) == ["demo", "model.gguf"]
+    assert names(catalog) == ["demo", "demo-vision", "model.gguf"]
 
 
 def test_a_projector_is_listed_with_its_model_and_not_by_itself(catalog: Catalog, folder: Path) -> None:
@@ -107,19 +127,19 @@ def test_folders_are_looked_through_to_a_depth(catalog: Catalog, folder: Path) -
     deep.mkdir(parents=True)
     tiny_gguf.write_tiny(deep / "too-deep.gguf")
     tiny_gguf.write_tiny(folder / "0" / "1" / "near.gguf")
-    assert names(catalog) == ["demo", "0/1/near.gguf"]
+    assert names(catalog) == ["demo", "demo-vision", "0/1/near.gguf"]
 
 
 def test_a_link_back_up_is_not_followed_for_ever(catalog: Catalog, folder: Path) -> None:
     (folder / "up").symlink_to(folder)
     tiny_gguf.write_tiny(folder / "model.gguf")
-    assert names(catalog) == ["demo", "model.gguf"]
+    assert names(catalog) == ["demo", "demo-vision", "model.gguf"]
 
 
 def test_a_linked_model_is_listed(catalog: Catalog, folder: Path, tmp_path: Path) -> None:
     tiny_gguf.write_tiny(tmp_path / "elsewhere.gguf")
     (folder / "link.gguf").symlink_to(tmp_path / "elsewhere.gguf")
-    assert names(catalog) == ["demo", "link.gguf"]
+    assert names(catalog) == ["demo", "demo-vision", "link.gguf"]
 
 
 def test_a_broken_model_is_listed_with_its_problem(catalog: Catalog, folder: Path) -> None:
@@ -139,4 +159,5 @@ def test_a_model_too_large_for_this_machine_is_listed_as_such(catalog: Catalog, 
 
 def test_loaded_models_are_marked_and_missing_folders_are_empty(tmp_path: Path) -> None:
     catalog = Catalog([tmp_path / "missing"])
-    assert [(listing.model, listing.loaded) for listing in catalog.listings({"demo"})] == [("demo", True)]
+    marked = [(listing.model, listing.loaded) for listing in catalog.listings({"demo"})]
+    assert marked == [("demo", True), ("demo-vision", False)]

@@ -245,7 +245,10 @@ def test_a_home_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     places = {f"TABAGENT_{name}_DIR": "" for name in ("DATA", "CONFIG", "LOG")}
     with BrowserHost(env={"HOME": home, **places}) as host:
         assert generate_once(host)["aggregate"]["count"] == 1
-        assert [model["model"] for model in host.one_shot({"action": "list_models"})["models"]] == ["demo"]
+        assert [model["model"] for model in host.one_shot({"action": "list_models"})["models"]] == [
+            "demo",
+            "demo-vision",
+        ]
 
 
 def test_the_demo_is_served_from_a_home_that_cannot_be_written(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_what_lies_in_the_model_folder_is_listed_and_loaded_by_name(host: Browse
     (folder / "broken.gguf").write_bytes(b"GGUF" + bytes(20))
     (folder / "notes.txt").write_text("not a model")
     listed = {model["model"]: model for model in port.call("list_models")["models"]}
-    assert sorted(listed) == ["demo", "mine/broken.gguf", "mine/tiny.gguf"]
+    assert sorted(listed) == ["demo", "demo-vision", "mine/broken.gguf", "mine/tiny.gguf"]
     tiny, broken = listed["mine/tiny.gguf"], listed["mine/broken.gguf"]
     assert (tiny["format"], tiny["backend"], tiny["problem"], tiny["loaded"]) == ("GGUF", "llamacpp", None, False)
     assert tiny["fits_in_memory"] is True

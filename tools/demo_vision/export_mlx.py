@@ -14,12 +14,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 WEIGHTS = "model.safetensors"
 COPIED = (
     "tokenizer.json",
-    "tokenizer_config.json",
     "chat_template.jinja",
     "preprocessor_config.json",
     "generation_config.json",
@@ -38,17 +37,24 @@ def half(name: str, weight: NDArray[np.float32]) -> NDArray[np.float16]:
     return (through_q8(weight) if language else weight).astype(np.float16)
 
 
+def rewrite(source: Path, target: Path, **changed: str) -> None:
+    """Write a JSON file again with some values changed."""
+    content = json.loads(source.read_text("utf-8")) | changed
+    target.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
 def export(checkpoint: Path, out: Path) -> None:
     """Write the whole folder."""
     out.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copyfile(checkpoint / name, out / name)
-    config = json.loads((checkpoint / "config.json").read_text("utf-8")) | {"torch_dtype": "float16"}
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    processor = {"processor_class": "Qwen2VLProcessor"}
-    (out / "processor_config.json").write_text(json.dumps(processor, indent=2) + "\n", "utf-8")
+    rewrite(checkpoint / "config.json", out / "config.json", torch_dtype="float16")
+    # The name that every transformers knows; version 5 writes one of its own.
+    tokenizer = "tokenizer_config.json"
+    rewrite(checkpoint / tokenizer, out / tokenizer, tokenizer_class="PreTrainedTokenizerFast")
+    (out / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}\n', "utf-8")
     tensors = {name: half(name, weight) for name, weight in load_file(checkpoint / WEIGHTS).items()}
-    save_file(tensors, out / WEIGHTS, metadata={"format": "pt"})
+    (out / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def main() -> None:
