@@ -112,12 +112,12 @@ def test_listings_hold_models_and_nothing_else(catalog: Catalog, folder: Path) -
 
 def test_a_projector_is_listed_with_its_model_and_not_by_itself(catalog: Catalog, folder: Path) -> None:
     write_vision_model(folder / "vl")
-    assert names(catalog) == ["demo", "vl/tiny-vl.gguf"]
-    listing = catalog.listings(set())[1]
+    assert names(catalog) == ["demo", "demo-vision", "vl/tiny-vl.gguf"]
+    listing = catalog.listings(set())[-1]
     assert listing.problem is None
     alone = listing.needed_bytes
     (folder / "vl" / "mmproj-tiny-vl.gguf").unlink()
-    assert catalog.listings(set())[1].needed_bytes != alone
+    assert catalog.listings(set())[-1].needed_bytes != alone
 
 
 def test_folders_are_looked_through_to_a_depth(catalog: Catalog, folder: Path) -> None:
