@@ -13,6 +13,7 @@ from support.browsers import axe
 from support.browsers.chat import choose_echo, shown, wait_for_end, wait_until_ready
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
+from support.browsers.waiting import wait_until
 
 DRAW = """((kind, name) => {
   const noise = name.startsWith("noise");
@@ -210,21 +211,13 @@ def red_page() -> Iterator[str]:
         server.shutdown()
 
 
-TAKE_TAB = """new Promise((resolve) => {
-  document.querySelector("#add-tab").click();
-  const timer = setInterval(async () => {
-    const image = document.querySelector("#pictures img");
-    const problem = document.querySelector("#problem-text").textContent;
-    if (!image && !problem) return;
-    clearInterval(timer);
-    if (!image) return resolve(problem);
-    await image.decode();
-    const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
-    canvas.getContext("2d").drawImage(image, 0, 0, 1, 1);
-    resolve([image.alt, ...canvas.getContext("2d").getImageData(0, 0, 1, 1).data]);
-  }, 50);
-})"""
-"""In one call: each look at a page by Firefox's driver brings its tab to the front, which would be taken instead."""
+FIRST_PIXEL = """(async () => {
+  const image = document.querySelector("#pictures img");
+  await image.decode();
+  const canvas = Object.assign(document.createElement("canvas"), {width: 1, height: 1});
+  canvas.getContext("2d").drawImage(image, 0, 0, 1, 1);
+  return [...canvas.getContext("2d").getImageData(0, 0, 1, 1).data];
+})()"""
 
 
 def test_the_page_that_the_button_was_clicked_in_is_taken(lab: Lab, red_page: str) -> None:
@@ -232,7 +225,10 @@ def test_the_page_that_the_button_was_clicked_in_is_taken(lab: Lab, red_page: st
     chat = lab.open_chat_from(shown_page)
     wait_until_ready(chat)
     choose_echo(chat, "seeing", pictures=True)
-    assert chat.evaluate(TAKE_TAB) == ["A red page.png", 255, 0, 0, 255]
+    chat.click("#add-tab")
+    wait_until("the picture", lambda: chat.peek("document.querySelectorAll('#pictures li').length === 1"))
+    assert chat.evaluate("document.querySelector('#pictures img').alt") == "A red page.png"
+    assert chat.evaluate(FIRST_PIXEL) == [255, 0, 0, 255]
     chat.wait_for("document.visibilityState === 'visible'")
     chat.click("#send")
     wait_for_end(chat)

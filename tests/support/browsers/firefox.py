@@ -141,15 +141,25 @@ class FirefoxPage:
         self._browser = browser
         self._handle = handle
 
-    def command(self, name: str, params: dict[str, object] | None = None) -> Any:
-        """Send a Marionette command to this tab."""
-        self._browser.command("WebDriver:SwitchToWindow", {"handle": self._handle, "focus": True})
+    def command(self, name: str, params: dict[str, object] | None = None, focus: bool = True) -> Any:
+        """Send a Marionette command to this tab, which comes to the front with ``focus``."""
+        self._browser.command("WebDriver:SwitchToWindow", {"handle": self._handle, "focus": focus})
         return self._browser.command(name, params)
 
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript, await a promise it gives, and return its value as JSON would carry it."""
+        return self._evaluate(expression, focus=True)
+
+    def peek(self, expression: str) -> Any:
+        """See ``Page``."""
+        return self._evaluate(expression, focus=False)
+
+    def _evaluate(self, expression: str, focus: bool) -> Any:
         body = f"return Promise.resolve({expression}).then((value) => JSON.stringify(value ?? null))"
-        return json.loads(self.command("WebDriver:ExecuteScript", {"script": body, "args": []})["value"])
+        text = self.command("WebDriver:ExecuteScript", {"script": body, "args": []}, focus)["value"]
+        if text is None:  # every script gives a text, unless its page went away under it
+            raise BrowserError(f"the page was replaced while it evaluated {expression[:100]}")
+        return json.loads(text)
 
     def call(self, function: str, *arguments: object) -> Any:
         """Call ``window.harness.<function>`` with JSON arguments and return what it resolves to."""

@@ -12,6 +12,9 @@ class Page(Protocol):
     def evaluate(self, expression: str) -> Any:
         """Evaluate JavaScript, await a promise it gives, and return its value as JSON would carry it."""
 
+    def peek(self, expression: str) -> Any:
+        """Evaluate JavaScript in a tab that stays behind another, as ``evaluate`` does."""
+
     def call(self, function: str, *arguments: object) -> Any:
         """Call ``window.harness.<function>`` with JSON arguments and return what it resolves to."""
 
