@@ -5,6 +5,7 @@ a host without HTTP does not pay for it.
 """
 
 import asyncio
+import gc
 import logging
 import sys
 from typing import Protocol
@@ -47,6 +48,8 @@ async def open_door(host: Host, config: HttpConfig) -> Door:
     listening = await asyncio.to_thread(open_sockets, config)
     server = HttpServer(host, settings, listening)
     await server.start()
+    gc.collect()
+    gc.freeze()  # the web framework stays: the collector need not go through it in the middle of a stream
     host.http_url = _url(config.host, listening[0].getsockname()[1])
     how = "with the token of `tabagent-host token`" if settings.token else "without a token"
     logger.info("HTTP API at %s, %s", host.http_url, how)

@@ -1,6 +1,7 @@
 """Freed memory goes back to the system."""
 
 import ctypes
+import gc
 import sys
 
 import psutil
@@ -28,3 +29,13 @@ def test_what_was_freed_between_two_used_blocks_goes_back_to_the_system() -> Non
         trimmer.note_generation()
     assert before - process.memory_info().rss > BLOCKS * BLOCK_BYTES / 2
     library.free(blocks[-1])
+
+
+def test_what_a_load_has_left_is_not_looked_through_again() -> None:
+    kept = [[number] for number in range(10_000)]
+    HeapTrimmer().note_load()
+    try:
+        assert gc.get_freeze_count() > len(kept)
+        assert len(gc.get_objects()) < len(kept)
+    finally:
+        gc.unfreeze()
