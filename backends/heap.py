@@ -16,7 +16,7 @@ EVERY = 16
 
 
 class HeapTrimmer:
-    """Trims the heap after a load, and after every `EVERY`th generation. What a load has left is not looked at again."""
+    """Trims the heap after a load and after every `EVERY`th generation; what a load has left is not looked at again."""
 
     def __init__(self) -> None:
         self._trim = find_trim()
