@@ -13,23 +13,9 @@ from typing import Any
 
 import gguf
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-Matrix = NDArray[np.float32]
-
-LAYER_NAMES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-TOP_NAMES = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+from tools.shipped_gguf import LAYER_NAMES, TOP_NAMES, Matrix, add_common, add_q8_0, add_sizes, add_tokenizer, finish
 
 
 def interleave(weight: Matrix, heads: int) -> Matrix:
@@ -58,46 +44,17 @@ def add_tensors(writer: gguf.GGUFWriter, weights: dict[str, Matrix], config: dic
         if matrix.ndim == 1:
             writer.add_tensor(target, matrix.astype(np.float32))
             continue
-        quantised = gguf.quants.quantize(np.ascontiguousarray(matrix), gguf.GGMLQuantizationType.Q8_0)
-        writer.add_tensor(target, quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        add_q8_0(writer, target, matrix)
 
 
 def add_hyperparameters(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     """The keys that llama.cpp needs for the architecture `llama`."""
-    writer.add_name("TabAgent demo")
-    writer.add_description("A tiny demo that answers questions about the TabAgent native host")
-    writer.add_license("MIT")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
+    description = "A tiny demo that answers questions about the TabAgent native host"
+    add_common(writer, "TabAgent demo", description, gguf.LlamaFileType.MOSTLY_Q8_0)
+    add_sizes(writer, config)
     writer.add_rope_dimension_count(config["head_dim"])
     writer.add_rope_freq_base(float(config["rope_parameters"]["rope_theta"]))
     writer.add_layer_norm_rms_eps(float(config["rms_norm_eps"]))
-
-
-def add_tokenizer(writer: gguf.GGUFWriter, folder: Path, config: dict[str, Any]) -> None:
-    """Tokens, merges and the chat template, with the pre-tokenizer that llama.cpp calls `gpt-2`."""
-    description = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    special = {entry["id"] for entry in description["added_tokens"] if entry["special"]}
-    by_id = {index: token for token, index in description["model"]["vocab"].items()}
-    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([by_id[index] for index in range(len(by_id))])
-    writer.add_token_types([control if index in special else normal for index in range(len(by_id))])
-    writer.add_token_merges([" ".join(pair) for pair in description["model"]["merges"]])
-    writer.add_bos_token_id(config["bos_token_id"])
-    writer.add_eos_token_id(config["eos_token_id"])
-    writer.add_pad_token_id(config["pad_token_id"])
-    writer.add_add_bos_token(False)
-    writer.add_add_space_prefix(False)
-    writer.add_chat_template((folder / "chat_template.jinja").read_text("utf-8"))
 
 
 def export(checkpoint: Path, out: Path) -> None:
@@ -108,10 +65,7 @@ def export(checkpoint: Path, out: Path) -> None:
     add_hyperparameters(writer, config)
     add_tokenizer(writer, checkpoint, config)
     add_tensors(writer, load_file(checkpoint / "model.safetensors"), config)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
 
 
 def main() -> None:

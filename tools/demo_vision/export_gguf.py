@@ -13,12 +13,9 @@ from typing import Any
 
 import gguf
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from tools.demo_model.export_gguf import LAYER_NAMES, TOP_NAMES, add_tokenizer
-
-Matrix = NDArray[np.float32]
+from tools.shipped_gguf import LAYER_NAMES, TOP_NAMES, Matrix, add_common, add_q8_0, add_sizes, add_tokenizer, finish
 
 MODEL_FILE = "demo-vision.gguf"
 PROJECTOR_FILE = "mmproj-demo-vision.gguf"
@@ -37,26 +34,11 @@ BLOCK_NAMES = {
 }
 
 
-def add_common(writer: gguf.GGUFWriter, name: str, file_type: gguf.LlamaFileType) -> None:
-    """What both files say of themselves."""
-    writer.add_name(name)
-    writer.add_description(DESCRIPTION)
-    writer.add_license("MIT")
-    writer.add_file_type(file_type)
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-
-
 def add_language(writer: gguf.GGUFWriter, config: dict[str, Any]) -> None:
     """The keys that llama.cpp needs for the architecture `qwen2vl`."""
     head_width = config["hidden_size"] // config["num_attention_heads"]
-    add_common(writer, "TabAgent demo-vision", gguf.LlamaFileType.MOSTLY_Q8_0)
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
+    add_common(writer, "TabAgent demo-vision", DESCRIPTION, gguf.LlamaFileType.MOSTLY_Q8_0)
+    add_sizes(writer, config)
     writer.add_rope_dimension_count(head_width)
     writer.add_rope_dimension_sections([*config["rope_scaling"]["mrope_section"], 0])
     writer.add_rope_freq_base(float(config["rope_theta"]))
@@ -88,7 +70,7 @@ def vision_tensors(name: str, tensor: Matrix) -> dict[str, Matrix]:
 def add_vision(writer: gguf.GGUFWriter, config: dict[str, Any], preprocessor: dict[str, Any]) -> None:
     """The keys of the projector, as clip.cpp reads them; the bounds in pixels are for the host, which scales."""
     vision = config["vision_config"]
-    add_common(writer, "TabAgent demo-vision projector", gguf.LlamaFileType.MOSTLY_F16)
+    add_common(writer, "TabAgent demo-vision projector", DESCRIPTION, gguf.LlamaFileType.MOSTLY_F16)
     writer.add_type("mmproj")
     writer.add_clip_has_vision_encoder(True)
     writer.add_clip_projector_type(gguf.VisionProjectorType.QWEN2VL)
@@ -107,14 +89,6 @@ def add_vision(writer: gguf.GGUFWriter, config: dict[str, Any], preprocessor: di
     writer.add_vision_max_pixels(preprocessor["max_pixels"])
 
 
-def finish(writer: gguf.GGUFWriter) -> None:
-    """Write everything to the file."""
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 def export_language(checkpoint: Path, out: Path, config: dict[str, Any], weights: dict[str, Matrix]) -> None:
     """Write the language model: matrices as Q8_0, vectors as float32."""
     writer = gguf.GGUFWriter(out / MODEL_FILE, "qwen2vl")
@@ -124,8 +98,7 @@ def export_language(checkpoint: Path, out: Path, config: dict[str, Any], weights
         if tensor.ndim == 1:
             writer.add_tensor(language_name(name), tensor)
             continue
-        quantised = gguf.quants.quantize(np.ascontiguousarray(tensor), gguf.GGMLQuantizationType.Q8_0)
-        writer.add_tensor(language_name(name), quantised, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        add_q8_0(writer, language_name(name), tensor)
     finish(writer)
 
 
