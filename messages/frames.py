@@ -30,8 +30,6 @@ _LARGE_BYTES = 1 << 18
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
 JsonObject = dict[str, Any]
 
 
@@ -176,26 +174,31 @@ def dump(message: Mapping[str, Any]) -> str:
 
 def encode_body(message: Mapping[str, Any]) -> bytes:
     """Write strict JSON: no NaN, no lone surrogates, no integer beyond 2**53 (it becomes the nearest double)."""
-    try:
-        body = _ENCODER.encode(message).encode("utf-8")
-        is_strict = _integers_are_safe(message)
-    except (TypeError, ValueError):
-        is_strict = False
-    return body if is_strict else _ENCODER.encode(_strict(message)).encode("utf-8")
+    from pydantic_core import to_json  # four times as fast; whoever only reads, such as the relay, does without
+
+    if _is_strict(message):
+        try:
+            return to_json(message, inf_nan_mode="null")
+        except ValueError:
+            pass  # a lone surrogate
+    return to_json(_strict(message))
 
 
-def _integers_are_safe(message: Mapping[str, Any]) -> bool:
-    """True if no integer in it is beyond 2**53; quick, as it is asked for every message."""
+def _is_strict(message: Mapping[str, Any]) -> bool:
+    """True if no integer in it is beyond 2**53 and all is what JSON knows; quick, as it is asked for every message."""
     values: list[Any] = [message]
     for value in values:
         kind = type(value)
-        if kind is str:
+        if kind is str or value is None:
             continue
         if kind is dict:
             values.extend(value.values())
         elif kind is list or kind is tuple:
             values.extend(value)
-        elif isinstance(value, int) and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        elif isinstance(value, int):
+            if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+                return False
+        elif not isinstance(value, str | float):
             return False
     return True
 

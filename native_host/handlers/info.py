@@ -15,7 +15,7 @@ from native_host.system_info import read_system_info
 FEATURES = [
     *("streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"),
     "embed",
-    *("logprobs", "tools", "reasoning"),
+    *("logprobs", "tools", "reasoning", "pictures"),
 ]
 
 
