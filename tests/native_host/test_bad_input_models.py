@@ -156,7 +156,7 @@ def test_a_gguf_for_the_other_engine_is_model_invalid(port: Port, whole_gguf: Pa
 def test_an_unknown_backend_is_named_with_those_there_are(port: Port, whole_gguf: Path) -> None:
     error = refusal(port, whole_gguf, backend="vulkan")
     assert error["code"] == "invalid_request"
-    assert error["details"]["fields"] == ["backend: must be one of auto, llamacpp, onnx, echo"]
+    assert error["details"]["fields"] == ["backend: must be one of auto, llamacpp, onnx, mlx_vlm, echo"]
 
 
 def test_a_model_that_does_not_fit_is_found_out_before_it_is_tried(port: Port, tmp_path: Path) -> None:
