@@ -19,6 +19,9 @@ _FORMS: Mapping[str, tuple[tuple[str, str], ...]] = {
     DEMO_VISION: (("llamacpp", "vision/gguf/demo-vision.gguf"), ("mlx_vlm", "vision/mlx")),
 }
 
+_TO_INSTALL: Mapping[str, str] = {DEMO: "onnx", DEMO_VISION: "llamacpp"}
+"""The backend that is named where no engine is installed: the one that takes least to install."""
+
 NAMES = tuple(_FORMS)
 
 
@@ -29,7 +32,7 @@ def resolve(name: str, wanted: BackendRow | None) -> tuple[Path, BackendRow]:
     """
     forms = _forms(name)
     if wanted is None:
-        path, row = _best(forms)
+        path, row = _best(name, forms)
         row.require_installed()
         return path, row
     for path, row in forms:
@@ -45,8 +48,8 @@ def resolve(name: str, wanted: BackendRow | None) -> tuple[Path, BackendRow]:
 
 
 def form_to_list(name: str) -> tuple[Path, BackendRow]:
-    """The form that `list_models` tells of: the one that would be loaded, or the last if no engine is installed."""
-    return _best(_forms(name))
+    """The form that `list_models` tells of: the one that would be loaded, or the one to install."""
+    return _best(name, _forms(name))
 
 
 def _forms(name: str) -> list[tuple[Path, BackendRow]]:
@@ -54,5 +57,6 @@ def _forms(name: str) -> list[tuple[Path, BackendRow]]:
     return [(folder / file, registry.row(backend)) for backend, file in _FORMS[name]]
 
 
-def _best(forms: list[tuple[Path, BackendRow]]) -> tuple[Path, BackendRow]:
-    return next((form for form in forms if form[1].installed), forms[-1])
+def _best(name: str, forms: list[tuple[Path, BackendRow]]) -> tuple[Path, BackendRow]:
+    to_install = next(form for form in forms if form[1].name == _TO_INSTALL[name])
+    return next((form for form in forms if form[1].installed), to_install)

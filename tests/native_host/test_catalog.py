@@ -101,6 +101,21 @@ def test_without_the_first_engine_the_vision_demo_is_loaded_by_the_second(
     assert [one.backend for one in catalog.listings(set()) if one.model == "demo-vision"] == ["mlx_vlm"]
 
 
+def test_without_any_engine_the_one_is_named_that_takes_least_to_install(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda *_: None)
+    named = {}
+    for model in ("demo", "demo-vision"):
+        with pytest.raises(HostError) as missing:
+            catalog.resolve(model, "auto")
+        named[model] = (missing.value.code, missing.value.details["backend"])
+    assert named == {
+        "demo": (ErrorCode.ENGINE_MISSING, "onnx"),
+        "demo-vision": (ErrorCode.ENGINE_MISSING, "llamacpp"),
+    }
+
+
 def test_listings_hold_models_and_nothing_else(catalog: Catalog, folder: Path) -> None:
     tiny_gguf.write_tiny(folder / "model.gguf")
     (folder / "readme.txt").write_text("hello")
