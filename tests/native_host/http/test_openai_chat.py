@@ -1,7 +1,6 @@
 """Chat completions and completions, as the openai Python client sees them from a real daemon with the demo model."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,18 +17,6 @@ class Answer(BaseModel):
     """What a model is made to fill in."""
 
     pet: bool
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[HttpHost]:
-    with HttpHost() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key=host.token, max_retries=0, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

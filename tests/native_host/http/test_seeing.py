@@ -1,7 +1,6 @@
 """Pictures over HTTP: the shipped vision model describes a drawing, whichever way it came."""
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,18 +12,6 @@ from tools.demo_vision.held_out import HeldOut, held_out
 
 MODEL = "demo-vision"
 REQUEST = "Describe this picture."
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[HttpHost]:
-    with HttpHost() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key=host.token, max_retries=0, timeout=60) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
