@@ -5,17 +5,15 @@ the host's own fields beside it; the requests are those of PROTOCOL.md, with set
 """
 
 from fastapi import APIRouter, Request
-from sse_starlette import EventSourceResponse
 from starlette.responses import Response
 
 from messages.actions import ActionType
-from messages.frames import JsonObject
-from messages.replies import Accepted, Stopped, TokenCount
+from messages.replies import Stopped, TokenCount
 from messages.requests import CountTokens, Embed, Generate, StopGeneration
 from native_host.http.answer_schemas import ChatCompletionWithStats, CompletionWithStats, EmbeddingListWithFacts
-from native_host.http.answer_streams import events, generate
+from native_host.http.answer_streams import AnswerStream, generate
 from native_host.http.bodies import gather_settings, invalid_field, json_body
-from native_host.http.client import ask, generation, host_of, origin_of, result_of, unless_gone
+from native_host.http.client import ask
 from native_host.http.errors import json_response, success_response
 from native_host.http.model_use import load_named
 from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
@@ -72,23 +70,11 @@ async def _complete(request: Request, kind: type[_Answer]) -> Response:
         raise invalid_field("stream", "must be true or false")
     await load_named(request, ActionType.GENERATE, fields)
     if stream:
-        return await _stream(request, fields, kind, wants_usage)
+        return AnswerStream(request, fields, lambda job: kind(job.model, wants_usage), begins_at_once=True)
     result = await generate(request, fields)
     answer = kind(result.model).whole(result)
     own = {"status": "success", "job_id": result.job_id, "stats": result.stats.model_dump(mode="json")}
     return json_response({**answer, **own})
-
-
-async def _stream(request: Request, fields: JsonObject, kind: type[_Answer], wants_usage: bool) -> Response:
-    """Answer with a stream once the generation has been accepted: what is refused is an error with its own status."""
-    answers = generation(request, fields)
-    first = await unless_gone(request, anext(answers))
-    if not isinstance(first, Accepted):
-        result_of(first)
-    assert isinstance(first, Accepted)
-    model = host_of(request).jobs.get(first.job_id, origin_of(request)).model
-    told = events(request, answers, kind(model, wants_usage))
-    return EventSourceResponse(told, ping=0, sep="\n", headers={"X-Job-Id": first.job_id})
 
 
 def _wants_usage(options: object) -> bool:

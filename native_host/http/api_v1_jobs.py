@@ -3,7 +3,6 @@
 Above it: `native_host.http.api_v1`. Below it: `native_host.http.client`. `native_host.http.streams` tells of one live.
 """
 
-from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -14,7 +13,7 @@ from messages.replies import Accepted, JobList, Stopped
 from messages.requests import Generate
 from native_host.http.answer_schemas import JobBegun, JobNow
 from native_host.http.bodies import generate_fields
-from native_host.http.client import ask, host_of, origin_of, replies, result_of, unless_gone
+from native_host.http.client import ask, first_reply, host_of, origin_of, result_of
 from native_host.http.errors import json_response, success_response
 from native_host.http.job_progress import status_of
 from native_host.http.model_use import load_named
@@ -34,8 +33,7 @@ async def begin(request: Request) -> Response:
     """Begin a generation and answer with its job; it goes on whether somebody listens or not."""
     fields = {**await generate_fields(request), "background": True, "stream": False}
     await load_named(request, ActionType.GENERATE, fields)
-    async with aclosing(replies(request, ActionType.GENERATE, fields)) as answers:
-        first = await unless_gone(request, anext(answers))
+    first = await first_reply(request, ActionType.GENERATE, fields)
     job_id = first.job_id if isinstance(first, Accepted) else result_of(first).fields.model_dump()["job_id"]
     return json_response({"status": "success", "job_id": job_id, "stream": f"/api/v1/stream/{job_id}"}, 202)
 

@@ -1,6 +1,6 @@
 """The application: every router in one place, and the one place that turns what they raise into an error's body.
 
-Above it: `native_host.http.server`. Below it: the routers, which reach the dispatcher by `native_host.http.client`.
+Above it: `native_host.http.direct`. Below it: the routers, which reach the dispatcher by `native_host.http.client`.
 """
 
 import logging
@@ -16,7 +16,18 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from native_host import runtime
 from native_host.host import Host
-from native_host.http import api_v1, dashboard, docs_page, figures, metrics, openai_routes, overview, streams
+from native_host.http import (
+    api_v1,
+    api_v1_generation,
+    dashboard,
+    docs_page,
+    figures,
+    metrics,
+    openai_routes,
+    overview,
+    streams,
+)
+from native_host.http.direct import Endpoints, ErrorAnswers, endpoints_of
 from native_host.http.errors import HttpCode, HttpError, error_body
 from native_host.http.schemas import ERRORS, components
 from native_host.http.settings import HttpSettings
@@ -40,13 +51,14 @@ def make_app(host: Host, settings: HttpSettings) -> FastAPI:
     app.include_router(figures.router, prefix="/api/v1", responses=ERRORS)
     app.include_router(metrics.router, responses=ERRORS)
     app.add_api_route("/docs", _docs, include_in_schema=False)
-    app.add_exception_handler(HttpError, _http_error)
-    app.add_exception_handler(HostError, _host_error)
-    app.add_exception_handler(HTTPException, _starlette_error)
-    app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _bug)
+    for kind, answer in ERROR_ANSWERS.items():
+        app.add_exception_handler(kind, answer)
     return app
+
+
+def direct_endpoints() -> Endpoints:
+    """What may be called without the application: the endpoints that use a model."""
+    return dict([*endpoints_of(openai_routes.router), *endpoints_of(api_v1_generation.router, "/api/v1")])
 
 
 def _openapi(app: FastAPI) -> JsonObject:
@@ -98,3 +110,14 @@ async def _bug(request: Request, error: Exception) -> Response:
     """A bug; the server logs its traceback."""
     text = f"The host failed ({type(error).__name__}). This is a bug; its log has the details."
     return await _http_error(request, HttpError(ErrorCode.INTERNAL, text))
+
+
+ERROR_ANSWERS: ErrorAnswers = {
+    HttpError: _http_error,
+    HostError: _host_error,
+    HTTPException: _starlette_error,
+    RequestValidationError: _validation_error,
+    ClientDisconnect: _gone,
+    Exception: _bug,
+}
+"""What tells of an error, by its nearest class."""

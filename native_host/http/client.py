@@ -1,13 +1,13 @@
-"""A caller over HTTP as the dispatcher sees one: what it is answered is put into a queue, and read from there.
+"""A caller over HTTP as the dispatcher sees one, and the ways to ask it: for a result, or for the first answer.
 
 Above it: the routers. Below it: `native_host.dispatcher`, which native ports use too; nothing of models or jobs is
-done here.
+done here. An answer that goes on while its caller reads is `native_host.http.answer_streams`.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import Awaitable
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,30 +16,51 @@ from messages.actions import ActionType
 from messages.errors import HostError
 from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Reply, Success
+from native_host.context import Client
 from native_host.dispatcher import dispatch
 from native_host.host import Host
 from native_host.http.errors import HttpError
 
 _ResultT = TypeVar("_ResultT")
 
-QUEUE_LIMIT = 64
-"""Replies that wait to be written before the one who makes them waits too."""
 
-
-class HttpClient:
-    """The `Client` of one request. `send` waits while nobody takes what was sent before."""
+class LastReply:
+    """The `Client` of a request of which only the end matters; `job_id` once a job has been made of it."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
-        self._replies: asyncio.Queue[Reply] = asyncio.Queue(QUEUE_LIMIT)
+        self.job_id: str | None = None
+        self._last: Success | Failure | None = None
 
     async def send(self, reply: Reply) -> None:
-        """Put a reply into the queue."""
-        await self._replies.put(reply)
+        """Take a reply."""
+        if isinstance(reply, Success | Failure):
+            self._last = reply
+        elif isinstance(reply, Accepted):
+            self.job_id = reply.job_id
 
-    async def receive(self) -> Reply:
-        """Take the next reply."""
-        return await self._replies.get()
+    @property
+    def is_over(self) -> bool:
+        """True once the last reply was sent."""
+        return self._last is not None
+
+    def result(self) -> Success:
+        """The last reply of a request that was carried out. HttpError if it failed."""
+        assert self._last is not None
+        return result_of(self._last)
+
+
+class _FirstReply:
+    """The `Client` of a request that is left once it has been answered for the first time."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.first: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    async def send(self, reply: Reply) -> None:
+        """Take a reply."""
+        if not self.first.done():
+            self.first.set_result(reply)
 
 
 def host_of(request: Request) -> Host:
@@ -60,51 +81,35 @@ def arrived_at(request: Request) -> float:
     return at
 
 
-async def replies(request: Request, action: ActionType, fields: JsonObject) -> AsyncGenerator[Reply, None]:
-    """Carry out a request of the wire protocol and yield what it is answered, its Success or Failure last.
-
-    Closing the generator before leaves the request; a job that it began goes on for its grace.
-    """
-    client = HttpClient(origin_of(request))
+async def carry_out(request: Request, action: ActionType, fields: JsonObject, client: Client) -> None:
+    """Carry out a request of the wire protocol; its answers go to `client`, its Success or Failure last."""
     message = {"id": "http", **fields, "action": str(action)}
-    work = asyncio.create_task(dispatch(host_of(request), client, message, arrived_at(request), is_first=False))
+    await dispatch(host_of(request), client, message, arrived_at(request), is_first=False)
+
+
+async def ask(request: Request, action: ActionType, fields: JsonObject | None = None) -> Success:
+    """Carry out a request and return its result. HttpError if it fails, ClientDisconnect if the caller has gone."""
+    client = LastReply(origin_of(request))
+    await unless_gone(request, carry_out(request, action, fields or {}, client))
+    return client.result()
+
+
+async def first_reply(request: Request, action: ActionType, fields: JsonObject) -> Reply:
+    """Carry out a request until its first answer, and leave it; a job that it began goes on for its grace."""
+    client = _FirstReply(origin_of(request))
+    work = asyncio.create_task(carry_out(request, action, fields, client))
     try:
-        while True:
-            reply = await client.receive()
-            yield reply
-            if isinstance(reply, Success | Failure):
-                return
+        return await unless_gone(request, client.first)
     finally:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await work
 
 
-async def ask(request: Request, action: ActionType, fields: JsonObject | None = None) -> Success:
-    """Carry out a request and return its result. HttpError if it fails, ClientDisconnect if the caller has gone."""
-    return await unless_gone(request, _last(replies(request, action, fields or {})))
-
-
-async def generation(request: Request, fields: JsonObject) -> AsyncGenerator[Reply, None]:
-    """Run a `generate` as a stream; whoever leaves before its end stops it. `fields` are those of the wire."""
-    job_id: str | None = None
-    answers = replies(request, ActionType.GENERATE, {**fields, "stream": True})
-    over = False
-    try:
-        async for reply in answers:
-            job_id = reply.job_id if isinstance(reply, Accepted) else job_id
-            over = isinstance(reply, Success | Failure)
-            yield reply
-    finally:
-        await answers.aclose()
-        if job_id is not None and not over:
-            _cancel(request, job_id)
-
-
 async def unless_gone(request: Request, work: Awaitable[_ResultT]) -> _ResultT:
     """Wait for work, or give it up and raise ClientDisconnect when the caller has gone. The body must be read."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_wait_gone(request))
+    gone = asyncio.create_task(wait_gone(request))
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
@@ -115,6 +120,12 @@ async def unless_gone(request: Request, work: Awaitable[_ResultT]) -> _ResultT:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+
+
+async def wait_gone(request: Request) -> None:
+    """Wait until the caller has gone. The body must be read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def result_of(reply: Reply) -> Success:
@@ -131,19 +142,7 @@ def new_request_times(state: JsonObject, origin: str) -> None:
     state["arrived_at"] = time.monotonic()
 
 
-async def _last(answers: AsyncGenerator[Reply, None]) -> Success:
-    async with contextlib.aclosing(answers):
-        async for reply in answers:
-            if isinstance(reply, Success | Failure):
-                return result_of(reply)
-    raise RuntimeError("a request was not answered")
-
-
-async def _wait_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _cancel(request: Request, job_id: str) -> None:
+def stop_job(request: Request, job_id: str) -> None:
+    """Cancel a job of the caller's, if it is still there."""
     with contextlib.suppress(HostError):
         host_of(request).jobs.get(job_id, origin_of(request)).cancel()

@@ -6,17 +6,15 @@ request.
 """
 
 import re
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from functools import partial
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
-from messages.replies import Accepted, Embedded, Failure, Reply
+from messages.replies import Embedded
 from native_host.http.answer_schemas import (
     ChatCompletion,
     Completion,
@@ -25,8 +23,8 @@ from native_host.http.answer_schemas import (
     ModelObjects,
     ResponseObject,
 )
-from native_host.http.answer_streams import events, generate
-from native_host.http.client import ask, generation, host_of, origin_of, result_of, unless_gone
+from native_host.http.answer_streams import AnswerStream, Reword, generate
+from native_host.http.client import ask
 from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
 from native_host.http.openai_bodies import body_schema, read_body
@@ -46,8 +44,6 @@ _RESPONSE_WORDS = (
     (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
 )
 """What errors call fields of the wire, and what the caller of a response knows them as."""
-
-_SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 @router.get("/models", summary="What can be loaded", responses=_gives(ModelObjects))
@@ -99,7 +95,7 @@ async def create_response(request: Request) -> Response:
     try:
         body, wire = await read_body(request, ResponseBody)
         answer = ResponseAnswer(await use_model(request, wire), body)
-        return await _answer(request, wire, answer, body.stream)
+        return await _answer(request, wire, answer, body.stream, _of_response)
     except HttpError as error:
         raise _of_response(error) from None
 
@@ -122,32 +118,12 @@ async def create_embeddings(request: Request) -> Response:
     return json_response(embeddings(result, model, body.encoding_format))
 
 
-async def _answer(request: Request, wire: JsonObject, answer: Answer, stream: bool | None) -> Response:
+async def _answer(
+    request: Request, wire: JsonObject, answer: Answer, stream: bool | None, reword: Reword | None = None
+) -> Response:
     if stream:
-        return await _stream(request, wire, answer)
+        return AnswerStream(request, wire, lambda _: answer, reword=reword)
     return json_response(answer.whole(await generate(request, wire)))
-
-
-async def _stream(request: Request, wire: JsonObject, answer: Answer) -> Response:
-    """Answer with a stream, once the prompt is being read: what fails before is an error with its own status."""
-    replies = generation(request, wire)
-    async with AsyncExitStack() as unless_begun:
-        unless_begun.push_async_callback(replies.aclose)
-        await unless_gone(request, _begun(request, replies))
-        unless_begun.pop_all()
-    return StreamingResponse(events(request, replies, answer), headers=_SSE_HEADERS, media_type="text/event-stream")
-
-
-async def _begun(request: Request, replies: AsyncGenerator[Reply, None]) -> None:
-    """Wait until the model reads the prompt, or something is to be told. HttpError if the request fails before."""
-    async for reply in replies:
-        if isinstance(reply, Accepted):
-            job = host_of(request).jobs.get(reply.job_id, origin_of(request))
-            await job.wait_begun()
-            if job.error is None or job.next_seq:
-                return
-        if isinstance(reply, Failure):
-            result_of(reply)
 
 
 def _of_response(error: HttpError) -> HttpError:
