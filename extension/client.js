@@ -104,8 +104,9 @@ export class NativeHostClient {
     return this.request("ping");
   }
 
+  /** Load a model; `onProgress` hears at once that it begins. */
   load(fields, handlers) {
-    return this.request("load", fields, handlers);
+    return this.request("load", { stream: true, ...fields }, handlers);
   }
 
   unload(fields) {

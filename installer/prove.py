@@ -185,7 +185,7 @@ def prove(launcher: Path, origin: str, watcher: Watcher, model: str = "demo", ba
         pong = _result(host.call({"id": 1, "action": "ping"}))
         replied = time.monotonic()
         watcher.on_stage(f"loading the model {model}")
-        _result(host.call({"id": 2, "action": "load", "model": model, "backend": backend}))
+        _result(host.call({"id": 2, "action": "load", "model": model, "backend": backend, "stream": True}))
         loaded = time.monotonic()
         watcher.on_stage("asking it a question")
         request = {

@@ -93,11 +93,15 @@ class Ping(Request):
 
 
 class Load(_NeedsModel):
-    """Load a model by name or path."""
+    """Load a model by name or path; `stream` its progress from the first moment on, or the result alone.
+
+    Without `stream` it is not known whether the caller takes more than one message.
+    """
 
     action: Literal[ActionType.LOAD]
     backend: Annotated[str, Field(min_length=1)] = "auto"
     options: LoadOptions = LoadOptions()
+    stream: bool | None = None
 
 
 class Unload(_NamesModel):

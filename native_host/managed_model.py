@@ -101,6 +101,20 @@ class ManagedModel:
         """True while a generation runs or waits."""
         return self._slot.locked() or self._waiting > 0
 
+    @property
+    def loading(self) -> LoadProgress | None:
+        """How far its load is; None if it does not load, and before its worker has said anything."""
+        event = self._progress
+        if event is None or self.state is not LoadState.LOADING:
+            return None
+        return LoadProgress(
+            phase=event.phase,
+            progress=event.progress,
+            message=event.message,
+            loaded_bytes=event.loaded_bytes,
+            total_bytes=event.total_bytes,
+        )
+
     def start_loading(self, restarted: bool = False) -> None:
         """Begin to load, in a task that no client's end can stop; `restarted` after a crash."""
         self.state, self._crash, self._progress = LoadState.LOADING, None, None
@@ -184,7 +198,7 @@ class ManagedModel:
             backend=self.source.row.name,
             backend_type=self._backend_type,
             state=LoadState.BUSY if busy else self.state,
-            loading=_told(self._progress) if self.state is LoadState.LOADING else None,
+            loading=self.loading,
             context_length=info.context_length if info else None,
             size_bytes=info.size_bytes if info else None,
             resident_bytes=self.resident_bytes(),
@@ -262,18 +276,6 @@ class ManagedModel:
         else:
             self.state, self._crash = LoadState.CRASHED, error
         self.on_crash(self, error)
-
-
-def _told(event: LoadProgressEvent | None) -> LoadProgress | None:
-    if event is None:
-        return None
-    return LoadProgress(
-        phase=event.phase,
-        progress=event.progress,
-        message=event.message,
-        loaded_bytes=event.loaded_bytes,
-        total_bytes=event.total_bytes,
-    )
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

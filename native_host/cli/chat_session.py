@@ -51,7 +51,7 @@ class ChatSession:
         """Load the session's model, or change to another once that is loaded."""
         name = model or self.model
         loaded = self._connected().call(
-            ActionType.LOAD, Loaded, timeout=_LOAD_SILENCE_S, on_message=self._show_load, model=name
+            ActionType.LOAD, Loaded, timeout=_LOAD_SILENCE_S, on_message=self._show_load, model=name, stream=True
         )
         self.model = name
         return loaded.model

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from messages.errors import ErrorCode, HostError
+from messages.facts import LoadProgress, LoadState
 from messages.replies import Loaded, ModelList, Progress, State, Unloaded
 from messages.requests import GetState, ListModels, Load, Unload
 from messages.worker import LoadProgressEvent
@@ -12,14 +13,14 @@ from native_host.context import RequestContext
 from native_host.managed_model import ManagedModel
 
 ONE_SHOT_GRACE_S = 1.0
-"""How long a connection's first `load` stays without progress messages, in seconds: the first message that
-`sendNativeMessage` gets is all that it gets, and it should be the result."""
+"""How long a connection's first `load` without `stream` stays without progress messages, in seconds: the first message
+that `sendNativeMessage` gets is all that it gets, and it should be the result."""
 
 
 async def load(context: RequestContext, request: Load) -> Loaded:
     """Load a model and wait until it is ready, telling its progress."""
     model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
-    async with _progress(context, model):
+    async with _progress(context, model, request.stream):
         await model.wait_ready()
     name = model.source.name
     message = f"{name} is loaded." if is_new else f"{name} was loaded already."
@@ -69,13 +70,17 @@ async def _stop_jobs(context: RequestContext, model: ManagedModel) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _progress(context: RequestContext, model: ManagedModel) -> AsyncIterator[None]:
-    """While this is entered the client hears of the load's progress; a request without an id does not."""
-    if context.request_id is None:
+async def _progress(context: RequestContext, model: ManagedModel, stream: bool | None) -> AsyncIterator[None]:
+    """While this is entered the client hears of the load's progress, if it takes more than one message."""
+    is_told = context.request_id is not None if stream is None else stream
+    if not is_told:
         yield
         return
+    if stream and model.state is LoadState.LOADING:
+        await _tell(context, model.loading or _beginning(model))
+    quiet_s = ONE_SHOT_GRACE_S if stream is None and context.is_first else 0.0
     queue: asyncio.Queue[LoadProgressEvent] = asyncio.Queue()
-    sender = asyncio.get_running_loop().create_task(_send_progress(context, queue))
+    sender = asyncio.get_running_loop().create_task(_tell_all(context, queue, quiet_s))
     with model.hear_progress(queue.put_nowait):
         try:
             yield
@@ -83,19 +88,25 @@ async def _progress(context: RequestContext, model: ManagedModel) -> AsyncIterat
             sender.cancel()
 
 
-async def _send_progress(context: RequestContext, queue: "asyncio.Queue[LoadProgressEvent]") -> None:
-    if context.is_first:
-        await asyncio.sleep(ONE_SHOT_GRACE_S)
+def _beginning(model: ManagedModel) -> LoadProgress:
+    """What there is to tell before the worker runs, which takes longer than anybody should wait for a first word."""
+    return LoadProgress(phase="starting", progress=None, message=f"Starting a worker for {model.source.name}.")
+
+
+async def _tell_all(context: RequestContext, queue: "asyncio.Queue[LoadProgressEvent]", quiet_s: float) -> None:
+    await asyncio.sleep(quiet_s)
     while True:
-        event = await queue.get()
-        await context.send(
-            Progress(
-                id=context.request_id,
-                action=context.action,
-                phase=event.phase,
-                message=event.message,
-                progress=event.progress,
-                loaded_bytes=event.loaded_bytes,
-                total_bytes=event.total_bytes,
-            )
-        )
+        await _tell(context, await queue.get())
+
+
+async def _tell(context: RequestContext, event: LoadProgress | LoadProgressEvent) -> None:
+    progress = Progress(
+        id=context.request_id,
+        action=context.action,
+        phase=event.phase,
+        message=event.message,
+        progress=event.progress,
+        loaded_bytes=event.loaded_bytes,
+        total_bytes=event.total_bytes,
+    )
+    await context.send(progress)

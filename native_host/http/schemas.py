@@ -106,6 +106,8 @@ def _unwrap(schema: JsonObject, model: type[BaseModel]) -> None:
     schema["required"] = [name for name in schema.get("required", ()) if name in properties]
     if "model" in properties:
         properties["model_path"] = {"type": "string", "description": "Another spelling of model."}
+    if model is requests.Load:
+        del properties["stream"]  # there is one answer
     if model is requests.Generate:
         settings = SettingsPatch.model_json_schema()["properties"]
         properties.update({name: settings[name] for name in settings if name not in properties})

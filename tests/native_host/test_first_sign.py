@@ -1,4 +1,4 @@
-"""Whoever asks hears something at once: the first message of a generation, whatever else the host has to do.
+"""Whoever asks hears something at once, whatever else the host has to do: of a generation, and of a load by a port.
 
 `python -m benchmarks --only first-sign` holds the goal of 100 ms; here the bound is one that a busy machine keeps.
 """
@@ -9,16 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from support.host_process import OTHER_ORIGIN, BrowserHost, Port, frame_of
+from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port, frame_of
 from support.picture_files import data_url, photo
 from support.tiny_gguf import write_tiny
 
 BOUND_S = 0.5
+LAYERS = 12
+"""Of a model that takes a while to load."""
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[BrowserHost]:
-    with BrowserHost() as made:
+    with BrowserHost("[models]\nmax_loaded = 2\n") as made:
         yield made
 
 
@@ -31,17 +33,84 @@ def port(host: BrowserHost) -> Iterator[Port]:
 
 
 def first_sign_s(port: Port, **fields: object) -> float:
-    """Seconds from a request, to its last byte ready to be written, until its first message."""
-    data = frame_of({"id": "asked", "action": "generate", **fields})
+    """Seconds from a generation's request, to its last byte ready to be written, until its first message."""
+    first, seconds = first_message(port, {"id": "asked", "action": "generate", **fields})
+    assert first["type"] == "accepted"
+    return seconds
+
+
+def first_message(port: Port, request: Json) -> tuple[Json, float]:
+    """The first message that answers a request, and after how many seconds it came."""
+    data = frame_of(request)
     started = time.monotonic()
     port.send_bytes(data)
-    (first,) = port.wait_count(lambda message: message.get("id") == "asked", 1)
-    assert first.message["type"] == "accepted"
-    return first.at - started
+    (first,) = port.wait_count(lambda message: message.get("id") == request["id"], 1)
+    return first.message, first.at - started
+
+
+def load_request(model: str | Path, **fields: object) -> Json:
+    """A load by somebody who says that it is a port."""
+    return {"id": "load", "action": "load", "model": str(model), "stream": True, **fields}
+
+
+def test_a_load_by_a_port_is_heard_of_at_once_though_it_is_the_ports_first_request(
+    host: BrowserHost, port: Port
+) -> None:
+    with host.port() as first_port:
+        first, seconds = first_message(first_port, load_request("demo"))
+        result = first_port.result("load")
+    assert first == {
+        "id": "load",
+        "type": "progress",
+        "action": "load",
+        "phase": "starting",
+        "message": "Starting a worker for demo.",
+        "progress": None,
+        "loaded_bytes": None,
+        "total_bytes": None,
+        "job_id": None,
+    }
+    assert seconds < BOUND_S
+    assert result["model"]["state"] == "ready"
+
+
+def test_a_load_by_a_port_is_heard_of_at_once_while_others_load_and_make_room(port: Port, tmp_path: Path) -> None:
+    models = [str(write_tiny(tmp_path / f"{number}.gguf", layers=LAYERS)) for number in range(3)]
+    for model in (models[0], "echo"):
+        assert port.call("load", model=model)["status"] == "success"
+    listing, other = port.ask("list_models"), port.ask("load", model=models[1])
+    first, seconds = first_message(port, load_request(models[2]))
+    assert (first["phase"], first["message"]) == ("starting", f"Starting a worker for {models[2]}.")
+    assert seconds < BOUND_S
+    assert {port.result(request)["status"] for request in (listing, other, "load")} == {"success"}
+
+
+def test_who_asks_for_what_loads_already_hears_at_once_how_far_it_is(port: Port, tmp_path: Path) -> None:
+    request = load_request(write_tiny(tmp_path / "model.gguf", layers=LAYERS))
+    port.send({**request, "id": "before"})
+    told = port.wait(lambda message: message.get("id") == "before" and message.get("phase") == "loading")
+    first, seconds = first_message(port, request)
+    assert seconds < BOUND_S
+    assert first["type"] == "result" or (first["phase"], first["message"]) == (told["phase"], told["message"])
+    assert port.result("load")["model"]["pid"] == port.result("before")["model"]["pid"]
+
+
+@pytest.mark.parametrize("fields", [{"model": "/no/such/model"}, {"model": "demo", "backend": "x"}, {"model": ""}])
+def test_a_load_that_cannot_be_is_answered_by_its_error_alone(port: Port, fields: Json) -> None:
+    request = port.ask("load", **{"stream": True, **fields})
+    assert port.result(request)["status"] == "error"
+    assert len(port.of(request)) == 1
+
+
+def test_a_load_that_wants_no_stream_and_one_of_what_is_loaded_are_answered_by_their_results_alone(port: Port) -> None:
+    for stream in (False, True):
+        request = port.ask("load", model="demo", stream=stream)
+        assert port.result(request)["status"] == "success"
+        assert len(port.of(request)) == 1
 
 
 def test_a_question_is_accepted_at_once_while_the_model_loads(port: Port, tmp_path: Path) -> None:
-    model = str(write_tiny(tmp_path / "model.gguf", layers=12))
+    model = str(write_tiny(tmp_path / "model.gguf", layers=LAYERS))
     load = port.ask("load", model=model)
     assert first_sign_s(port, model=model, prompt="hello", settings={"max_tokens": 1}) < BOUND_S
     assert port.result("asked", timeout=60)["status"] == "success"
