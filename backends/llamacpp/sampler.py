@@ -8,6 +8,7 @@ import ctypes
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import llama_cpp
@@ -39,6 +40,9 @@ def sampling(
     Negative numbers in the prompt are pictures, which no penalty looks at. grammar is a grammar sampler or None; it is
     freed at the end, as everything else is.
     """
+    if grammar is None and settings.temperature == 0 and not _has_penalties(settings):
+        yield partial(_likeliest, context, vocabulary_size)
+        return
     chain = _chain(settings, vocabulary_size)
     try:
         if _has_penalties(settings):
@@ -57,6 +61,12 @@ def sampling(
 def last_logits(context: Any, vocabulary_size: int) -> npt.NDArray[np.float32]:
     """The engine's own array of the last decode's scores, `(vocabulary_size,) float32`, not to be written to."""
     return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (vocabulary_size,))
+
+
+def _likeliest(context: Any, vocabulary_size: int) -> int:
+    """The token with the highest score, the first of several: what the engine's greedy sampler takes thrice as long
+    to find, since it copies all scores into a list of candidates before."""
+    return int(last_logits(context, vocabulary_size).argmax())
 
 
 def _chain(settings: InferenceSettings, vocabulary_size: int) -> Any:

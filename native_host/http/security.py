@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -41,7 +41,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        headers = _first_of_each(scope)
         try:
             caller = self._identify(headers)
             send = _with_cors(send, headers)
@@ -56,7 +56,7 @@ class Gate:
         new_request_times(scope.setdefault("state", {}), caller)
         await self._app(scope, _Body(receive, self._settings).receive, send)
 
-    def _identify(self, headers: Headers) -> str:
+    def _identify(self, headers: Mapping[str, str]) -> str:
         host = headers.get("host", "")
         if not self._settings.permits_host(host):
             text = f"The Host {host[:100]!r} is not this server's; ask 127.0.0.1, or set http.allowed_hosts."
@@ -68,7 +68,7 @@ class Gate:
             raise HttpError(ErrorCode.ORIGIN_FORBIDDEN, text, {"origin": origin[:100]})
         return caller
 
-    def _check_token(self, path: str, headers: Headers) -> None:
+    def _check_token(self, path: str, headers: Mapping[str, str]) -> None:
         token = self._settings.token
         if token is None or path in OPEN_PATHS or path.startswith(OPEN_FOLDERS):
             return
@@ -79,7 +79,7 @@ class Gate:
             text = f"{what}: send `Authorization: Bearer TOKEN`, as `tabagent-host token` prints it."
             raise HttpError(HttpCode.UNAUTHORIZED, text)
 
-    def _check_body(self, scope: Scope, headers: Headers) -> None:
+    def _check_body(self, scope: Scope, headers: Mapping[str, str]) -> None:
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._settings.config.max_body_bytes:
             raise too_large(self._settings.config.max_body_bytes)
@@ -138,16 +138,21 @@ def _check_content_type(path: str, content_type: str) -> None:
     raise HttpError(HttpCode.UNSUPPORTED_MEDIA_TYPE, text)
 
 
-def _is_foreign_page(headers: Headers) -> bool:
+def _first_of_each(scope: Scope) -> dict[str, str]:
+    """A request's headers by lower-case name, read once for all that is asked of them."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+def _is_foreign_page(headers: Mapping[str, str]) -> bool:
     """True for what a page of another site loads into itself (a picture, a script): it comes without an Origin."""
     return headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate"
 
 
-def _is_preflight(scope: Scope, headers: Headers) -> bool:
+def _is_preflight(scope: Scope, headers: Mapping[str, str]) -> bool:
     return scope["method"] == "OPTIONS" and "access-control-request-method" in headers
 
 
-def _preflight(headers: Headers) -> Response:
+def _preflight(headers: Mapping[str, str]) -> Response:
     """Let a page that was permitted send what headers it likes (OpenAI's client has a dozen); * leaves out one."""
     allowed = {
         "Access-Control-Allow-Methods": "GET, POST, DELETE",
