@@ -57,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         self._chunking = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._requests = 0
+        self._ahead = 0
         self._answered = False
         self._reading = True
 
@@ -80,6 +81,9 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Called by asyncio: it is there."""
         self.data_received(self._inbox[:nbytes])
+        if self._ahead > 0:
+            self._ahead -= nbytes
+            self._read_pipes()
 
     def data_received(self, data: bytes | memoryview) -> None:
         """Called by asyncio for what has come on a pipe."""
@@ -211,7 +215,7 @@ class Connection(asyncio.BufferedProtocol):
         answer = self._receive_hello(hello)
         descriptors = self._open_pipes(hello) if answer.status == "ok" else None
         if descriptors is not None:
-            self._start_task(self._take_over(descriptors, answer))
+            self._start_task(self._take_over(descriptors, answer, hello.ahead))
         else:
             self._write(encode(answer.to_wire()))
         if answer.status != "ok":
@@ -227,14 +231,24 @@ class Connection(asyncio.BufferedProtocol):
             return None
         return open_pipes(self._transport.get_extra_info("socket"), hello.pipes)
 
-    async def _take_over(self, descriptors: tuple[int, int], answer: HelloAnswer) -> None:
-        """Talk to the browser itself from now on; the relay's socket is kept for its end."""
+    async def _take_over(self, descriptors: tuple[int, int], answer: HelloAnswer, ahead: int) -> None:
+        """Talk to the browser itself from now on; the relay's socket is kept for its end.
+
+        The `ahead` bytes that the relay has read before come on the socket, and before what is in the pipe.
+        """
         link = self._transport
         assert isinstance(link, asyncio.Transport)
         pipes = await use_pipes(self, descriptors, link)
         link.write(encode(replace(answer, pipes=True).to_wire()))
-        self._transport = self._reader = pipes
-        pipes.resume_reading()
+        self._transport, self._ahead = pipes, ahead
+        self._read_pipes()
+
+    def _read_pipes(self) -> None:
+        """Begin to read the browser's pipe, if all that comes before it has come."""
+        if self._ahead <= 0 and isinstance(self._transport, BrowserPipes):
+            self._reader = self._transport
+            if self._reading:
+                self._reader.resume_reading()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

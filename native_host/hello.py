@@ -13,6 +13,7 @@ class Hello:
     """Who is calling: origin, the relay's process id, its version, and the user's secret. Empty if not a hello.
 
     pipes: the relay's file descriptors from and to the browser, which the daemon may take over.
+    ahead: how many bytes the relay has read of the browser's and sends once it is greeted, before those in its pipe.
     """
 
     origin: str
@@ -20,6 +21,7 @@ class Hello:
     version: str
     secret: str
     pipes: tuple[int, int] | None = None
+    ahead: int = 0
 
     @classmethod
     def read(cls, message: dict[str, Any]) -> "Hello":
@@ -29,9 +31,12 @@ class Hello:
             value = message.get(name)
             return value if isinstance(value, str) else ""
 
-        pid = message.get("pid")
-        pid = pid if isinstance(pid, int) else 0
-        return cls(text("origin"), pid, text("version"), text("secret"), _pipes(message.get("pipes")))
+        def number(name: str) -> int:
+            value = message.get(name)
+            return value if type(value) is int and value >= 0 else 0
+
+        pipes = _pipes(message.get("pipes"))
+        return cls(text("origin"), number("pid"), text("version"), text("secret"), pipes, number("ahead"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,9 @@ NO_WAIT = 0 if sys.platform == "win32" else _socket.MSG_DONTWAIT
 
 
 class Unavailable(Exception):
-    """There is no daemon and none could be started."""
+    """There is no daemon and none could be started. `ahead` is what was read of the browser's requests meanwhile."""
+
+    ahead = b""
 
 
 def main() -> None:
@@ -46,7 +48,7 @@ def main() -> None:
     except Unavailable as error:
         from native_host.relay_start import answer_unavailable
 
-        answer_unavailable(0, to_browser, str(error))
+        answer_unavailable(error.ahead, to_browser, str(error))
         os._exit(1)
     if copies:
         start_new_thread(copy_requests, (link,))
@@ -84,14 +86,15 @@ def connect_or_start(origin: str, to_browser: int) -> "Link":
     if link is None:
         from native_host.relay_start import start_daemon
 
-        link = start_daemon(lambda: connect(origin, to_browser))
+        link = start_daemon(lambda ahead: connect(origin, to_browser, ahead), to_browser)
     return link
 
 
-def connect(origin: str, to_browser: int | None = None) -> "Link | None":
+def connect(origin: str, to_browser: int | None = None, ahead: bytes = b"") -> "Link | None":
     """Connect and say hello; None if no daemon listens, or if it asks to be replaced by a newer one.
 
-    The daemon is offered fd 0 and `to_browser`, unless that is None.
+    The daemon is offered fd 0 and `to_browser`, unless that is None. Once it has greeted, and so only once, it is sent
+    `ahead`, what was read of fd 0 before.
     """
     folder = runtime.runtime_dir()
     try:
@@ -100,8 +103,9 @@ def connect(origin: str, to_browser: int | None = None) -> "Link | None":
             secret = file.read()
     except OSError:
         return None
-    answer = greet(link, hello(origin, secret, to_browser))
+    answer = greet(link, hello(origin, secret, to_browser, len(ahead)))
     if b'"status":"ok"' in answer:
+        send(link, ahead)
         return link, b'"pipes":true' not in answer
     link.close()
     if b'"status":"refused"' in answer:
@@ -164,8 +168,11 @@ def open_socket(folder: str) -> "socket":
     return connection
 
 
-def hello(origin: str, secret: str, to_browser: int | None = None) -> bytes:
-    """The first frame: who is calling, from which process and version, and the secret only this user can read."""
+def hello(origin: str, secret: str, to_browser: int | None = None, ahead: int = 0) -> bytes:
+    """The first frame: who is calling, from which process and version, and the secret only this user can read.
+
+    ahead: how many bytes of the browser's are sent on this socket once it is answered, before those in its pipe.
+    """
     pipes = "null" if to_browser is None else f"[0,{to_browser}]"
     plain = origin.isascii() and origin.isprintable() and '"' not in origin and "\\" not in origin
     if not plain:
@@ -174,7 +181,7 @@ def hello(origin: str, secret: str, to_browser: int | None = None) -> bytes:
         origin = json.dumps(origin)[1:-1]
     body = (
         f'{{"type":"hello","origin":"{origin}","pid":{os.getpid()},"version":"{runtime.VERSION}",'
-        f'"protocol":{runtime.PROTOCOL},"secret":"{secret}","pipes":{pipes}}}'
+        f'"protocol":{runtime.PROTOCOL},"secret":"{secret}","pipes":{pipes},"ahead":{ahead}}}'
     ).encode()
     return len(body).to_bytes(4, sys.byteorder) + body
 

@@ -3,38 +3,48 @@
 Imported only when no daemon answers. Still standard library only: the relay runs without site-packages.
 """
 
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import TypeVar
 
 from native_host import runtime
-from native_host.relay import Unavailable, read_exactly, write_all
+from native_host.relay import Unavailable, write_all
+from native_host.relay_ahead import ReadAhead, first_request, frame
 
-_LinkT = TypeVar("_LinkT")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from native_host.relay import Link
+
 START_TIMEOUT_S = 20.0
 POLL_S = 0.01
 _DETACHED = 0x00000008 | 0x00000200
 """Windows' DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP."""
 
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
-
-def start_daemon(connect: Callable[[], _LinkT | None]) -> _LinkT:
+def start_daemon(connect: "Callable[[bytes], Link | None]", to_browser: int) -> "Link":
     """Start the daemon, or wait for the relay that is starting it, and connect.
 
-    Raises Unavailable with one sentence if there is no daemon within 20 s.
+    `connect` gets what was read of the browser's requests meanwhile; so has Unavailable, which is raised with one
+    sentence if there is no daemon within 20 s.
     """
+    browser = ReadAhead(to_browser)
+    try:
+        return _start(connect, browser)
+    except Unavailable as error:
+        error.ahead = browser.data
+        raise
+
+
+def _start(connect: "Callable[[bytes], Link | None]", browser: ReadAhead) -> "Link":
     folder = runtime.runtime_dir()
     lock = _open_lock(folder)
     deadline = time.monotonic() + START_TIMEOUT_S
     process: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
-        link = connect()
+        link = connect(browser.data)
         if link is not None:
             os.close(lock)
             return link
@@ -42,14 +52,14 @@ def start_daemon(connect: Callable[[], _LinkT | None]) -> _LinkT:
             process = _spawn(folder)
         if process is not None and process.poll() not in (None, 0):
             raise Unavailable(f"The daemon did not start: {_reason(folder)}")
-        time.sleep(POLL_S)
+        browser.wait(POLL_S)
     raise Unavailable(f"The daemon did not answer within {START_TIMEOUT_S:.0f} s")
 
 
-def answer_unavailable(from_browser: int, to_browser: int, reason: str) -> None:
-    """Answer the first request with `daemon_unavailable`, the log's path and what to do."""
+def answer_unavailable(ahead: bytes, to_browser: int, reason: str) -> None:
+    """Answer the first request, of which `ahead` was read, with `daemon_unavailable`, the log's path and what to do."""
     log = os.path.join(runtime.runtime_dir(), runtime.START_LOG)
-    request = _read_request(from_browser)
+    request = first_request(ahead)
     reply = {
         "id": request.get("id") if isinstance(request.get("id"), str | int) else None,
         "type": "result",
@@ -58,8 +68,7 @@ def answer_unavailable(from_browser: int, to_browser: int, reason: str) -> None:
         "message": f"{reason}. Run `tabagent-host doctor`; the log is {log}.",
         "error": {"code": "daemon_unavailable", "details": {"log": log}},
     }
-    body = json.dumps(reply).encode()
-    write_all(to_browser, len(body).to_bytes(4, sys.byteorder) + body)
+    write_all(to_browser, frame(reply))
 
 
 def _open_lock(folder: str) -> int:
@@ -116,15 +125,3 @@ def _reason(folder: str) -> str:
     except OSError:
         lines = []
     return lines[-1][:300].rstrip(".") if lines else "it left without a word"
-
-
-def _read_request(from_browser: int) -> "dict[str, object]":
-    """Read the first request for its id and action; an empty one if it cannot be read."""
-    length = int.from_bytes(read_exactly(partial(os.read, from_browser), 4), sys.byteorder)
-    if not 0 < length <= MAX_REQUEST_BYTES:
-        return {}
-    try:
-        request = json.loads(read_exactly(partial(os.read, from_browser), length))
-    except ValueError:
-        return {}
-    return request if isinstance(request, dict) else {}

@@ -166,6 +166,7 @@ def test_the_relays_slow_path_needs_the_standard_library_alone() -> None:
     assert {name for name in loaded if name.split(".")[0] in OURS} == {
         "native_host",
         "native_host.relay",
+        "native_host.relay_ahead",
         "native_host.relay_start",
         "native_host.runtime",
     }

@@ -34,6 +34,12 @@ def test_pipes_that_are_offered_are_two_numbers_or_none(offered: object, read: t
     assert hello(pipes=offered).pipes == read
 
 
+@pytest.mark.parametrize(("said", "read"), [(7, 7), (0, 0), (None, 0), (-1, 0), (True, 0), ("7", 0), (7.0, 0)])
+def test_what_was_read_ahead_is_a_number_of_bytes_or_nothing(said: object, read: int) -> None:
+    assert hello(ahead=said).ahead == read
+    assert hello().ahead == 0
+
+
 def test_the_right_secret_from_an_extension_of_the_same_version_is_ok() -> None:
     assert judge(hello(), SECRET) == HelloAnswer("ok")
 
