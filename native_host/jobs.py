@@ -80,6 +80,7 @@ class Job:
         self._pieces: list[TextPiece] = []
         self._thinking: Thinking | None = None
         self._wakers: set[asyncio.Event] = set()
+        self._step_wakers: set[asyncio.Event] = set()
         self._listeners = 0
         self._cancel: Callable[[HostError | None], None] | None = None
         self._cancelled = False
@@ -126,7 +127,7 @@ class Job:
     def begin_prefill(self) -> None:
         """The model has begun to read the prompt."""
         self.state = JobState.PREFILL
-        self._wake()
+        self._wake_for_step()
 
     def note_prefill(self, done: int, total: int) -> None:
         """The model has read `done` of `total` tokens of the prompt; never fewer than before, of one total."""
@@ -134,7 +135,7 @@ class Job:
             done = max(done, self.prefill_done)
         if (done, total) != (self.prefill_done, self.prefill_total):
             self.prefill_done, self.prefill_total = done, total
-            self._wake()
+            self._wake_for_step()
 
     def add_text(
         self,
@@ -200,7 +201,7 @@ class Job:
     async def follow(self, cursor: int) -> AsyncIterator[JobNews]:
         """Yield the pieces from `cursor` on, then what comes, signs of life among it, until the job is over."""
         seen = self._thinking
-        with self.woken() as news:
+        with self.woken(by_steps=False) as news:
             while True:
                 sign = self._thinking
                 if sign is not None and sign is not seen and cursor >= sign.pieces and not self.is_over:
@@ -226,21 +227,23 @@ class Job:
         """Wait until there is a piece from `cursor` on, or the job is over, or `seconds` have passed."""
         if cursor < len(self._pieces) or self.is_over:
             return
-        with self.woken() as news, contextlib.suppress(TimeoutError):
+        with self.woken(by_steps=False) as news, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while cursor >= len(self._pieces) and not self.is_over:
                     await news.wait()
                     news.clear()
 
     @contextmanager
-    def woken(self) -> Iterator[asyncio.Event]:
-        """An event that is set whenever something has changed: new text, a sign of life, a step, the end."""
+    def woken(self, *, by_steps: bool = True) -> Iterator[asyncio.Event]:
+        """An event that is set when there is new text, a sign of life, or the end; with `by_steps` also when the
+        prompt's reading begins and moves on, of which those who only tell text need not wake."""
+        wakers = self._step_wakers if by_steps else self._wakers
         news = asyncio.Event()
-        self._wakers.add(news)
+        wakers.add(news)
         try:
             yield news
         finally:
-            self._wakers.discard(news)
+            wakers.discard(news)
 
     def pieces_since(self, cursor: int) -> list[TextPiece]:
         """The pieces from `cursor` on."""
@@ -263,6 +266,11 @@ class Job:
 
     def _wake(self) -> None:
         for waker in self._wakers:
+            waker.set()
+        self._wake_for_step()
+
+    def _wake_for_step(self) -> None:
+        for waker in self._step_wakers:
             waker.set()
 
     def _stop_orphan_timer(self) -> None:

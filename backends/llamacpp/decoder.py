@@ -29,9 +29,10 @@ class Decoder:
         self._context = context
         self._multimodal = multimodal
         self._embeddings = EmbeddingCache()
-        self._token = (llama_cpp.llama_token * 1)()
-        self._position = (llama_cpp.llama_pos * 1)()
-        self._one = llama_cpp.llama_batch(n_tokens=1, token=self._token, pos=self._position)
+        self._tokens: Any = (llama_cpp.llama_token * BATCH_TOKENS)()
+        self._positions: Any = (llama_cpp.llama_pos * BATCH_TOKENS)()
+        self._batch = llama_cpp.llama_batch(n_tokens=1, token=self._tokens, pos=self._positions)
+        """Kept, since ctypes makes a class for each length of an array."""
         self._decode = llama_cpp.llama_decode
         self._callback = abort_callback()
         self._flag: AbortFlag | None = None
@@ -62,16 +63,18 @@ class Decoder:
 
     def step(self, token: int) -> None:
         """Decode one token. Raises `Aborted`."""
-        self._token[0] = token
-        self._position[0] = self.cache.position
-        self._run(self._one)
+        self._tokens[0] = token
+        self._positions[0] = self.cache.position
+        self._batch.n_tokens = 1
+        self._run(self._batch)
         self.cache.tokens.append(token)
 
     def _prefill_text(self, tokens: list[int]) -> None:
         count, start = len(tokens), self.cache.position
-        batch = (llama_cpp.llama_token * count)(*tokens)
-        positions = (llama_cpp.llama_pos * count)(*range(start, start + count))
-        self._run(llama_cpp.llama_batch(n_tokens=count, token=batch, pos=positions))
+        self._tokens[:count] = tokens
+        self._positions[:count] = range(start, start + count)
+        self._batch.n_tokens = count
+        self._run(self._batch)
         self.cache.tokens.extend(tokens)
 
     def _prefill_chunk(self, chunk: "Chunk", cells: list[int]) -> Iterator[int]:

@@ -14,6 +14,7 @@ from messages.content import Message
 
 _PIECE_BYTES = 256
 _SLAB_CHARACTERS = 16_384
+_ROOM_TOKENS = 1024
 
 
 class Vocabulary:
@@ -25,6 +26,8 @@ class Vocabulary:
         self.bos: int = llama_cpp.llama_vocab_bos(self.handle)
         self.pieces = Pieces(self.handle)
         self._pieces_with: dict[frozenset[int], Pieces] = {}
+        self._room = (llama_cpp.llama_token * _ROOM_TOKENS)()
+        """Kept, since ctypes makes a class for each length of an array."""
         self._adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(self.handle)) and self.bos >= 0
 
     @cached_property
@@ -98,9 +101,10 @@ class Vocabulary:
 
     def _tokenize(self, text: str) -> list[int]:
         data = text.encode("utf-8", "replace")
-        room = len(data) + 8
-        tokens = (llama_cpp.llama_token * room)()
-        count = llama_cpp.llama_tokenize(self.handle, data, len(data), tokens, room, False, True)
+        if len(data) + 8 > len(self._room):
+            self._room = (llama_cpp.llama_token * (2 * len(data)))()
+        tokens = self._room
+        count = llama_cpp.llama_tokenize(self.handle, data, len(data), tokens, len(tokens), False, True)
         if count < 0:
             raise RuntimeError(f"llama_tokenize wants room for {-count} tokens of {len(data)} bytes")
         return tokens[:count]
