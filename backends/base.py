@@ -67,19 +67,6 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelDescription:
-    """What a file or folder says of itself, read without its engine.
-
-    format is a name for people ("GGUF"), needed_bytes what loading it would take in memory with given options.
-    """
-
-    format: str
-    size_bytes: int
-    needed_bytes: int | None
-    context_length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class JsonPart:
     """JSON by a schema."""
 

@@ -1,6 +1,7 @@
 """Tells what a path holds by its first bytes or its layout, never by its name. Standard library only."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 GGUF_MAGIC = b"GGUF"
@@ -8,6 +9,19 @@ GGUF_MAGIC = b"GGUF"
 _PEEK_BYTES = 4096
 _PROJECTOR_ENTRY = b"general.architecture\x08\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00clip"
 """The metadata entry (key, type, length, value) of a projector; writers put it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What a file or folder says of itself, read without its engine.
+
+    format is a name for people ("GGUF"), needed_bytes what loading it would take in memory with given options.
+    """
+
+    format: str
+    size_bytes: int
+    needed_bytes: int | None
+    context_length: int | None = None
 
 
 def is_gguf(path: Path) -> bool:

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from backends.base import Backend, ModelDescription
-from backends.formats import is_gguf, is_gguf_projector, is_onnx_folder, is_safetensors_folder, never
+from backends.formats import ModelDescription, is_gguf, is_gguf_projector, is_onnx_folder, is_safetensors_folder, never
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
+
+if TYPE_CHECKING:
+    from backends.base import Backend
 
 DISTRIBUTION = "tabagent-native-host"
 
@@ -95,7 +97,7 @@ class BackendRow:
             return None
         return " ".join([sys.executable, "-m pip install", *(f'"{package}"' for package in _requirements(self.extra))])
 
-    def create(self) -> Backend:
+    def create(self) -> "Backend":
         """Import the engine and make a backend; HostError `engine_missing` or `engine_broken` if that fails."""
         self.require_installed()
         os.environ.update(self.environment)

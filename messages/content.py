@@ -14,7 +14,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class TextPart(_Part):
@@ -110,7 +110,7 @@ class Message(BaseModel):
     tool_call_id and name say whose result a tool's message is.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     role: Role
     content: Content
@@ -146,7 +146,7 @@ class Message(BaseModel):
 class PromptInput(BaseModel):
     """Chat messages or a bare prompt; exactly one of the two is set. tools are what the chat template is told of."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None

@@ -67,21 +67,21 @@ class LoadOptions(BaseModel):
 class TextFormat(BaseModel):
     """Free text."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["text"]
 
 
 class JsonObjectFormat(BaseModel):
     """Any JSON object."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["json_object"]
 
 
 class JsonSchemaFormat(BaseModel):
     """JSON that a schema accepts; `json_schema` is the schema itself or OpenAI's `{"name", "schema", "strict"}`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
@@ -95,7 +95,7 @@ class JsonSchemaFormat(BaseModel):
 class GrammarFormat(BaseModel):
     """Text that a grammar accepts, in GBNF (llama.cpp)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["grammar"]
     grammar: Annotated[str, Field(min_length=1)]
 
@@ -103,7 +103,7 @@ class GrammarFormat(BaseModel):
 class RegexFormat(BaseModel):
     """Text that a regular expression matches whole."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["regex"]
     regex: Annotated[str, Field(min_length=1)]
 

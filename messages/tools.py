@@ -40,7 +40,7 @@ def _refuse_parameters(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Function(_Closed):

@@ -5,8 +5,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from messages.actions import ActionType
-
 MAX_FIELDS = 20
 """Most wrong fields that one error names."""
 
@@ -69,9 +67,9 @@ def _path(location: tuple[int | str, ...]) -> str:
 
 
 def _is_union_tag(location: tuple[int | str, ...], depth: int) -> bool:
-    """A union's tag stands first of all, behind fields that are a choice, or behind the index of a part."""
+    """A union's tag stands behind fields that are a choice, or behind the index of a part."""
     if depth == 0:
-        return location[0] in set(ActionType)
+        return False
     if location[depth - 1] in ("content", "response_format", "tool_choice"):
         return True
     return location[max(depth - 3, 0) : depth - 1] == ("content", "parts")

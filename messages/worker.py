@@ -23,7 +23,13 @@ class _Frame(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LoadCommand(_Frame):
+class _Command(_Frame):
+    """Made in the daemon's event loop alone, and so its validator when the first one is."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class LoadCommand(_Command):
     """Load the model at `path` (absolute) with a backend of the registry.
 
     cache_path is a folder of ours, absolute, for what a backend measures once and remembers; null remembers nothing.
@@ -37,7 +43,7 @@ class LoadCommand(_Frame):
     cache_path: str | None = None
 
 
-class GenerateCommand(_Frame):
+class GenerateCommand(_Command):
     """Generate; answered by prefill and tokens events, then by one ended or failed event.
 
     top_logprobs is how many likeliest tokens to tell beside each output token; null tells no probabilities.
@@ -54,14 +60,14 @@ class GenerateCommand(_Frame):
     parallel_tool_calls: bool = True
 
 
-class CancelCommand(_Frame):
+class CancelCommand(_Command):
     """Cancel the generation that `ref` names; one that is over is not an error."""
 
     op: Literal["cancel"] = "cancel"
     ref: int
 
 
-class CountCommand(_Frame):
+class CountCommand(_Command):
     """Count a prompt's tokens; answered by a counted event."""
 
     op: Literal["count"] = "count"
@@ -69,7 +75,7 @@ class CountCommand(_Frame):
     prompt: PromptInput
 
 
-class EmbedCommand(_Frame):
+class EmbedCommand(_Command):
     """Make vectors of texts; answered by vectors events, then by one embedded event.
 
     normalize None is as the model's folder says.
@@ -217,5 +223,8 @@ Event = Annotated[
     Field(discriminator="event"),
 ]
 
-COMMANDS: TypeAdapter[Command] = TypeAdapter(Command)
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event)
+_LATER = ConfigDict(defer_build=True)
+"""Each side reads one of the two, and makes its validator when the first frame comes."""
+
+COMMANDS: TypeAdapter[Command] = TypeAdapter(Command, config=_LATER)
+EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=_LATER)

@@ -12,13 +12,6 @@ from pathlib import Path
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-    TomlConfigSettingsSource,
-)
 
 from messages.validation import describe
 from native_host.config_sections import (
@@ -34,7 +27,7 @@ from native_host.config_sections import (
 
 APP_NAME = "tabagent-native-host"
 ENV_PREFIX = "TABAGENT_"
-_DELIMITER = "__"
+DELIMITER = "__"
 
 
 class Config(BaseModel):
@@ -103,22 +96,6 @@ class ConfigError(Exception):
         self.message = message
 
 
-class _SourcedConfig(BaseSettings, Config):
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, env_nested_delimiter=_DELIMITER)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = Paths.from_environment().config_file
-        return env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
-
-
 def load_config() -> Config:
     """Read the configuration; a missing file is all defaults.
 
@@ -126,18 +103,29 @@ def load_config() -> Config:
     """
     file = Paths.from_environment().config_file
     try:
-        return _SourcedConfig()
+        if not (file.exists() or _has_variables()):
+            return Config()
+        # pydantic-settings takes 15 ms, which a host that nobody has configured does not wait for
+        from native_host.config_sources import SourcedConfig
+
+        return SourcedConfig()
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file} is not valid TOML: {_without_stop(error)}. Mend that line.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}. Make it readable, or remove it.") from error
-    except SettingsError as error:
-        names = ", ".join(sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and _DELIMITER in name))
-        raise ConfigError(f'One of {names} is not valid JSON. Write a list as ["a", "b"].') from error
     except ValidationError as error:
         raise ConfigError(_explain(file, describe(error))) from error
+    except ValueError as error:  # pydantic-settings' SettingsError
+        names = ", ".join(sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and DELIMITER in name))
+        raise ConfigError(f'One of {names} is not valid JSON. Write a list as ["a", "b"].') from error
+
+
+def _has_variables() -> bool:
+    """True if the environment sets anything; pydantic-settings takes variables in either case."""
+    names = [name.upper().removeprefix(ENV_PREFIX) for name in os.environ if name.upper().startswith(ENV_PREFIX)]
+    return any(name.partition(DELIMITER)[0].lower() in Config.model_fields for name in names)
 
 
 def _explain(file: Path, problems: list[str]) -> str:
@@ -148,7 +136,7 @@ def _explain(file: Path, problems: list[str]) -> str:
 def _place(file: Path, field: str) -> str:
     """The variable that a field's value came from, else the file and line."""
     path = re.sub(r"\[\d+\]$", "", field).split(".")
-    variable = ENV_PREFIX + _DELIMITER.join(path).upper()
+    variable = ENV_PREFIX + DELIMITER.join(path).upper()
     if variable in os.environ:
         return f"Environment variable {variable}"
     line = _line_of(file.read_text(encoding="utf-8"), path) if file.is_file() else None

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backends.base import ModelDescription
+from backends.formats import ModelDescription
 from backends.llamacpp.memory import choose_context, needed_bytes, read_shape
 from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.projector import choose_projector

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backends.base import ModelDescription
+from backends.formats import ModelDescription
 from backends.mlx_vlm.checkpoint import read_checkpoint
 from messages.options import LoadOptions
 

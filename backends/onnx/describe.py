@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from backends.base import ModelDescription
-from backends.formats import is_genai_folder
+from backends.formats import ModelDescription, is_genai_folder
 from backends.onnx.devices import DEVICES
 from backends.onnx.genai import config as genai
 from backends.onnx.limits import attention_bytes

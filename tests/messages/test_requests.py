@@ -206,7 +206,7 @@ def refusal(message: dict[str, Any]) -> HostError:
 
 
 def test_the_tables_of_cases_and_the_union_have_every_action() -> None:
-    union = {str(get_args(kind.model_fields["action"].annotation)[0]) for kind in get_args(get_args(AnyRequest)[0])}
+    union = {str(get_args(kind.model_fields["action"].annotation)[0]) for kind in get_args(AnyRequest)}
     assert set(SMALLEST) == set(FULL) == union == {str(action) for action in ActionType}
 
 
