@@ -15,7 +15,9 @@ PROMPT = "so the model reads a page"
 
 
 def measure(sizes: Sizes) -> list[Row]:
-    """Four rows: with nothing else to do, while the model loads, while it generates, and with a large picture."""
+    """Six rows: with nothing else to do, while the model loads, while it generates, with a large picture, and the first
+    request of a port that loads a model, when the host runs and when it has yet to start.
+    """
     with BrowserHome() as home:
         port, other = home.open_port(), home.open_port()
         return [
@@ -23,6 +25,8 @@ def measure(sizes: Sizes) -> list[Row]:
             _row("while the model loads", _while_it_loads(port, max(sizes.signs // 5, 1))),
             _row("while it generates for somebody else", _while_it_generates(port, other, sizes.signs)),
             _with_a_picture(port, home.open_port(hosts.ECHO_NAME), max(sizes.signs // 5, 1)),
+            _row("of a load that opens its port", _when_a_port_loads(home, port, max(sizes.signs // 3, 1))),
+            _row("of a load that starts the host", _when_the_host_starts(home, max(sizes.signs // 3, 1))),
         ]
 
 
@@ -35,8 +39,7 @@ def _while_it_loads(port: PagePort, count: int) -> list[float]:
     name, times = port.load(gguf()), []
     for _ in range(count):
         port.request("unload", model=name)
-        load: JsonObject = {"id": "load", "action": "load", "model": str(gguf())}
-        times.append(port.first_sign(name, 1, load, prompt=PROMPT))
+        times.append(port.first_sign(name, 1, _load(), prompt=PROMPT))
     return times
 
 
@@ -47,6 +50,26 @@ def _while_it_generates(port: PagePort, other: PagePort, count: int) -> list[flo
         other.post({"id": number, "action": "generate", "model": name, "prompt": PROMPT, "settings": settings})
         times.append(port.first_sign(name, 1, prompt=PROMPT))
     return times
+
+
+def _when_a_port_loads(home: BrowserHome, other: PagePort, count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        other.request("unload", all=True)
+        times.append(home.first_sign_of_port(_load()))
+    return times
+
+
+def _when_the_host_starts(home: BrowserHome, count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        home.stop_daemon()
+        times.append(home.first_sign_of_port(_load()))
+    return times
+
+
+def _load() -> JsonObject:
+    return {"id": "load", "action": "load", "model": str(gguf()), "stream": True}
 
 
 def _with_a_picture(port: PagePort, echo: PagePort, count: int) -> Row:

@@ -16,6 +16,7 @@ from messages.frames import JsonObject
 from native_host.client import HostClient
 
 CALL_TIMEOUT_S = 300.0
+DAEMON = "native_host daemon"
 
 
 class Home:
@@ -38,6 +39,13 @@ class Home:
         """A port to the daemon without a browser; the launcher is started as a browser starts it."""
         variables = [f"{name}={value}" for name, value in self.sandbox.env.items()]
         return HostClient(["/usr/bin/env", "-i", *variables, str(self.launcher), hosts.ORIGIN])
+
+    def stop_daemon(self) -> None:
+        """End the daemon and its workers, as `tabagent-host stop` does."""
+        for process in self.sandbox.processes(DAEMON):
+            process.terminate()
+        self.sandbox.wait_for_none("native_host")
+        self.sandbox.wait_for_none("backends.worker")
 
     def close(self) -> None:
         """End every process and remove every file."""
@@ -66,6 +74,11 @@ class BrowserHome(Home):
     def open_port(self, host: str = hosts.OUR_NAME) -> "PagePort":
         """A port from the page to a host."""
         return PagePort(self.page, host)
+
+    def first_sign_of_port(self, request: JsonObject) -> float:
+        """Milliseconds from the opening of a port, with its first request, to the first message that answers it."""
+        call = f"bench.firstSignOfPort({json.dumps(hosts.OUR_NAME)}, {json.dumps(request)})"
+        return _first_sign(self.page.evaluate(call, CALL_TIMEOUT_S))
 
     def close(self) -> None:
         """Quit the browser; end every process and remove every file."""
@@ -105,10 +118,7 @@ class PagePort:
 
     def first_sign(self, model: str, max_tokens: int, before: JsonObject | None = None, **fields: object) -> float:
         """Milliseconds from a generation's request to the first message of it; `before` is posted just before."""
-        seen: JsonObject = self._call("firstSign", _generate(model, max_tokens, fields), before)
-        if seen["result"]["status"] != "success":
-            raise RuntimeError(seen["result"]["message"])
-        return float(seen["first"])
+        return _first_sign(self._call("firstSign", _generate(model, max_tokens, fields), before))
 
     def post(self, message: JsonObject) -> None:
         """Send a request and wait for nothing."""
@@ -157,6 +167,13 @@ class Stream:
     def whole_rate(self) -> float:
         """Tokens a second, from the request to the last partial."""
         return float(self.tokens / (self._last - self._sent) * 1000)
+
+
+def _first_sign(seen: JsonObject) -> float:
+    """What the page saw of a request: its first message in milliseconds. RuntimeError if it failed."""
+    if seen["result"]["status"] != "success":
+        raise RuntimeError(seen["result"]["message"])
+    return float(seen["first"])
 
 
 def _generate(model: str, max_tokens: int, fields: JsonObject) -> JsonObject:

@@ -75,6 +75,16 @@ globalThis.bench = {
     return { first, result };
   },
 
+  /** Milliseconds from a port's opening, with its first request, to the first message that answers it. */
+  async firstSignOfPort(host, request) {
+    let first = null;
+    const sent = performance.now();
+    const port = new Port(host);
+    const result = await port.exchange(request, isResultOf(request), () => (first ??= performance.now() - sent));
+    port.port.disconnect();
+    return { first, result };
+  },
+
   /** Post a request and wait for nothing. */
   post: (port, message) => ports[port].port.postMessage(message),
 
