@@ -9,8 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import psutil
-
 from backends import registry
 from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
@@ -47,11 +45,14 @@ class Catalog:
 
     def listings(self, loaded: set[str]) -> list[ModelListing]:
         """All models that can be loaded, `loaded` being the names of those that are."""
-        found = [_listing(name, *shipped.form_to_list(name), name in loaded) for name in shipped.NAMES]
+        import psutil  # takes 6 ms, which the daemon's start does not wait for
+
+        free = psutil.virtual_memory().available
+        found = [_listing(name, *shipped.form_to_list(name), name in loaded, free) for name in shipped.NAMES]
         for folder in self._folders:
             for path, row in _search(folder, SEARCH_DEPTH):
                 name = self._name_of(path)
-                found.append(_listing(name, path, row, name in loaded))
+                found.append(_listing(name, path, row, name in loaded, free))
         return found
 
     def _find(self, name: str) -> Path:
@@ -99,7 +100,7 @@ def _unreadable(path: Path, error: Exception) -> HostError:
     return HostError(ErrorCode.MODEL_INVALID, f"{path} cannot be read: {reason}.", model_path=str(path))
 
 
-def _listing(name: str, path: Path, row: BackendRow, loaded: bool) -> ModelListing:
+def _listing(name: str, path: Path, row: BackendRow, loaded: bool, free_bytes: int) -> ModelListing:
     format_name, size, needed, problem = row.formats[0], 0, None, None
     try:
         description = row.read_description(path, LoadOptions())
@@ -115,7 +116,7 @@ def _listing(name: str, path: Path, row: BackendRow, loaded: bool) -> ModelListi
         size_bytes=size,
         backend=row.name,
         needed_bytes=needed,
-        fits_in_memory=None if needed is None else needed <= psutil.virtual_memory().available,
+        fits_in_memory=None if needed is None else needed <= free_bytes,
         loaded=loaded,
         problem=problem,
     )

@@ -148,6 +148,14 @@ def test_no_engine_is_imported_before_it_is_asked_for(module: str) -> None:
     assert modules_after(f"import {module}") & ENGINES == set()
 
 
+def test_what_not_every_daemon_needs_does_not_hold_up_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABAGENT_CONFIG_DIR", str(tmp_path))
+    started = modules_after("from native_host import daemon; daemon.load_config()")
+    assert started & {"psutil", "pydantic_settings", "argparse", "native_host.system_info"} == set()
+
+
 @pytest.mark.parametrize("module", ["native_host.daemon", "native_host.stdio", "native_host.cli.lifecycle"])
 def test_nothing_of_the_http_api_is_imported_before_it_is_asked_for(module: str) -> None:
     assert modules_after(f"import {module}") & OF_HTTP == set()

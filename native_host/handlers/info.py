@@ -10,7 +10,6 @@ from messages.system import SystemInfo
 from native_host import runtime
 from native_host.context import RequestContext
 from native_host.origins import OWNER_ORIGINS
-from native_host.system_info import read_system_info
 
 FEATURES = [
     *("streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"),
@@ -53,4 +52,8 @@ async def list_backends(context: RequestContext, request: ListBackends) -> Backe
 
 async def get_system_info(context: RequestContext, request: GetSystemInfo) -> SystemInfo:
     """What machine this is."""
+    from native_host.system_info import (
+        read_system_info,
+    )  # takes 8 ms, psutil's included: the daemon's start goes without
+
     return await asyncio.to_thread(read_system_info, context.host.paths.data_dir)

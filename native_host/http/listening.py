@@ -10,8 +10,6 @@ import socket
 import sys
 from collections.abc import Iterator
 
-import psutil
-
 from native_host.config_sections import HttpConfig
 
 logger = logging.getLogger("tabagent.http")
@@ -80,32 +78,15 @@ def _bound(family: int, place: tuple[object, ...]) -> socket.socket:
 
 def _why_not(address: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
+        from native_host.http.port_holder import (
+            holder,
+        )  # imports psutil, which takes 6 ms: the daemon's start goes without
+
         where = f" on {address}" if address == IPV6 else ""
         return (
-            f"Port {port} is taken{where}{_holder(address, port)}. Stop that, or take another port: "
+            f"Port {port} is taken{where}{holder(address, port)}. Stop that, or take another port: "
             f"tabagent-host serve --http {port + 1 if port < 65_535 else 8000}"
         )
     if error.errno == errno.EACCES:
         return f"Port {port} is for the system alone; take one above 1023: tabagent-host serve --http 8000"
     return f"Cannot listen on {address}, port {port}: {error.strerror or error}. Mend http.host."
-
-
-def _holder(address: str, port: int) -> str:
-    """By whom a port is taken, as far as this user may know."""
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.Error:
-        return ""
-    listening = [one for one in connections if one.status == psutil.CONN_LISTEN and one.laddr[1:] == (port,)]
-    listening.sort(key=lambda one: one.laddr[:1] != (address,))
-    for one in listening:
-        if one.pid is not None:
-            return f" by {_process_name(one.pid)} (pid {one.pid})"
-    return " by another user's program" if listening else ""
-
-
-def _process_name(pid: int) -> str:
-    try:
-        return psutil.Process(pid).name()
-    except psutil.Error:
-        return "a program"
