@@ -287,22 +287,21 @@ class JobTable:
         self._finished_ttl_s = finished_ttl_s
         self._on_idle = on_idle
         self._jobs: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}
+        """Those that have not retired: few, where there may be thousands that can still be read."""
 
     def create(self, origin: str, model: str, *, background: bool) -> Job:
         """Make a job; it is forgotten some time after it is over."""
         grace_s = self._finished_ttl_s if background else self._orphan_grace_s
         job = Job(origin, model, background=background, grace_s=grace_s)
-        self._jobs[job.job_id] = job
+        self._jobs[job.job_id] = self._running[job.job_id] = job
         return job
 
     def retire(self, job: Job) -> None:
         """The job is over: keep it to be read, for a while."""
+        self._running.pop(job.job_id, None)
         asyncio.get_running_loop().call_later(self._finished_ttl_s, self._forget, job)
         self._on_idle()
-
-    def discard(self, job: Job) -> None:
-        """The job never began."""
-        self._jobs.pop(job.job_id, None)
 
     def get(self, job_id: str, origin: str) -> Job:
         """An origin's job; HostError `job_not_found`, also for a job of another origin."""
@@ -321,7 +320,7 @@ class JobTable:
 
     def running(self) -> list[Job]:
         """All jobs that are not over."""
-        return [job for job in self._jobs.values() if not job.is_over]
+        return [job for job in self._running.values() if not job.is_over]
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.job_id, None)
