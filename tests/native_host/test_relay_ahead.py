@@ -156,7 +156,7 @@ def test_a_browser_that_goes_at_once_leaves_no_relay(host: BrowserHost, sent: by
     with host.port() as port:
         port.send_bytes(sent)
         port.close_stdin()
-        assert port.wait_end(5) == 0
+        assert port.wait_end() == 0
         assert answers(port) == []
 
 
@@ -164,7 +164,7 @@ def test_a_load_whose_port_is_closed_at_once_is_heard_of_and_goes_on(host: Brows
     with host.port() as port:
         port.send(load_request())
         port.close_stdin()
-        assert port.wait_end(5) == 0
+        assert port.wait_end() == 0
         assert answers(port)[0] == SIGN
     states = wait_until("a loaded model", lambda: host.one_shot({"action": "get_state"})["models"])
     assert [state["model"] for state in states] == ["echo"]
