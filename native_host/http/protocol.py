@@ -18,8 +18,8 @@ from native_host.http.errors import HttpError, error_body
 MAX_HEAD_BYTES = 1 << 16
 """How long a request's line and headers may be together."""
 
-READ_BYTES = 1 << 16
-"""Bytes a read."""
+READ_BYTES = 1 << 18
+"""Bytes a read: a picture comes in few."""
 
 LINGER_S = 1.0
 """How long a connection that is one too many is kept so that it reads its answer, in seconds."""

@@ -1,5 +1,6 @@
 """A daemon that offers the HTTP API on a port of its own, started by `tabagent-host serve --http`."""
 
+import contextlib
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -62,9 +63,10 @@ class HttpHost(BrowserHost):
         return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, trust_env=False)
 
     def raw(self, data: bytes = b"", timeout: float = 10.0) -> socket.socket:
-        """A connection of its own, on which `data` was sent."""
+        """A connection of its own, on which `data` was sent, or as much of it as the other end has taken."""
         opened = socket.create_connection(("127.0.0.1", self.http_port), timeout)
-        opened.sendall(data)
+        with contextlib.suppress(ConnectionError):
+            opened.sendall(data)
         return opened
 
 
@@ -77,8 +79,9 @@ def is_healthy(url: str) -> bool:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the other end closes."""
+    """What comes until the other end closes, also where it has not read all that was sent."""
     data = b""
-    while piece := connection.recv(65_536):
-        data += piece
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65_536):
+            data += piece
     return data
