@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Protocol
+from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
 
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
@@ -133,8 +133,7 @@ class Prefill:
     cached: int
 
 
-@dataclass(frozen=True, slots=True)
-class TokenChunk:
+class TokenChunk(NamedTuple):
     """New text (may be empty while a character or a stop string is incomplete) and the tokens it took.
 
     logprobs has these tokens, if they were asked for: a token is told when it is chosen, whenever its text comes.

@@ -46,7 +46,8 @@ class TokenCoalescer:
         """Add a token's text; True if what is held is to be sent now."""
         self._texts.append(text)
         self._count += tokens
-        self._logprobs.extend(logprobs)
+        if logprobs:
+            self._logprobs.extend(logprobs)
         now = self._clock()
         if tokens:
             self._last_at = now

@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Generator, Iterator
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import llama_cpp
 import numpy as np
@@ -66,7 +66,9 @@ class Decoder:
         self._tokens[0] = token
         self._positions[0] = self.cache.position
         self._batch.n_tokens = 1
-        self._run(self._batch)
+        result = self._decode(self._context, self._batch)
+        if result:
+            self._fail(result)
         self.cache.tokens.append(token)
 
     def _prefill_text(self, tokens: list[int]) -> None:
@@ -124,8 +126,11 @@ class Decoder:
 
     def _run(self, batch: Any) -> None:
         result = self._decode(self._context, batch)
-        if not result:
-            return
+        if result:
+            self._fail(result)
+
+    def _fail(self, result: int) -> NoReturn:
+        """Drop what a decode that did not finish left. Raises `Aborted`, or RuntimeError if it was not stopped."""
         self.cache.drop_rest()
         if result == _ABORTED:
             raise Aborted

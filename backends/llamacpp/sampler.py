@@ -8,7 +8,6 @@ import ctypes
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import llama_cpp
@@ -41,7 +40,7 @@ def sampling(
     freed at the end, as everything else is.
     """
     if grammar is None and settings.temperature == 0 and not _has_penalties(settings):
-        yield partial(_likeliest, context, vocabulary_size)
+        yield _Likeliest(context, vocabulary_size).sample
         return
     chain = _chain(settings, vocabulary_size)
     try:
@@ -63,10 +62,27 @@ def last_logits(context: Any, vocabulary_size: int) -> npt.NDArray[np.float32]:
     return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (vocabulary_size,))
 
 
-def _likeliest(context: Any, vocabulary_size: int) -> int:
-    """The token with the highest score, the first of several: what the engine's greedy sampler takes thrice as long
-    to find, since it copies all scores into a list of candidates before."""
-    return int(last_logits(context, vocabulary_size).argmax())
+class _Likeliest:
+    """Chooses the token with the highest score, the first of several.
+
+    The engine's greedy sampler takes several times as long: it copies all scores into a list of candidates before.
+    """
+
+    def __init__(self, context: Any, vocabulary_size: int) -> None:
+        self._context = context
+        self._size = vocabulary_size
+        self._logits = np.empty(0, np.float32)
+        self._address = 0
+        self._get = llama_cpp.llama_get_logits_ith
+
+    def sample(self) -> int:
+        """The token for the scores of the last decode, which the engine keeps in one place until it names another."""
+        pointer = self._get(self._context, -1)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._address:
+            self._logits = np.ctypeslib.as_array(pointer, (self._size,))
+            self._address = address
+        return int(self._logits.argmax())
 
 
 def _chain(settings: InferenceSettings, vocabulary_size: int) -> Any:
