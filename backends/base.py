@@ -126,7 +126,10 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before."""
+    """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before.
+
+    That all are need not be told where the first token follows at once.
+    """
 
     done: int
     total: int

@@ -59,6 +59,7 @@ class Generation:
         self._cancelled = False
         self._because: HostError | None = None
         self._stop_timer: asyncio.TimerHandle | None = None
+        self._sign_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -66,10 +67,10 @@ class Generation:
         self._job.on_cancel(self._cancel)
         self._job.tells_logprobs = self._top_logprobs is not None
         self._job.read_figures = self._metrics.figures
+        self._await_sign(self._arrived_at)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        ticker = asyncio.get_running_loop().create_task(self._tick())
         try:
             async with self._model.turn():
                 end = await self._generate()
@@ -82,8 +83,7 @@ class Generation:
             logger.exception("a generation failed")
             self._finish_error(HostError(ErrorCode.INTERNAL, f"The host failed: {type(error).__name__}. See its log."))
         finally:
-            ticker.cancel()
-            self._stop_stop_timer()
+            self._stop_timers()
             self._on_over(self._job, self._model, self._metrics)
 
     async def _generate(self) -> EndedEvent:
@@ -172,20 +172,22 @@ class Generation:
             decode_s=end.decode_s if end else None,
         )
 
-    def _stop_stop_timer(self) -> None:
-        if self._stop_timer is not None:
-            self._stop_timer.cancel()
+    def _stop_timers(self) -> None:
+        for timer in (self._stop_timer, self._sign_timer):
+            if timer is not None:
+                timer.cancel()
 
-    async def _tick(self) -> None:
+    def _await_sign(self, told_at: float) -> None:
         """Tell a sign of life every interval, counted from the request's arrival so that it does not drift."""
         interval = self._settings.thinking_update_interval
-        if interval <= 0:
-            return
-        due = self._arrived_at
-        while True:
-            due = max(due + max(interval, SHORTEST_INTERVAL_S), time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
-            self._job.add_thinking(self._thinking())
+        if interval > 0:
+            now = time.monotonic()
+            due = max(told_at + max(interval, SHORTEST_INTERVAL_S), now)
+            self._sign_timer = asyncio.get_running_loop().call_later(due - now, self._give_sign, due)
+
+    def _give_sign(self, due: float) -> None:
+        self._job.add_thinking(self._thinking())
+        self._await_sign(due)
 
     def _thinking(self) -> Thinking:
         job = self._job

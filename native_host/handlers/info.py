@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import cache
 
 from messages.facts import Figures
 from messages.replies import BackendList, Pong, Stats
@@ -20,12 +21,13 @@ FEATURES = [
 
 async def ping(context: RequestContext, request: Ping) -> Pong:
     """Answer."""
+    return _pong(context.host.http_url)
+
+
+@cache
+def _pong(http_url: str | None) -> Pong:
     return Pong(
-        version=runtime.VERSION,
-        protocol=runtime.PROTOCOL,
-        pid=os.getpid(),
-        features=FEATURES,
-        http_url=context.host.http_url,
+        version=runtime.VERSION, protocol=runtime.PROTOCOL, pid=os.getpid(), features=FEATURES, http_url=http_url
     )
 
 
