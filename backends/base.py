@@ -126,10 +126,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before.
-
-    That all are need not be told where the first token follows at once.
-    """
+    """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before."""
 
     done: int
     total: int

@@ -74,8 +74,7 @@ class Generation:
         if self._flag.raised:
             raise Aborted
         for done in self._decoder.prefill(self._prompt):
-            if done < total:  # the end is told by the first token, which would wait until this is sent
-                yield Prefill(done, total, cached)
+            yield Prefill(done, total, cached)
 
     def _decode(self, sample: Sample, record: Record | None) -> Iterator[TokenChunk]:
         pieces, flag, stops, tokens, texts = self._pieces, self._flag, self._stops, self.tokens, self.texts

@@ -10,7 +10,6 @@ from support.tiny_gguf import write_tiny
 
 from backends.base import CancelToken, Prefill, TokenChunk
 from backends.llamacpp.backend import LlamaCppBackend
-from backends.llamacpp.memory import BATCH_TOKENS
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.content import ImagePart, Message, PromptInput
 from messages.errors import ErrorCode, HostError
@@ -129,9 +128,10 @@ def test_bytes_become_characters_and_nothing_is_lost(make: Make, bytes_model: Pa
 def test_progress_of_the_prompt_comes_batch_by_batch(backend: LlamaCppBackend) -> None:
     answer = ask(backend, "x y z " * 120, max_tokens=1)
     dones = [prefill.done for prefill in answer.prefills]
-    assert dones == list(range(0, answer.end.input_tokens, BATCH_TOKENS))
+    assert dones[0] == 0
+    assert dones[-1] == answer.end.input_tokens > 600
     assert len(dones) >= 4
-    assert answer.prefills[0].total == answer.end.input_tokens
+    assert dones == sorted(dones)
 
 
 def test_a_generation_left_early_leaves_the_backend_usable(backend: LlamaCppBackend) -> None:
