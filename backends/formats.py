@@ -1,6 +1,7 @@
 """Tells what a path holds by its first bytes or its layout, never by its name. Standard library only."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +27,14 @@ class ModelDescription:
 
 def is_gguf(path: Path) -> bool:
     """True for a file that begins with GGUF's magic (gguf specification, "File structure")."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+    return path.is_file() and _first_bytes(path, len(GGUF_MAGIC)) == GGUF_MAGIC
 
 
 def is_gguf_projector(path: Path) -> bool:
     """True for a GGUF file that is a projector for pictures or sounds: a part of a model, and none by itself."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        start = file.read(_PEEK_BYTES)
+    start = _first_bytes(path, _PEEK_BYTES)
     return start.startswith(GGUF_MAGIC) and _PROJECTOR_ENTRY in start
 
 
@@ -67,6 +64,15 @@ def is_safetensors_folder(path: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(config, dict) and isinstance(config.get("model_type"), str)
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    """The beginning of a file; OSError also for one that has nothing to say yet, such as the kernel's log: no wait."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        return os.read(descriptor, count)
+    finally:
+        os.close(descriptor)
 
 
 def never(path: Path) -> bool:
