@@ -54,8 +54,7 @@ async def list_backends(context: RequestContext, request: ListBackends) -> Backe
 
 async def get_system_info(context: RequestContext, request: GetSystemInfo) -> SystemInfo:
     """What machine this is."""
-    from native_host.system_info import (
-        read_system_info,
-    )  # takes 8 ms, psutil's included: the daemon's start goes without
+    # takes 8 ms, psutil's included: the daemon's start goes without
+    from native_host.system_info import read_system_info
 
     return await asyncio.to_thread(read_system_info, context.host.paths.data_dir)

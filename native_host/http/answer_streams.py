@@ -21,7 +21,7 @@ from native_host.jobs import Job
 
 Reword = Callable[[HttpError], HttpError]
 
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def generate(request: Request, fields: JsonObject) -> Generated:
@@ -32,7 +32,7 @@ async def generate(request: Request, fields: JsonObject) -> Generated:
     finally:
         if client.job_id is not None and not client.is_over:
             stop_job(request, client.job_id)
-    return generated(client.result())
+    return _generated(client.result())
 
 
 class AnswerStream(Response):
@@ -101,7 +101,7 @@ class AnswerStream(Response):
     async def _begin(self, job: Job) -> None:
         assert self._write is not None
         self._answer = self._answer_of(job)
-        self.init_headers(HEADERS | ({"X-Job-Id": job.job_id} if self._begins_at_once else {}))
+        self.init_headers(_HEADERS | ({"X-Job-Id": job.job_id} if self._begins_at_once else {}))
         await self._write({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await self._write_body("".join(self._answer.begin()), more=True)
 
@@ -115,7 +115,7 @@ class AnswerStream(Response):
         job.cancel()
 
 
-def generated(result: Success) -> Generated:
+def _generated(result: Success) -> Generated:
     """The fields of a generation that went well."""
     assert isinstance(result.fields, Generated)
     return result.fields
@@ -126,7 +126,7 @@ def _told(reply: Reply, answer: Answer, path: str) -> str:
         case ThinkingUpdate():
             return comment(reply.thinking)
         case Success():
-            return "".join(answer.end(generated(reply)))
+            return "".join(answer.end(_generated(reply)))
         case Failure():
             return "".join(answer.fail(dict(error_body(path, HttpError.of_failure(reply)).content)))
         case Partial():

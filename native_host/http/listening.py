@@ -78,9 +78,8 @@ def _bound(family: int, place: tuple[object, ...]) -> socket.socket:
 
 def _why_not(address: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        from native_host.http.port_holder import (
-            holder,
-        )  # imports psutil, which takes 6 ms: the daemon's start goes without
+        # it imports psutil, which takes 6 ms: the daemon's start goes without
+        from native_host.http.port_holder import holder
 
         where = f" on {address}" if address == IPV6 else ""
         return (
