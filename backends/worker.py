@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from backends.answer.events import AnswerChunk, read_events
 from backends.answer.plan import Planner
 from backends.base import (
@@ -46,6 +44,7 @@ from messages.worker import (
     EmbedCommand,
     EmbeddedEvent,
     EndedEvent,
+    Event,
     FailedEvent,
     GenerateCommand,
     LoadCommand,
@@ -53,6 +52,7 @@ from messages.worker import (
     LoadProgressEvent,
     PrefillEvent,
     VectorsEvent,
+    write_event,
 )
 
 logger = logging.getLogger("tabagent.worker")
@@ -72,9 +72,9 @@ class EventWriter:
         self._connection = connection
         self._lock = threading.Lock()
 
-    def write(self, event: BaseModel) -> None:
+    def write(self, event: Event) -> None:
         """Send one event; blocks while the daemon does not read. Once it is gone nobody misses the event."""
-        data = frame(event.model_dump_json().encode("utf-8", "replace"))
+        data = frame(write_event(event))
         with self._lock, contextlib.suppress(ConnectionError):
             self._connection.sendall(data)
 

@@ -4,7 +4,9 @@
 on the other. Below it: `messages.frames`.
 """
 
-from typing import Annotated, Any, Literal
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -128,28 +130,51 @@ class LoadedEvent(_Frame):
     response_formats: tuple[str, ...]
 
 
-class PrefillEvent(_Frame):
+@dataclass(frozen=True, slots=True)
+class PrefillEvent:
     """`done` of `total` prompt tokens are in the KV cache, `cached` of them from before."""
 
-    event: Literal["prefill"] = "prefill"
+    event: ClassVar[str] = "prefill"
     ref: int
     done: int
     total: int
     cached: int
 
+    def to_json(self) -> bytes:
+        """The JSON object."""
+        numbers = (self.ref, self.done, self.total, self.cached)
+        return b'{"event":"prefill","ref":%d,"done":%d,"total":%d,"cached":%d}' % numbers
 
-class TokensEvent(_Frame):
+
+@dataclass(frozen=True, slots=True)
+class TokensEvent:
     """New text and how many tokens it took; logprobs has these tokens, if they were asked for.
 
     Reasoning comes before the text, tool calls after it.
     """
 
-    event: Literal["tokens"] = "tokens"
+    event: ClassVar[str] = "tokens"
     ref: int
     text: str
     count: int
     logprobs: tuple[TokenLogprob, ...] = ()
     reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The JSON object, with `reasoning` and `more` only where there is any."""
+        text = f'{{"event":"tokens","ref":{self.ref},"text":{_quoted(self.text)},"count":{self.count}'
+        if self.reasoning:
+            text += f',"reasoning":{_quoted(self.reasoning)}'
+        if self.logprobs or self.tool_calls:
+            text += f',"more":{_More(logprobs=self.logprobs, tool_calls=self.tool_calls).model_dump_json()}'
+        return f"{text}}}".encode()
+
+
+class _More(_Frame):
+    """What few tokens bring along."""
+
+    logprobs: tuple[TokenLogprob, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
 
 
@@ -210,21 +235,45 @@ class FailedEvent(_Frame):
         return HostError(self.code, self.message, **self.details)
 
 
-Event = Annotated[
-    LoadProgressEvent
-    | LoadedEvent
-    | PrefillEvent
-    | TokensEvent
-    | EndedEvent
-    | CountedEvent
-    | VectorsEvent
-    | EmbeddedEvent
-    | FailedEvent,
+RareEvent = Annotated[
+    LoadProgressEvent | LoadedEvent | EndedEvent | CountedEvent | VectorsEvent | EmbeddedEvent | FailedEvent,
     Field(discriminator="event"),
 ]
+Event = RareEvent | PrefillEvent | TokensEvent
 
 _LATER = ConfigDict(defer_build=True)
 """Each side reads one of the two, and makes its validator when the first frame comes."""
 
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Command, config=_LATER)
-EVENTS: TypeAdapter[Event] = TypeAdapter(Event, config=_LATER)
+_RARE_EVENTS: TypeAdapter[RareEvent] = TypeAdapter(RareEvent, config=_LATER)
+
+_quoted = json.encoder.encode_basestring_ascii
+
+
+def write_event(event: Event) -> bytes:
+    """An event as JSON, for `read_event`."""
+    if isinstance(event, PrefillEvent | TokensEvent):
+        return event.to_json()
+    return event.model_dump_json().encode("utf-8", "replace")
+
+
+def read_event(body: bytes | bytearray) -> Event:
+    """Read what `write_event` wrote.
+
+    What stands between the engine's first token and its reader does without pydantic, whose code and data have left
+    the processor's caches when a step of the engine is over: it takes 0.2 ms there, and 2 us in a loop.
+    """
+    if body.startswith(b'{"event":"tokens"'):
+        return _read_tokens(json.loads(body.decode()))
+    if body.startswith(b'{"event":"prefill"'):
+        fields = json.loads(body.decode())
+        return PrefillEvent(fields["ref"], fields["done"], fields["total"], fields["cached"])
+    return _RARE_EVENTS.validate_json(body)
+
+
+def _read_tokens(fields: dict[str, Any]) -> TokensEvent:
+    text, reasoning = fields["text"], fields.get("reasoning", "")
+    if "more" not in fields:
+        return TokensEvent(fields["ref"], text, fields["count"], reasoning=reasoning)
+    more = _More.model_validate(fields["more"])
+    return TokensEvent(fields["ref"], text, fields["count"], more.logprobs, reasoning, more.tool_calls)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import FrameDecoder, FrameError, split_frame
-from messages.worker import COMMANDS, EVENTS, Command, Event, FailedEvent
+from messages.worker import COMMANDS, Command, Event, FailedEvent, read_event
 from native_host import runtime, worker_link
 
 logger = logging.getLogger("tabagent.worker_process")
@@ -176,7 +176,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
                 logger.error("worker of %s: %s", self._model, body.message)
                 self.kill()
                 return
-            self._take(EVENTS.validate_json(body))
+            self._take(read_event(body))
 
     def _take(self, event: Event) -> None:
         call = self._calls.get(event.ref)

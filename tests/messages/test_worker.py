@@ -2,14 +2,13 @@
 
 import pytest
 
-from messages.content import Message, PromptInput
+from messages.content import CalledFunction, Message, PromptInput, ToolCall
 from messages.errors import ErrorCode
-from messages.facts import BackendType, Capabilities, FinishReason
+from messages.facts import BackendType, Capabilities, FinishReason, TokenLogprob, TokenScore
 from messages.options import JsonSchemaFormat, LoadOptions
 from messages.settings import InferenceSettings
 from messages.worker import (
     COMMANDS,
-    EVENTS,
     CancelCommand,
     Command,
     CountCommand,
@@ -26,6 +25,8 @@ from messages.worker import (
     PrefillEvent,
     TokensEvent,
     VectorsEvent,
+    read_event,
+    write_event,
 )
 
 PROMPT = PromptInput(
@@ -60,7 +61,17 @@ EVENTS_SENT: list[Event] = [
         response_formats=("regex",),
     ),
     PrefillEvent(ref=2, done=1, total=2, cached=0),
-    TokensEvent(ref=2, text="🙂\u2028", count=3),
+    TokensEvent(ref=2, text="🙂\u2028\ud800", count=3),
+    TokensEvent(
+        ref=2,
+        text="",
+        count=1,
+        logprobs=(
+            TokenLogprob(token="a", logprob=-0.5, bytes=(97,), top=(TokenScore(token="b", logprob=-1.0, bytes=None),)),
+        ),
+        reasoning='"why"\n',
+        tool_calls=(ToolCall(id="c1", function=CalledFunction(name="f", arguments='{"a": 1}')),),
+    ),
     EndedEvent(ref=2, finish_reason=FinishReason.STOP, input_tokens=2, output_tokens=3, cached_tokens=0),
     CountedEvent(ref=4, tokens=2, context_length=None),
     VectorsEvent(ref=5, vectors=((0.25, -1.0), (0.0, 1e-9))),
@@ -76,7 +87,7 @@ def test_a_command_is_read_as_it_was_written(command: Command) -> None:
 
 @pytest.mark.parametrize("event", EVENTS_SENT, ids=lambda event: event.event)
 def test_an_event_is_read_as_it_was_written(event: Event) -> None:
-    assert EVENTS.validate_json(event.model_dump_json().encode()) == event
+    assert read_event(write_event(event)) == event
 
 
 def test_a_failure_becomes_the_error_to_raise() -> None:
