@@ -4,6 +4,7 @@
 The bare loop is what llama.cpp can do: greedy, nothing kept, nothing written.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import llama_cpp
 
-from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.memory import choose_batches
 from benchmarks.hosts import REPOSITORY
 from benchmarks.line_process import LineProcess, answer_lines
 from messages.frames import JsonObject
@@ -29,7 +30,8 @@ class BareLoop:
         self._model = llama_cpp.llama_model_load_from_file(model.encode(), llama_cpp.llama_model_default_params())
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = CONTEXT_TOKENS
-        parameters.n_batch = parameters.n_ubatch = BATCH_TOKENS
+        self._batches = choose_batches(os.path.getsize(model), on_gpu=False)
+        parameters.n_batch = parameters.n_ubatch = self._batches.early
         parameters.n_threads = parameters.n_threads_batch = threads
         self._context = llama_cpp.llama_init_from_model(self._model, parameters)
         self._sampler = llama_cpp.llama_sampler_init_greedy()
@@ -58,9 +60,11 @@ class BareLoop:
         vocabulary = llama_cpp.llama_model_get_vocab(self._model)
         count = llama_cpp.llama_tokenize(vocabulary, data, len(data), room, len(room), True, True)
         tokens = room[:count]
-        for start in range(0, count, BATCH_TOKENS):
-            part = tokens[start : start + BATCH_TOKENS]
+        start = 0
+        while start < count:
+            part = tokens[start : start + self._batches.at(start)]
             yield (llama_cpp.llama_token * len(part))(*part)
+            start += len(part)
 
 
 class _Engines:

@@ -35,6 +35,7 @@ from backends.llamacpp.header import Header
 from backends.llamacpp.lora import read_adapter
 from backends.llamacpp.memory import (
     ModelShape,
+    choose_batches,
     choose_context,
     needed_bytes,
     read_shape,
@@ -89,7 +90,9 @@ class LlamaCppBackend:
         _require_fit(header, shape, context, placement, projector)
         self._log.open()
         adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None
-        options = EngineOptions(context, spec.options.threads or default_threads(), placement, adapter, projector)
+        threads = spec.options.threads or default_threads()
+        batches = choose_batches(header.file_bytes, bool(placement.gpus))
+        options = EngineOptions(context, threads, placement, batches, adapter, projector)
         self._loaded = _prepare(Engine(spec.path, options, self._log, progress), options, header)
         return ModelInfo(
             backend_type=placement.backend_type,

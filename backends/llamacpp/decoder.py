@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
 from backends.llamacpp.embedding_cache import EmbeddingCache
 from backends.llamacpp.kv_cache import KvCache
-from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.memory import BatchSizes
 from backends.llamacpp.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ _ABORTED = 2
 class Decoder:
     """A context's decode calls, with its KV cache kept in step. multimodal is None for a model that reads only text."""
 
-    def __init__(self, context: Any, multimodal: "Multimodal | None" = None) -> None:
+    def __init__(self, context: Any, batches: BatchSizes, multimodal: "Multimodal | None" = None) -> None:
         self.cache = KvCache(context)
         self._context = context
+        self._batches = batches
         self._multimodal = multimodal
         self._embeddings = EmbeddingCache()
-        self._tokens: Any = (llama_cpp.llama_token * BATCH_TOKENS)()
-        self._positions: Any = (llama_cpp.llama_pos * BATCH_TOKENS)()
+        self._tokens: Any = (llama_cpp.llama_token * batches.early)()
+        self._positions: Any = (llama_cpp.llama_pos * batches.early)()
         self._batch = llama_cpp.llama_batch(n_tokens=1, token=self._tokens, pos=self._positions)
         """Kept, since ctypes makes a class for each length of an array."""
         self._decode = llama_cpp.llama_decode
@@ -56,7 +57,8 @@ class Decoder:
                 chunk = prompt.chunks[tokens[done]]
                 yield from self._prefill_chunk(chunk, tokens[done : done + chunk.tokens])
             else:
-                part = list(takewhile(lambda token: token >= 0, tokens[done : done + BATCH_TOKENS]))
+                size = self._batches.at(done)
+                part = list(takewhile(lambda token: token >= 0, tokens[done : done + size]))
                 self._prefill_text(part)
                 yield done + len(part)
             done = len(self.cache.tokens)
@@ -108,7 +110,7 @@ class Decoder:
         embeddings = yield from self._encode(chunk, cell)
         positions = chunk.placed(self.cache.position, multimodal.mrope)
         at_once = multimodal.decodes_at_once(chunk)
-        size = chunk.tokens if at_once else BATCH_TOKENS
+        size = chunk.tokens if at_once else self._batches.late
         for start in range(0, chunk.tokens, size):
             end = min(start + size, chunk.tokens)
             places = positions[:, start:end].copy()

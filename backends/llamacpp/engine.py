@@ -16,7 +16,7 @@ from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
 from backends.llamacpp.lora import apply_adapter
-from backends.llamacpp.memory import BATCH_TOKENS
+from backends.llamacpp.memory import BatchSizes
 from backends.llamacpp.projector import Projector
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
@@ -35,6 +35,7 @@ class EngineOptions:
     context: int
     threads: int
     placement: Placement
+    batches: BatchSizes
     adapter: Path | None = None
     projector: Projector | None = None
 
@@ -72,7 +73,7 @@ class Engine:
         except HostError:
             self.close()
             raise
-        self.decoder = Decoder(self.context, self.multimodal)
+        self.decoder = Decoder(self.context, options.batches, self.multimodal)
         self._warm_up()
 
     def close(self) -> None:
@@ -136,10 +137,10 @@ def _load_projector(
     return Multimodal(projector, model, options.threads, gpu, log)
 
 
-def _batch_tokens(multimodal: "Multimodal | None") -> int:
+def _batch_tokens(batches: BatchSizes, multimodal: "Multimodal | None") -> int:
     """Most tokens that are decoded at once."""
     if multimodal is None or not multimodal.whole:
-        return BATCH_TOKENS
+        return batches.early
     from backends.llamacpp.multimodal import MAX_WHOLE_TOKENS
 
     return MAX_WHOLE_TOKENS
@@ -148,7 +149,7 @@ def _batch_tokens(multimodal: "Multimodal | None") -> int:
 def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = options.context
-    parameters.n_batch = parameters.n_ubatch = _batch_tokens(multimodal)
+    parameters.n_batch = parameters.n_ubatch = _batch_tokens(options.batches, multimodal)
     parameters.n_outputs_max = 1
     parameters.n_threads = parameters.n_threads_batch = options.threads
     log.errors.clear()

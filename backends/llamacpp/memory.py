@@ -15,8 +15,14 @@ DEFAULT_CONTEXT = 4096
 """Context of a model that was trained on more, in tokens, when the caller names none: a larger one costs memory."""
 
 BATCH_TOKENS = 128
-"""Prompt tokens that are decoded at once. Larger batches are no faster on a CPU, report their progress later, and can
-be cancelled less often: the engine looks between operations, and each takes as long as its batch is large."""
+"""Prompt tokens that are decoded at once on a CPU. Larger batches report their progress later and can be cancelled less
+often: the engine looks between operations, and each takes as long as its batch is large, and as its context is long."""
+
+_EARLY_BATCH_TOKENS = 256
+_EARLY_TOKENS = 512
+_SMALL_BYTES = 1 << 30
+_GPU_BATCH_TOKENS = 512
+"""llama.cpp's own default."""
 
 _CONTEXT_STEP = 256
 _KV_VALUE_BYTES = 2
@@ -32,6 +38,30 @@ class ModelShape:
     feed_forward: int
     vocabulary: int
     kv_values: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSizes:
+    """How many tokens of a prompt are decoded at once: up to `early` before position `until`, up to `late` from it."""
+
+    early: int
+    late: int
+    until: int = _EARLY_TOKENS
+
+    def at(self, position: int) -> int:
+        """The most tokens of a batch that begins at a position."""
+        return self.early if position < self.until else self.late
+
+
+def choose_batches(file_bytes: int, on_gpu: bool) -> BatchSizes:
+    """The batches for a model of a size, on a GPU or on the CPU.
+
+    Of a small model on a CPU a prompt's beginning is read in larger batches, up to a tenth faster; of a large one a
+    batch takes seconds, and more of them say more of how it goes.
+    """
+    if on_gpu:
+        return BatchSizes(_GPU_BATCH_TOKENS, _GPU_BATCH_TOKENS)
+    return BatchSizes(_EARLY_BATCH_TOKENS if file_bytes < _SMALL_BYTES else BATCH_TOKENS, BATCH_TOKENS)
 
 
 def read_shape(header: Header) -> ModelShape:
@@ -64,7 +94,7 @@ def needed_bytes(header: Header, shape: ModelShape, context: int, projector: Pro
     cells = -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
     kv_cache = cells * shape.kv_values * _KV_VALUE_BYTES
     activations = 4 * (4 * shape.width + 2 * shape.feed_forward)
-    compute = BATCH_TOKENS * (activations + 2 * cells) + 4 * shape.vocabulary
+    compute = choose_batches(header.file_bytes, on_gpu=False).early * (activations + 2 * cells) + 4 * shape.vocabulary
     pictures = projector.needed_bytes(context) if projector else 0
     return header.tensor_bytes + kv_cache + compute + pictures + _FIXED_BYTES
 

@@ -17,7 +17,7 @@ from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.describe import describe
 from backends.llamacpp.devices import Gpu, place
 from backends.llamacpp.header import read_header
-from backends.llamacpp.memory import needed_bytes, read_shape
+from backends.llamacpp.memory import choose_batches, needed_bytes, read_shape
 from backends.llamacpp.probe import probe
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
@@ -98,6 +98,22 @@ def test_needed_memory_is_what_the_engine_allocates(tmp_path: Path) -> None:
     assert shape.kv_values == 4 * 64 * 2
     assert kv_cache * 0.9 < large - small < kv_cache * 1.5
     assert small > header.tensor_bytes
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "on_gpu", "sizes"),
+    [
+        (2**20, False, (256, 256, 128, 128)),  # at the beginning a small model's prompt is read in larger batches
+        (2**30, False, (128, 128, 128, 128)),  # a batch of a large one takes seconds
+        (2**20, True, (512, 512, 512, 512)),
+        (2**40, True, (512, 512, 512, 512)),
+    ],
+)
+def test_batches_are_as_large_as_the_model_and_the_device_let_them(
+    file_bytes: int, on_gpu: bool, sizes: tuple[int, ...]
+) -> None:
+    batches = choose_batches(file_bytes, on_gpu)
+    assert tuple(batches.at(position) for position in (0, 511, 512, 100_000)) == sizes
 
 
 def test_memory_that_is_just_enough_is_enough(tiny: Path) -> None:
