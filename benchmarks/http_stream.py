@@ -20,7 +20,7 @@ from benchmarks.transformersjs_reference import ReferenceMissing
 
 STREAM_LIMIT, TOGETHER_LIMIT, FIRST_LIMIT = 1.05, 0.5, 1.0
 STREAMS = 4
-PROMPT_WORDS = 24
+PROMPT_WORDS, LONG_PROMPT_WORDS = 24, 200
 TIMEOUT_S = 120.0
 
 
@@ -40,12 +40,13 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Three rows: one stream, four at once, the first token."""
+    """Four rows: one stream, the first token of a short and of a longer prompt, four streams at once."""
     threads = default_threads()
     try:
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
             yield _one(ours, server.url, sizes, threads)
-            yield _first(ours, server.url, sizes)
+            yield _first(ours, server.url, sizes, PROMPT_WORDS)
+            yield _first(ours, server.url, sizes, LONG_PROMPT_WORDS)
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
             yield _together(ours, server.url, sizes)
     except ReferenceMissing as missing:
@@ -63,13 +64,13 @@ def _one(ours: str, theirs: str, sizes: Sizes, threads: int) -> Row:
     return at_least_times(figure, "tok/s", mine, reference, STREAM_LIMIT)
 
 
-def _first(ours: str, theirs: str, sizes: Sizes) -> Row:
+def _first(ours: str, theirs: str, sizes: Sizes, words: int) -> Row:
     mine, reference = alternate(
         sizes.first_token_rounds,
-        lambda number: _first_ms(stream(ours, _prompt(number), 8)),
-        lambda number: _first_ms(stream(theirs, _prompt(number), 8)),
+        lambda number: _first_ms(stream(ours, _prompt(number, words), 8)),
+        lambda number: _first_ms(stream(theirs, _prompt(number, words), 8)),
     )
-    figure = f"HTTP: time to first token, warm; llama-server; p50 of {len(mine)}"
+    figure = f"HTTP: time to first token, warm, prompt of {words} words; llama-server; p50 of {len(mine)}"
     return at_most_times(figure, "ms", median(mine), median(reference), FIRST_LIMIT)
 
 
@@ -118,9 +119,9 @@ def _first_ms(run: Streamed) -> float:
     return (run.first - run.sent) * 1000
 
 
-def _prompt(number: int) -> str:
-    """Every prompt begins with another word, so that nothing of it is cached."""
-    return prose(PROMPT_WORDS, f"{number} is the first")
+def _prompt(number: int, words: int = PROMPT_WORDS) -> str:
+    """Every prompt begins with another word, whatever its length, so that nothing of it is cached."""
+    return prose(words, f"{number + 1000 * (words // 100)} is the first")
 
 
 @contextmanager
