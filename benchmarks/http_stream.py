@@ -40,15 +40,11 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Four rows: one stream, the first token of a short and of a longer prompt, four streams at once.
-
-    The first three are of several launches of both servers: where in memory its buffers happen to lie makes one up to a
-    tenth faster than the next, for as long as it runs.
-    """
+    """Four rows: one stream, the first token of a short and of a longer prompt, four streams at once."""
     threads, tokens = default_threads(), sizes.stream_tokens
     try:
         rates, shorts, longs = _Pairs(), _Pairs(), _Pairs()
-        for _ in range(sizes.http_launches):
+        for _ in range(sizes.launches):
             with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
                 urls = (ours, server.url)
                 rates.add(sizes.http_rounds, lambda url, number: stream(url, _prompt(number), tokens).rate, urls)

@@ -2,7 +2,7 @@
 
 from benchmarks import hosts
 from benchmarks.lab import BrowserHome
-from benchmarks.samples import alternate, median, quantile
+from benchmarks.samples import median, quantile
 from benchmarks.sizes import Sizes
 from benchmarks.table import Row, at_most_times
 from messages.frames import JsonObject
@@ -13,14 +13,16 @@ PING: JsonObject = {"id": 1, "action": "ping"}
 
 def measure(sizes: Sizes) -> list[Row]:
     """One row."""
-    with BrowserHome() as home:
-        ours, echo = home.open_port(), home.open_port(hosts.ECHO_NAME)
-        for port in (ours, echo):
-            port.pings(PING, sizes.pings)
-        blocks = alternate(
-            sizes.ping_rounds, lambda _: ours.pings(PING, sizes.pings), lambda _: echo.pings(PING, sizes.pings)
-        )
-    our_times, echo_times = ([time for block in side for time in block] for side in blocks)
+    our_times: list[float] = []
+    echo_times: list[float] = []
+    for _ in range(sizes.launches):
+        with BrowserHome() as home:
+            ours, echo = home.open_port(), home.open_port(hosts.ECHO_NAME)
+            for port in (ours, echo):
+                port.pings(PING, sizes.pings)
+            for _ in range(sizes.ping_rounds):
+                our_times += ours.pings(PING, sizes.pings)
+                echo_times += echo.pings(PING, sizes.pings)
     tails = f"p99 {quantile(our_times, 0.99):.2f} and {quantile(echo_times, 0.99):.2f} ms"
     figure = f"open-port round trip, in Chromium; p50 of {len(our_times)} ({tails})"
     return [at_most_times(figure, "ms", median(our_times), median(echo_times), LIMIT)]
