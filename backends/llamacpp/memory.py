@@ -71,6 +71,7 @@ def read_shape(header: Header) -> ModelShape:
     width = _size(header, "embedding_length")
     heads = _sizes(header, "attention.head_count", layers, default=0)
     kv_heads = _sizes(header, "attention.head_count_kv", layers, default=max(heads))
+    _require_shared_heads(header, heads, kv_heads, layers)
     head_width = width // max(1, *heads)
     key_width = _size(header, "attention.key_length", head_width)
     value_width = _size(header, "attention.value_length", head_width)
@@ -118,6 +119,13 @@ def _require_language_model(header: Header) -> None:
         raise invalid_model(header.path, f"is not a language model ({kind})")
     if not header.text("general.architecture"):
         raise invalid_model(header.path, "does not say which architecture it has")
+
+
+def _require_shared_heads(header: Header, heads: tuple[int, ...], kv_heads: tuple[int, ...], layers: int) -> None:
+    """The engine ends its process over heads that cannot be shared out among those of the KV cache."""
+    pairs = zip(*(sizes * layers if len(sizes) == 1 else sizes for sizes in (heads, kv_heads)), strict=True)
+    if any(kv and own % kv for own, kv in pairs):
+        raise invalid_model(header.path, "has attention heads that are no multiple of those of its KV cache")
 
 
 def _size(header: Header, name: str, default: int | None = None) -> int:

@@ -75,6 +75,12 @@ def test_a_long_trained_context_is_loaded_up_to_the_default(make: Make, tmp_path
     backend.close()
 
 
+def test_heads_that_would_end_the_engine_are_refused_before_it_sees_them(tmp_path: Path) -> None:
+    error = _refusal(write_tiny(tmp_path / "heads.gguf", kv_heads=3))
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "multiple" in error.message
+
+
 def test_a_context_that_does_not_fit_is_refused_before_the_engine_sees_it(tmp_path: Path) -> None:
     error = _refusal(write_tiny(tmp_path / "long.gguf", context=2**24, layers=32), context_length=2**24)
     assert error.code is ErrorCode.OUT_OF_MEMORY
