@@ -5,6 +5,7 @@ values for the whole context, and the compute buffer of one batch (llama-kv-cach
 """
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from backends.llamacpp.header import Array, Header, Number, invalid_model
 from backends.llamacpp.projector import Projector
@@ -71,7 +72,7 @@ def read_shape(header: Header) -> ModelShape:
     width = _size(header, "embedding_length")
     heads = _sizes(header, "attention.head_count", layers, default=0)
     kv_heads = _sizes(header, "attention.head_count_kv", layers, default=max(heads))
-    _require_shared_heads(header, heads, kv_heads, layers)
+    _require_shared_heads(header, heads, kv_heads)
     head_width = width // max(1, *heads)
     key_width = _size(header, "attention.key_length", head_width)
     value_width = _size(header, "attention.value_length", head_width)
@@ -121,9 +122,10 @@ def _require_language_model(header: Header) -> None:
         raise invalid_model(header.path, "does not say which architecture it has")
 
 
-def _require_shared_heads(header: Header, heads: tuple[int, ...], kv_heads: tuple[int, ...], layers: int) -> None:
+def _require_shared_heads(header: Header, heads: tuple[int, ...], kv_heads: tuple[int, ...]) -> None:
     """The engine ends its process over heads that cannot be shared out among those of the KV cache."""
-    pairs = zip(*(sizes * layers if len(sizes) == 1 else sizes for sizes in (heads, kv_heads)), strict=True)
+    count = max(len(heads), len(kv_heads))  # one size, or one for each layer
+    pairs = zip(islice(cycle(heads), count), islice(cycle(kv_heads), count), strict=True)
     if any(kv and own % kv for own, kv in pairs):
         raise invalid_model(header.path, "has attention heads that are no multiple of those of its KV cache")
 

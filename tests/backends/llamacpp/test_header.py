@@ -138,6 +138,15 @@ def test_the_sizes_of_tensor_types_are_the_engines() -> None:
     assert known == BLOCKS
 
 
+def test_four_thousand_million_layers_take_no_memory_to_describe(tmp_path: Path) -> None:
+    path = tmp_path / "deep.gguf"
+    layers = [one for one in ENTRIES if b"block_count" not in one]
+    path.write_bytes(gguf([*layers, uint32("llama.block_count", 2**32 - 1)]))
+    told = describe(path, LoadOptions())
+    assert told.needed_bytes is not None
+    assert told.needed_bytes > 2**32
+
+
 @settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_mutation_is_described_or_refused(data: st.DataObject, tiny: Path, tmp_path: Path) -> None:
