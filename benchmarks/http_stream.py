@@ -48,7 +48,7 @@ def measure(sizes: Sizes) -> Iterator[Row]:
         for _ in range(sizes.launches):
             with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
                 urls = (ours, server.url)
-                rates.add(sizes.http_rounds, lambda url, number: stream(url, _prompt(number), tokens).rate, urls)
+                rates.add(sizes.http_rounds, lambda url, number: stream(url, _prompt(500 + number), tokens).rate, urls)
                 shorts.add(sizes.http_firsts, lambda url, number: _first_ms(url, number, PROMPT_WORDS), urls)
                 longs.add(sizes.http_firsts, lambda url, number: _first_ms(url, number, LONG_PROMPT_WORDS), urls)
         figure = f"HTTP: one stream of {tokens} tokens, {threads} thread(s); llama-server"
@@ -128,7 +128,10 @@ def _first_ms(url: str, number: int, words: int) -> float:
 
 
 def _prompt(number: int, words: int = PROMPT_WORDS) -> str:
-    """Every prompt begins with another word, whatever its length, so that nothing of it is cached."""
+    """Every prompt begins with another word, so that nothing of it is cached.
+
+    None is asked twice of one server, at any length: llama-server finds again what it was asked some prompts ago.
+    """
     return prose(words, f"{number + 1000 * (words // 100)} is the first")
 
 
