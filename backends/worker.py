@@ -36,7 +36,6 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
 from messages.frames import FrameDecoder, FrameError, frame
 from messages.worker import (
-    COMMANDS,
     TOKEN_VARIABLE,
     CancelCommand,
     CountCommand,
@@ -52,6 +51,7 @@ from messages.worker import (
     LoadProgressEvent,
     PrefillEvent,
     VectorsEvent,
+    read_command,
     write_event,
 )
 
@@ -220,7 +220,7 @@ class Worker:
             return b""
 
     def _take(self, body: bytes | bytearray) -> None:
-        command = COMMANDS.validate_json(body)
+        command = read_command(body)
         match command:
             case CancelCommand():
                 self._cancel(command.ref)

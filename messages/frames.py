@@ -9,7 +9,7 @@ Source: Chrome's native messaging documentation, "Native messaging protocol"; li
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -140,9 +140,12 @@ def frame(body: bytes) -> bytes:
     return _HEADER.pack(len(body)) + body
 
 
-def split_frame(body: bytes) -> tuple[bytes | memoryview, ...]:
-    """What to write, in order, to write a frame: one piece, or two of a large body, which then is not copied."""
-    return (frame(body),) if len(body) <= _LARGE_BYTES else (_HEADER.pack(len(body)), memoryview(body))
+def frame_of(pieces: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """What to write, in order, to write a frame whose body is in pieces: large ones as they are, not copied."""
+    head = _HEADER.pack(sum(map(len, pieces)))
+    if len(pieces[0]) > _LARGE_BYTES:
+        return [head, *pieces]
+    return [head + pieces[0], *pieces[1:]]
 
 
 def encode_outbound(message: Mapping[str, Any], max_bytes: int = MAX_OUTBOUND_BYTES) -> list[bytes]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from messages.attachments import attach, detach
 from messages.content import PromptInput, ToolCall
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
@@ -244,10 +245,39 @@ Event = RareEvent | PrefillEvent | TokensEvent
 _LATER = ConfigDict(defer_build=True)
 """Each side reads one of the two, and makes its validator when the first frame comes."""
 
-COMMANDS: TypeAdapter[Command] = TypeAdapter(Command, config=_LATER)
+_COMMANDS: TypeAdapter[Command] = TypeAdapter(Command, config=_LATER)
 _RARE_EVENTS: TypeAdapter[RareEvent] = TypeAdapter(RareEvent, config=_LATER)
 
 _quoted = json.encoder.encode_basestring_ascii
+
+_END = b"\0"
+"""Ends a command's JSON, in which it cannot be, and the lengths of what is attached to it, if anything is."""
+
+
+def write_command(command: Command) -> list[bytes | memoryview]:
+    """A command for `read_command`, in pieces: its JSON, and what is attached to it (see `messages.attachments`)."""
+    if not isinstance(command, GenerateCommand | CountCommand):
+        return [_COMMANDS.dump_json(command)]
+    prompt, payloads = detach(command.prompt)
+    if not payloads:
+        return [_COMMANDS.dump_json(command)]
+    lengths = ",".join(str(len(payload)) for payload in payloads).encode()
+    return [_COMMANDS.dump_json(command.model_copy(update={"prompt": prompt})) + _END + lengths + _END, *payloads]
+
+
+def read_command(body: bytes | bytearray) -> Command:
+    """Read what `write_command` wrote, its pieces joined."""
+    end = body.find(_END)
+    if end < 0:
+        return _COMMANDS.validate_json(body)
+    command = _COMMANDS.validate_json(body[:end])
+    assert isinstance(command, GenerateCommand | CountCommand)
+    start = body.index(_END, end + 1) + 1
+    payloads = []
+    for length in map(int, body[end + 1 : start - 1].split(b",")):
+        payloads.append(memoryview(body)[start : start + length])
+        start += length
+    return command.model_copy(update={"prompt": attach(command.prompt, payloads)})
 
 
 def write_event(event: Event) -> bytes:

@@ -13,14 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from messages.errors import ErrorCode, HostError
-from messages.frames import FrameDecoder, FrameError, split_frame
-from messages.worker import COMMANDS, Command, Event, FailedEvent, read_event
+from messages.frames import FrameDecoder, FrameError, frame_of
+from messages.worker import Command, Event, FailedEvent, read_event, write_command
 from native_host import runtime, worker_link
 
 logger = logging.getLogger("tabagent.worker_process")
 
 READ_BYTES = 1 << 16
 """Bytes a read: into a buffer of ours, since asyncio's own costs three system calls and a page fault each time."""
+
+WRITE_BYTES = 1 << 18
+"""Most bytes a write."""
 
 OUTPUT_LINES = 20
 OUTPUT_LINE_CHARACTERS = 500
@@ -82,6 +85,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._next_ref = 0
         self._decoder = FrameDecoder()
         self._inbox = memoryview(bytearray(READ_BYTES))
+        self._outbox: deque[bytes | memoryview] = deque()
+        self._writable = True
         self._output: deque[str] = deque(maxlen=OUTPUT_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
@@ -135,9 +140,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
 
     def send(self, command: Command) -> None:
         """Send a command that has no answer, such as a cancel."""
-        if self._transport is not None and not self._transport.is_closing():
-            for piece in split_frame(COMMANDS.dump_json(command)):
-                self._transport.write(piece)
+        self._outbox.extend(frame_of(write_command(command)))
+        self._write_outbox()
 
     async def close(self) -> None:
         """End the process: its socket's end tells it to go; it is killed if it does not."""
@@ -163,6 +167,28 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Called by asyncio."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+
+    def pause_writing(self) -> None:
+        """Called by asyncio while the worker does not read."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """Called by asyncio."""
+        self._writable = True
+        self._write_outbox()
+
+    def _write_outbox(self) -> None:
+        """Write as much as the worker reads: what it does not, asyncio would copy, all else waiting meanwhile."""
+        if self._transport is None or self._transport.is_closing():
+            self._outbox.clear()
+            return
+        while self._outbox and self._writable:
+            piece = self._outbox.popleft()
+            if len(piece) > WRITE_BYTES:
+                view = memoryview(piece)
+                self._outbox.appendleft(view[WRITE_BYTES:])
+                piece = view[:WRITE_BYTES]
+            self._transport.write(piece)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Called by asyncio: where to put what has come."""

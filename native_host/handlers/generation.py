@@ -37,7 +37,8 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             parallel_tool_calls=request.parallel_tool_calls,
         ).start()
         host.models.use(model)
-        await asyncio.sleep(0)  # the engine gets its work before the client hears of it
+        if not _has_media(request.prompt_input):
+            await asyncio.sleep(0)  # the engine gets its work before the client hears of it; pictures take their time
         if request.stream or request.background:
             await context.send(Accepted(context.request_id, context.action, job.job_id))
         return await follow(context, job, cursor=0, stream=request.stream)
@@ -124,6 +125,10 @@ def _refuse_media(model: ManagedModel, prompt: PromptInput) -> None:
         raise _unsupported(model, "pictures", "messages")
     if prompt.has_part("audio") and not capabilities.audio:
         raise _unsupported(model, "sound", "messages")
+
+
+def _has_media(prompt: PromptInput) -> bool:
+    return prompt.has_part("image") or prompt.has_part("audio")
 
 
 def _refuse_settings(model: ManagedModel, settings: InferenceSettings) -> None:

@@ -18,8 +18,8 @@ from messages.frames import (
     encode,
     encode_outbound,
     frame,
+    frame_of,
     parse_object,
-    split_frame,
 )
 
 CASES: dict[str, tuple[dict[str, Any], str]] = {
@@ -182,8 +182,9 @@ def test_a_large_bad_body_is_the_same_error_as_a_small_one(case: str) -> None:
 
 def test_large_frames_are_cut_as_small_ones_are_whatever_follows() -> None:
     body = b'{"a":"' + b"x" * 300_000 + b'"}'
-    stream = b"".join(split_frame(body))
+    stream = b"".join(frame_of([body]))
     assert stream == frame(body)
+    assert b"".join(frame_of([body[:5], body[5:], b""])) == stream
     assert read_all(stream) == [body]
     assert read_all(stream * 3) == [body] * 3
     assert read_all(stream * 2, [stream[:-1], stream[-1:] + stream]) == [body] * 2

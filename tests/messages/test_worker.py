@@ -8,7 +8,6 @@ from messages.facts import BackendType, Capabilities, FinishReason, TokenLogprob
 from messages.options import JsonSchemaFormat, LoadOptions
 from messages.settings import InferenceSettings
 from messages.worker import (
-    COMMANDS,
     CancelCommand,
     Command,
     CountCommand,
@@ -25,7 +24,9 @@ from messages.worker import (
     PrefillEvent,
     TokensEvent,
     VectorsEvent,
+    read_command,
     read_event,
+    write_command,
     write_event,
 )
 
@@ -34,6 +35,25 @@ PROMPT = PromptInput(
         Message(role="system", content="be brief"),
         Message.model_validate({"role": "user", "content": [{"type": "text", "text": "a 🙂"}]}),
     )
+)
+WITH_MEDIA = PromptInput.model_validate(
+    {
+        "messages": [
+            {"role": "system", "content": "look, and listen: \0"},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image", "data": "data:image/png;base64,iVBORw0K"},
+                    {"type": "text", "text": "data:image/png;base64,stays"},
+                    {"type": "audio", "data": "data:audio/wav;base64,no base64: \0 ü 🙂"},
+                    {"type": "image_url", "image_url": {"url": "data:image/gif;base64,", "detail": "low"}},
+                ],
+            },
+            {"role": "assistant", "content": "yes"},
+            {"role": "user", "content": [{"type": "image", "data": "data:IMAGE/JPEG;base64,/9j/" + "A" * 400_000}]},
+            {"role": "user", "content": [{"type": "audio", "data": "data:audio/no comma"}]},
+        ]
+    }
 )
 COMMANDS_SENT: list[Command] = [
     LoadCommand(ref=1, backend="echo", path="/m", options=LoadOptions(context_length=8, keep_alive_s=0)),
@@ -44,8 +64,10 @@ COMMANDS_SENT: list[Command] = [
         response_format=JsonSchemaFormat(type="json_schema", json_schema={"type": "object"}),
     ),
     GenerateCommand(ref=3, prompt=PromptInput(prompt=""), settings=InferenceSettings()),
+    GenerateCommand(ref=6, prompt=WITH_MEDIA, settings=InferenceSettings()),
     CancelCommand(ref=2),
     CountCommand(ref=4, prompt=PROMPT),
+    CountCommand(ref=7, prompt=WITH_MEDIA),
     EmbedCommand(ref=5, texts=("a 🙂", ""), normalize=False),
 ]
 EVENTS_SENT: list[Event] = [
@@ -82,7 +104,15 @@ EVENTS_SENT: list[Event] = [
 
 @pytest.mark.parametrize("command", COMMANDS_SENT, ids=lambda command: command.op)
 def test_a_command_is_read_as_it_was_written(command: Command) -> None:
-    assert COMMANDS.validate_json(command.model_dump_json().encode()) == command
+    written = b"".join(write_command(command))
+    assert read_command(written) == command
+    assert read_command(bytearray(written)) == command
+
+
+def test_what_pictures_weigh_is_not_written_as_json() -> None:
+    json_text, *payloads = write_command(CountCommand(ref=7, prompt=WITH_MEDIA))
+    assert len(json_text) < 2000
+    assert [len(payload) for payload in payloads] == [8, 20, 0, 400_004, 0]
 
 
 @pytest.mark.parametrize("event", EVENTS_SENT, ids=lambda event: event.event)

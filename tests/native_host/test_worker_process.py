@@ -28,6 +28,17 @@ class WatchedWorker(WorkerProcess):
     def __init__(self, model: str, on_exit: Callable[[HostError | None], None]) -> None:
         super().__init__(model, on_exit)
         self.link_closed = asyncio.Event()
+        self._link: asyncio.Transport
+
+    @property
+    def write_buffer_bytes(self) -> int:
+        """What asyncio holds for the worker."""
+        return self._link.get_write_buffer_size()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._link = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -83,6 +94,31 @@ def test_a_command_has_its_events_and_its_last_one() -> None:
     assert heard[0] == "prefill"
     assert "tokens" in heard
     assert "ended" not in heard
+
+
+def test_large_commands_wait_for_a_worker_that_does_not_read_and_come_whole_and_in_order() -> None:
+    counts: list[int] = []
+
+    async def play(worker: WorkerProcess) -> None:
+        await load(worker)
+        assert worker.pid is not None
+        assert isinstance(worker, WatchedWorker)
+        os.kill(worker.pid, signal.SIGSTOP)
+        commands = [
+            CountCommand(ref=worker.next_ref(), prompt=PromptInput(prompt=" ".join(["word"] * words)))
+            for words in (1_000_000, 3, 400_000)
+        ]
+        calls = [asyncio.create_task(worker.call(command, command.ref)) for command in commands]
+        await asyncio.sleep(0)
+        assert worker.write_buffer_bytes < 1_000_000
+        os.kill(worker.pid, signal.SIGCONT)
+        for call in asyncio.as_completed(calls):
+            event = await call
+            assert isinstance(event, CountedEvent)
+            counts.append(event.tokens)
+
+    assert with_worker(play) == [None]
+    assert counts == [1_000_000, 3, 400_000]
 
 
 def test_a_close_ends_the_process() -> None:
