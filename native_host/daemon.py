@@ -192,6 +192,7 @@ def main(*, to_stderr: bool = False, http: HttpConfig | None = None) -> int:
     configure_logging(paths.daemon_log, config.log, to_stderr=to_stderr)
     listener = Listener(Path(runtime.runtime_dir()))
     gc.freeze()
+    gc.enable()
     try:
         asyncio.run(Daemon(config, paths, listener, http).run())
     except AlreadyRunning as error:

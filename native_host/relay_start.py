@@ -22,7 +22,9 @@ START_TIMEOUT_S = 20.0
 _QUICK_START = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 """We have no plugins for pydantic; it reads the metadata of every installed package to find that out."""
 
-POLL_S = 0.01
+POLL_S = 0.002
+"""Seconds between two looks for the daemon, each of which takes some 20 us."""
+
 _DETACHED = 0x00000008 | 0x00000200
 """Windows' DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP."""
 
