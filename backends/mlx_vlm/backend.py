@@ -47,6 +47,11 @@ from messages.settings import InferenceSettings
 
 NAME = "mlx_vlm"
 
+_UNSCALED = (
+    "The folder has no preprocessor_config.json: pictures are scaled as mlx-vlm does without one, which the model may"
+    " not have been trained on."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
@@ -93,6 +98,7 @@ class MlxVlmBackend:
             size_bytes=checkpoint.weights_bytes,
             device=device.label,
             capabilities=Capabilities(image=encoder.takes_pictures, json_schema=True, logprobs=True),
+            notes=(_UNSCALED,) if encoder.takes_pictures and not checkpoint.scales else (),
         )
         return with_template(info, encoder.template, self._loaded.vocabulary)
 
@@ -143,7 +149,7 @@ def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
     model = MlxModel(checkpoint, device)
     config = model.config
     image_token = getattr(config, "image_token_index", None) or getattr(config, "image_token_id", None)
-    preprocessor = Preprocessor(model.processor, image_token)
+    preprocessor = Preprocessor(model.processor, image_token, sees=checkpoint.sees)
     own_end = getattr(model.tokenizer, "eos_token_id", None)
     eos_tokens = checkpoint.eos_tokens | ({own_end} if isinstance(own_end, int) else frozenset())
     description = read_json(checkpoint.path / "tokenizer.json")

@@ -21,6 +21,9 @@ WORKING_BYTES = 128 * 1024 * 1024
 _VISION_WORDS = ("vis", "image", "img", "siglip", "clip", "patch_embed")
 """What names of a vision tower's tensors contain, in the families that mlx-vlm 0.7.10 knows."""
 
+_SAME_SIZES = (("patch_size", "patch_size"), ("merge_size", "spatial_merge_size"))
+"""What both a preprocessor's config and `vision_config` say for Qwen2-VL's kind, by their names for it."""
+
 _CODE_KEYS = ("auto_map",)
 _TOKENIZER_FILES = ("tokenizer_config.json",)
 _VALUE_BYTES = {"float32": 4, "float64": 8}
@@ -28,12 +31,18 @@ _VALUE_BYTES = {"float32": 4, "float64": 8}
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A folder that was found whole. sizes are bytes, contexts tokens."""
+    """A folder that was found whole. sizes are bytes, contexts tokens.
+
+    sees is False where the part for pictures was taken out; scales is False where pictures are taken and no file says
+    how they are scaled.
+    """
 
     path: Path
     config: dict[str, Any]
     files: tuple[Path, ...]
     eos_tokens: frozenset[int]
+    sees: bool = True
+    scales: bool = True
 
     @property
     def text_config(self) -> dict[str, Any]:
@@ -97,8 +106,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     files = weight_files(folder)
     if not files:
         refuse(folder / "model.safetensors", "is missing (it holds weights)")
-    _require_vision(folder, config, tensor_names(files))
-    return Checkpoint(folder, config, tuple(files), tokens)
+    described = bool(config.get("vision_config"))
+    has_weights = any(word in name for name in tensor_names(files) for word in _VISION_WORDS)
+    scaling = _require_vision(folder, config, has_weights) if described else {}
+    sees, scales = has_weights or not described, bool(scaling) or not described
+    return Checkpoint(folder, config, tuple(files), tokens, sees, scales)
 
 
 def _refuse_code(file: Path) -> None:
@@ -106,11 +118,32 @@ def _refuse_code(file: Path) -> None:
         refuse(file, "wants to run Python of its own (auto_map); the host runs no code of a model", damaged=False)
 
 
-def _require_vision(folder: Path, config: dict[str, Any], names: set[str]) -> None:
-    """Refuse a folder that is to take pictures, by its configs, and has no weights for it."""
-    takes_pictures = bool(config.get("vision_config")) and (folder / "preprocessor_config.json").is_file()
-    if takes_pictures and not any(word in name for name in names for word in _VISION_WORDS):
+def _require_vision(folder: Path, config: dict[str, Any], has_weights: bool) -> dict[str, Any]:
+    """What the folder says of the scaling of pictures, empty if nothing; refuse one whose parts do not fit together.
+
+    A folder that says so and has no weights for pictures is not whole; one that says nothing is a text model.
+    """
+    file, scaling = _scaling(folder)
+    if scaling and not has_weights:
         refuse(folder / "config.json", "describes a model that sees pictures, and the weights of that part are missing")
+    vision = config["vision_config"]
+    if not isinstance(vision, dict):
+        refuse(folder / "config.json", "describes no model that sees pictures: its vision_config is no JSON object")
+    pairs = [(name, scaling.get(name), vision.get(theirs)) for name, theirs in _SAME_SIZES]
+    if all(_whole(size) is not None for _, *sizes in pairs for size in sizes):
+        for name, ours, theirs in pairs:
+            if ours != theirs:
+                refuse(file, f"says {name} {ours} and config.json {theirs}: they are of two models")
+    return scaling
+
+
+def _scaling(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that says how pictures are scaled, and what it says; Transformers 5 writes it into another one."""
+    own, shared = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if own.is_file():
+        return own, read_json(own)
+    found = read_json(shared).get("image_processor") if shared.is_file() else None
+    return shared, found if isinstance(found, dict) else {}
 
 
 def _eos_tokens(folder: Path, config: dict[str, Any]) -> frozenset[int]:

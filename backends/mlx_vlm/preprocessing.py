@@ -22,21 +22,24 @@ LARGEST_AREA = 2_000_000
 
 
 class Preprocessor:
-    """A model's processor. `takes_pictures` is False for a tokenizer alone."""
+    """A model's processor. `takes_pictures` is False for a tokenizer alone, and for a network that sees nothing."""
 
-    def __init__(self, processor: Any, image_token: int | None) -> None:
-        """Take a processor over; its tokenizer drops `SHIELD` from now on, once special tokens are found."""
+    def __init__(self, processor: Any, image_token: int | None, *, sees: bool) -> None:
+        """Take a processor over; its tokenizer drops `SHIELD` from now on, once special tokens are found.
+
+        sees is False for a network without its part for pictures, for which mlx-vlm makes a processor all the same.
+        """
         self._processor = processor
         self._image_token = image_token
         self._tokenizer = getattr(processor, "tokenizer", processor)
         backend = self._tokenizer.backend_tokenizer
         usual: list[Normalizer] = [] if backend.normalizer is None else [backend.normalizer]
         backend.normalizer = Normalizers([Replace(SHIELD, ""), *usual])
-        self._images = getattr(processor, "image_processor", None)
+        self._images = getattr(processor, "image_processor", None) if sees else None
 
     @property
     def takes_pictures(self) -> bool:
-        """True if there is something that makes pixel arrays."""
+        """True if there is something that makes pixel arrays, and something that looks at them."""
         return self._images is not None
 
     @property

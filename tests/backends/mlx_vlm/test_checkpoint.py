@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from support.tiny_mlx import load
+from support.tiny_mlx import load, picture, run, user
 
+from backends.base import LoadSpec
+from backends.mlx_vlm.backend import MlxVlmBackend
 from backends.mlx_vlm.checkpoint import read_checkpoint
 from backends.mlx_vlm.describe import describe
 from messages.errors import ErrorCode, HostError
@@ -60,6 +62,21 @@ def no_vision(held: dict[str, Any]) -> None:
         del held[name]
 
 
+def newer_layout(folder: Path) -> None:
+    """Write what is said of pictures into the processor's config, as Transformers 5 does."""
+    file = folder / "preprocessor_config.json"
+    set_in("processor_config.json", image_processor=json.loads(file.read_text()))(folder)
+    file.unlink()
+
+
+def each(*damages: Damage) -> Damage:
+    def damage(folder: Path) -> None:
+        for one in damages:
+            one(folder)
+
+    return damage
+
+
 def header(text: bytes) -> Damage:
     return lambda folder: (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(text)) + text)
 
@@ -100,6 +117,13 @@ BAD: dict[str, tuple[Damage, str]] = {
     "a header that is a list": (header(b"[]"), "not a JSON object"),
     "a tensor without a place": (header(b'{"a": {"dtype": "F32"}}'), "where a tensor is"),
     "no vision weights": (weights(no_vision), "the weights of that part are missing"),
+    "no vision weights in the newer layout": (each(weights(no_vision), newer_layout), "that part are missing"),
+    "a preprocessor of other patches": (set_in("preprocessor_config.json", patch_size=16), "patch_size 16"),
+    "a preprocessor that merges otherwise": (set_in("preprocessor_config.json", merge_size=1), "merge_size 1"),
+    "the same in the newer layout": (
+        each(set_in("preprocessor_config.json", merge_size=1), newer_layout),
+        "processor_config.json says merge_size 1",
+    ),
     "a shard that is not there": (index(WEIGHTS, "model-2.safetensors"), "model-2.safetensors is missing"),
     "a shard elsewhere": (index("../../secret.safetensors"), "outside the folder"),
     "an index of nothing": (index(), "does not say which file"),
@@ -156,6 +180,26 @@ def test_what_only_the_engine_finds_is_one_sentence_too(tmp_path: Path, vision_f
     assert message.startswith(f"mlx-vlm cannot load {tmp_path / 'model'}: ")
     assert reason in message
     assert "\n" not in message
+
+
+def test_a_folder_whose_part_for_pictures_was_taken_out_is_one_for_text(tmp_path: Path, vision_folder: Path) -> None:
+    folder = shutil.copytree(vision_folder, tmp_path / "model")
+    each(weights(no_vision), without("preprocessor_config.json"))(folder)
+    backend = MlxVlmBackend()
+    info = backend.load(LoadSpec(folder, LoadOptions()), lambda phase, progress, message: None)
+    assert info.capabilities.image is False
+    with pytest.raises(HostError) as caught:
+        run(backend, [user("Hi", picture())])
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+    assert run(backend, [user("Hi")], max_tokens=2).end.output_tokens == 2
+
+
+def test_a_folder_that_does_not_say_how_pictures_are_scaled_has_a_note(tmp_path: Path, vision_folder: Path) -> None:
+    for damage, notes in ((without("preprocessor_config.json"), 1), (newer_layout, 0)):
+        folder = shutil.copytree(vision_folder, tmp_path / damage.__name__)
+        damage(folder)
+        info = MlxVlmBackend().load(LoadSpec(folder, LoadOptions()), lambda phase, progress, message: None)
+        assert (info.capabilities.image, len(info.notes)) == (True, notes)
 
 
 def test_a_sharded_folder_is_read_by_its_index(tmp_path: Path, text_folder: Path) -> None:
