@@ -67,7 +67,8 @@ class PromptEncoder:
 
         Raises HostError `unsupported_option` for a picture that the model cannot take and for a sound,
         `invalid_request` for a picture that is none, an empty prompt, a bare prompt with a picture's marker, and a
-        conversation that the template refuses or of which it leaves a picture out. Raises EngineError.
+        conversation that the template refuses or of which it leaves a picture out, `model_invalid` where the network
+        would not see a picture. Raises EngineError.
         """
         self._refuse_media(prompt)
         if prompt.messages is None:
@@ -79,6 +80,7 @@ class PromptEncoder:
             return EncodedPrompt(self._tokenize(text, digests), text)
         self._require_markers(text, len(pictures))
         tokens, inputs = self._preprocessor.prepare(text, pictures)
+        self._require_media(tokens, len(pictures))
         return self._with_pictures(text, tokens, inputs, pictures)
 
     def forget(self) -> None:
@@ -146,6 +148,15 @@ class PromptEncoder:
                 " put pictures into messages of the user."
             )
             raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages"])
+
+    def _require_media(self, tokens: Sequence[int], pictures: int) -> None:
+        """Where no token stands for a picture, the network would answer without having seen it."""
+        if self._media_tokens and self._count_media(tokens) < pictures:
+            message = (
+                "The token that the model's config.json names for pictures is not the one that its processor writes:"
+                " they are of two models. Get the model's folder again, complete."
+            )
+            raise HostError(ErrorCode.MODEL_INVALID, message)
 
     def _find_marker(self) -> str:
         """What the template prints for each picture, its token's spelling if that is in it; "" if it prints none."""

@@ -90,6 +90,14 @@ def test_a_template_that_leaves_pictures_out_is_not_silent(tmp_path: Path) -> No
     backend.close()
 
 
+def test_a_picture_that_the_network_would_not_see_is_not_dropped_silently(tmp_path: Path) -> None:
+    file = make_mlx(tmp_path / "model") / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "image_token_id": 99_999}))
+    error = error_of(load(tmp_path / "model"), [user("Hi", RED)])
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "two models" in error.message
+
+
 def test_a_model_whose_template_has_no_place_for_pictures_takes_none(tmp_path: Path) -> None:
     backend = with_template(tmp_path / "text", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}")
     assert error_of(backend, [user("Hi", RED)]).code is ErrorCode.UNSUPPORTED_OPTION
