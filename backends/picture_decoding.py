@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError, features
+from PIL.PngImagePlugin import PngImageFile
 
 from backends.cancellation import raise_if_cancelled
 from messages.data_urls import format_of
@@ -61,6 +62,10 @@ _QUARTERS = frozenset(_TURNS[number] for number in (5, 6, 7, 8))
 _SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
+_SAMPLES = {"L;2": 85.0, "L;4": 17.0, "I;16B": 1 / 257, "RGB;16B": 1 / 256}
+"""What a PNG's samples, by Pillow's name for their layout, are multiplied by to have 8 bits."""
+
+
 class _Source(io.BytesIO):
     """A file in memory. Decoders take it block by block, and between two blocks a cancellation is seen."""
 
@@ -94,6 +99,7 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
         "JPEG",
         "MPO",
     ):  # elsewhere the orientation may stand behind the pixels, and there is no draft
+        _scale_transparent_colour(image)
         image.load()
     turn = _TURNS.get(_orientation(image))
     width, height = _turned(image.size, turn)
@@ -141,6 +147,18 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except UNREADABLE:
         return 1
+
+
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring a PNG's transparent colour to 8 bits, as its pixels will be; Pillow 13.0 leaves it at the file's own."""
+    colour = image.info.get("transparency")
+    if not isinstance(image, PngImageFile) or not image.tile or colour is None:
+        return
+    scale = _SAMPLES.get(str(image.tile[0].args), 1.0)
+    if isinstance(colour, int):
+        image.info["transparency"] = int(colour * scale)
+    elif isinstance(colour, tuple):
+        image.info["transparency"] = tuple(int(one * scale) for one in colour)
 
 
 def _turned(size: tuple[int, int], turn: Image.Transpose | None) -> tuple[int, int]:

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.picture_files import EXIF_ORIENTATION, bomb, data_url, encoded, photo, png_url, prompt_with, two_halves
+from support.picture_files import (
+    EXIF_ORIENTATION,
+    bomb,
+    data_url,
+    encoded,
+    photo,
+    png_of_two,
+    png_url,
+    prompt_with,
+    two_halves,
+)
 
 from backends.base import CancelToken
 from backends.cancellation import Cancelled, cancellable
@@ -112,6 +122,25 @@ def test_what_is_transparent_becomes_white(mode: str) -> None:
     pixels = read(png_url(picture.convert(mode))).pixels
     assert near(pixels.getpixel((30, 20)), "white", within=0)
     assert near(pixels.getpixel((10, 20)), "black", within=0)
+
+
+@pytest.mark.parametrize(
+    ("depth", "samples", "transparent", "seen"),
+    [
+        (1, (0, 1), (0,), (255, 255)),
+        (2, (1, 2), (1,), (255, 170)),
+        (4, (5, 10), (5,), (255, 170)),
+        (8, (5, 10), (5,), (255, 10)),
+        (16, (30_000, 257 * 200), (30_000,), (255, 200)),
+        (16, (30_000, 257 * 200), (200,), (116, 200)),
+        (16, (30_000, 0, 0, 257 * 200, 0, 0), (30_000, 0, 0), (255, 200)),
+    ],
+)
+def test_a_pngs_transparent_colour_is_found_at_every_depth(
+    depth: int, samples: tuple[int, ...], transparent: tuple[int, ...], seen: tuple[int, int]
+) -> None:
+    pixels = read(data_url(png_of_two(depth, samples, transparent), "png")).pixels
+    assert list(pixels.getchannel("R").tobytes()) == list(seen)
 
 
 def test_a_half_transparent_colour_is_mixed_with_white() -> None:

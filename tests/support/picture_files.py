@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -51,8 +52,20 @@ def photo(width: int, height: int, quality: int = 90) -> bytes:
 def bomb(width: int, height: int) -> bytes:
     """A PNG whose header promises more pixels than anybody has memory for, in about 2 KB."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1_000_000))
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
+    return _png(_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(bytes(1_000_000))))
+
+
+def png_of_two(depth: int, samples: Sequence[int], transparent: Sequence[int]) -> bytes:
+    """A PNG of two pixels in grey or RGB, of so many bits a sample, with one colour that is transparent (tRNS)."""
+    bits = "".join(f"{sample:0{depth}b}" for sample in samples)
+    row = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+    header = struct.pack(">IIBBBBB", 2, 1, depth, 2 if len(transparent) == 3 else 0, 0, 0, 0)
+    colour = struct.pack(f">{len(transparent)}H", *transparent)
+    return _png(_chunk(b"IHDR", header), _chunk(b"tRNS", colour), _chunk(b"IDAT", zlib.compress(b"\0" + row)))
+
+
+def _png(*chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IEND", b"")
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
