@@ -1,7 +1,7 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
 import { connect } from "./client.js";
 import { openFigures } from "./figures.js";
-import { Tray } from "./pictures.js";
+import { MOST, Tray } from "./pictures.js";
 import { explain } from "./problems.js";
 import { Progress } from "./progress.js";
 import { pictureOf, sourceTab } from "./tab_picture.js";
@@ -25,6 +25,7 @@ class Chat {
   #names = [];
   #takesPictures = false;
   #ready = false;
+  #sending = false;
   #stopper = null;
 
   constructor() {
@@ -79,7 +80,12 @@ class Chat {
     }
   }
 
-  #send(words) {
+  /** A picture that was brought a moment ago belongs to the message: wait until it is here. */
+  async #send(words) {
+    if (this.#sending) return;
+    this.#sending = true;
+    await this.#tray.settled();
+    this.#sending = false;
     const text = words || (this.#tray.urls.length ? QUESTION : "");
     if (!text || !this.#ready || this.#stopper || this.#obstacle()) return;
     const pictures = this.#tray.take();
@@ -88,17 +94,23 @@ class Chat {
     this.#answer([...this.#messages, { role: "user", content: contentOf(text, pictures) }]);
   }
 
-  /** Say before anything is sent that the model takes no pictures. */
+  /** Say before anything is sent that the model takes no pictures, or not so many. */
   #checkPictures() {
-    const canSwitch = this.#ready && this.#names.includes(VISION_MODEL);
+    const canSwitch = this.#ready && !this.#takesPictures && this.#names.includes(VISION_MODEL);
     this.#view.showObstacle(this.#obstacle(), canSwitch ? VISION_MODEL : null);
   }
 
   #obstacle() {
-    if (!this.#ready || this.#takesPictures) return "";
+    if (!this.#ready) return "";
+    const [brought, sent] = [this.#tray.urls.length, countPictures(this.#messages)];
+    if (this.#takesPictures) {
+      if (brought === 0 || brought + sent <= MOST) return "";
+      const count = `A chat may have ${MOST} pictures, and this one would have ${brought + sent}.`;
+      return `${count} Remove some, or begin a new chat.`;
+    }
     const name = shortName(this.#model);
-    if (this.#tray.urls.length) return `${name} takes no pictures. Choose a model that does, or remove them.`;
-    if (!havePictures(this.#messages)) return "";
+    if (brought) return `${name} takes no pictures. Choose a model that does, or remove them.`;
+    if (!sent) return "";
     return `${name} takes no pictures, and this chat has some. Choose a model that does, or begin a new chat.`;
   }
 
@@ -124,6 +136,7 @@ class Chat {
     try {
       const result = await this.#generate(messages, answer, progress);
       conversation.splice(0, Infinity, ...messages, { role: "assistant", content: result.text });
+      this.#checkPictures();
       answer.end(REMARKS[result.finish_reason]);
       this.#view.showFigures(finalFigures(result.stats));
       this.#view.showState("ready");
@@ -151,7 +164,7 @@ class Chat {
       answer.wait(update.thinking);
       progress.hear(update);
     };
-    const settings = havePictures(messages) ? SETTINGS_WITH_PICTURES : SETTINGS;
+    const settings = countPictures(messages) ? SETTINGS_WITH_PICTURES : SETTINGS;
     const fields = { model, messages, settings };
     return this.#host.generate(fields, { onPartial, onThinking, signal: this.#stopper.signal });
   }
@@ -188,7 +201,10 @@ function contentOf(text, pictures) {
   return [...pictures.map((data) => ({ type: "image", data })), { type: "text", text }];
 }
 
-const havePictures = (messages) => messages.some(({ content }) => Array.isArray(content));
+function countPictures(messages) {
+  const parts = messages.flatMap(({ content }) => (Array.isArray(content) ? content : []));
+  return parts.filter(({ type }) => type === "image").length;
+}
 
 /** The host's own figures of a finished answer. */
 function finalFigures({ output_tokens, tokens_per_second, time_to_first_token, pictures }) {

@@ -20,8 +20,8 @@ const LONGEST_SIDE = 2048;
 /** The side of a picture that names no size of its own, such as many SVGs, in pixels. */
 const DEFAULT_SIDE = 512;
 
-/** As many as the host takes in one request. */
-const MOST = 16;
+/** As many as the host takes in one request, which is a whole chat. */
+export const MOST = 16;
 
 const find = (selector) => document.querySelector(selector);
 
@@ -54,6 +54,11 @@ export class Tray {
   /** Take files, after those that were brought before; those that are no pictures are named. */
   add(files) {
     this.#queue = this.#queue.then(() => this.#add(files));
+    return this.#queue;
+  }
+
+  /** Resolves once everything that was brought is here. */
+  settled() {
     return this.#queue;
   }
 

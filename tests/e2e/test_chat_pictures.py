@@ -112,6 +112,39 @@ def test_several_pictures_are_sent_and_one_may_be_taken_away(chat: Page) -> None
     assert chat.evaluate("document.querySelectorAll('.turn.user img').length") == 2
 
 
+def test_a_message_that_is_sent_at_once_waits_for_its_picture(chat: Page) -> None:
+    chat.click("#input")
+    chat.type_text("What is it?")
+    send = 'document.querySelector("#send").click()'
+    arguments = '"drop", "image/png", "noise.png"'
+    chat.evaluate(f"{BRING}({arguments}).then(() => {{ {send}; {send}; }})")
+    chat.wait_for("document.querySelectorAll('.turn.user img').length === 1")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "What is it?"
+    assert chat.evaluate("document.querySelectorAll('.turn.user').length") == 1
+    assert shown(chat, "#pictures li") == ""
+
+
+def test_a_chat_with_more_pictures_than_a_request_may_have_says_so_before_it_is_sent(chat: Page) -> None:
+    for number in range(10):
+        bring(chat, "pick", f"{number}.png")
+    wait_for_pictures(chat, 10)
+    chat.click("#send")
+    wait_for_end(chat)
+    for number in range(7):
+        bring(chat, "pick", f"again {number}.png")
+    wait_for_pictures(chat, 7)
+    words = "A chat may have 16 pictures, and this one would have 17. Remove some, or begin a new chat."
+    assert shown(chat, "#tray-note") == words
+    assert shown(chat, "#use-vision") == ""
+    assert chat.evaluate("document.querySelector('#send').disabled") is True
+    chat.click("#pictures li button")
+    assert shown(chat, "#tray-note") == ""
+    chat.click("#send")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+
+
 def test_a_file_whose_ending_is_wrong_is_sent_as_what_it_is(chat: Page) -> None:
     bring(chat, "drop", "square.jpg", "image/jpeg")
     wait_for_pictures(chat, 1)
