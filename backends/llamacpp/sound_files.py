@@ -13,6 +13,8 @@ MAX_SECONDS = 600.0
 _PLAIN_WAV = frozenset([1, 3, 6, 7, 0xFFFE])
 """PCM, float, A-law, mu-law, extensible: formats whose length follows from the size of their samples."""
 
+_BROKEN_WAV = "is a broken or truncated WAV file"
+
 _MP3_LENGTHS = re.compile(b"Xing|Info|VBRI")
 """Marks of an MP3 file's own idea of its length; without them the decoder counts."""
 
@@ -25,7 +27,10 @@ def harmless(data: bytes) -> bytes:
     """The file as the engine may have it, without tags before it. Raises SoundProblem."""
     data = _without_tags(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        _require_short(_wav_seconds(data))
+        seconds, end = _wav_length(data)
+        _require_short(seconds)
+        if end > len(data):
+            raise SoundProblem(_BROKEN_WAV)
         return data
     if data[:4] == b"fLaC":
         _require_short(_flac_seconds(data))
@@ -47,19 +52,19 @@ def _without_tags(data: bytes) -> bytes:
     return data
 
 
-def _wav_seconds(data: bytes) -> float:
-    """How long a WAV file says that it is."""
+def _wav_length(data: bytes) -> tuple[float, int]:
+    """How long a WAV file says that it is: in seconds, and in bytes to the end of its samples."""
     rate, place = 0.0, 12
     while place + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, place)
         if name == b"data" and rate:
-            return float(size) / rate
+            return float(size) / rate, place + 8 + size
         if name == b"fmt ":
             if rate or size < 16 or place + 24 > len(data):
                 break
             rate = _wav_rate(*struct.unpack_from("<HHIIHH", data, place + 8))
         place += 8 + size + size % 2
-    raise SoundProblem("is a broken or truncated WAV file")
+    raise SoundProblem(_BROKEN_WAV)
 
 
 def _wav_rate(kind: int, channels: int, samples: int, _: int, __: int, bits: int) -> float:

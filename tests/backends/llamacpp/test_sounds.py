@@ -90,6 +90,7 @@ def test_a_length_that_an_mp3_claims_is_not_believed(hearing: LlamaCppBackend) -
         sound_url(b"not a sound, but long enough"),
         sound_url(b"RIFF\0\0\0\0WAVE" + bytes(40)),
         sound_url(wav()[:20]),
+        sound_url(wav()[:-2]),
         sound_url(b"ID3" + bytes(60)),
         sound_url(b"fLaC" + bytes(60)),
         sound_url(b"\xff\xfb" + b"\xff" * 60),
