@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
+from PIL import Image
 from support.browsers import axe
-from support.browsers.chat import choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.chat import ask, choose_echo, shown, wait_for_end, wait_until_ready
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.waiting import wait_until
@@ -216,6 +218,32 @@ def test_the_progress_line_tells_phase_tokens_speed_and_time(chat: Page) -> None
     wait_for_end(chat)
     assert shown(chat, "#progress") == ""
     assert re.search(r"\d+ tokens", shown(chat, "#figures"))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_bar_shows_how_much_is_read_on_light_and_on_dark(chromium: ChromiumLab, tmp_path: Path, dark: bool) -> None:
+    page = chromium.open_chat()
+    page.emulate(900, 760, dark)
+    wait_until_ready(page)
+    choose_echo(page, "slow reader", prefill_ms=20_000)
+    ask(page, "one two three four five six seven eight nine ten")
+    page.wait_for("document.querySelector('#progress progress').value >= 0.1", 30)
+    place = page.evaluate("document.querySelector('#progress progress').getBoundingClientRect().toJSON()")
+    page.screenshot(tmp_path / "bar.png")
+    with Image.open(tmp_path / "bar.png") as shot:
+        middle = int(place["y"] + place["height"] / 2)
+        done, left, beside = (
+            shot.convert("L").getpixel((int(place["x"] + share * place["width"]), middle + below))
+            for share, below in ((0.05, 0), (0.95, 0), (0.95, 20))
+        )
+    page.click("#stop")
+    wait_for_end(page)
+    page.close()
+    assert isinstance(done, int)
+    assert isinstance(left, int)
+    assert isinstance(beside, int)
+    assert abs(done - left) > 60
+    assert abs(left - beside) > 10
 
 
 def test_without_a_tab_that_it_was_opened_from_the_page_offers_none(chat: Page) -> None:
