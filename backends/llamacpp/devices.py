@@ -67,7 +67,7 @@ def list_gpus() -> tuple[Gpu, ...]:
 def place(options: LoadOptions, gpus: tuple[Gpu, ...]) -> Placement:
     """Choose where to run: on the named device, else on all GPUs there are, else on the CPU.
 
-    Raises HostError `invalid_request` for an unknown device, `unsupported_option` for GPU layers without a GPU.
+    Raises HostError `unsupported_option` for a device that is not there, and for GPU layers without a GPU.
     """
     chosen = _named(options.device, gpus) if options.device else gpus
     layers = -1 if options.gpu_layers is None else options.gpu_layers
@@ -89,7 +89,7 @@ def _named(name: str, gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
             return (gpu,)
     known = ", ".join([CPU, *(gpu.name for gpu in gpus)])
     raise HostError(
-        ErrorCode.INVALID_REQUEST,
+        ErrorCode.UNSUPPORTED_OPTION,
         f"There is no device {name!r} here; there is {known}.",
         fields=[f"options.device: must be one of {known}"],
     )

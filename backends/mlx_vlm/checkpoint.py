@@ -24,6 +24,9 @@ _VISION_WORDS = ("vis", "image", "img", "siglip", "clip", "patch_embed")
 _SAME_SIZES = (("patch_size", "patch_size"), ("merge_size", "spatial_merge_size"))
 """What both a preprocessor's config and `vision_config` say for Qwen2-VL's kind, by their names for it."""
 
+_BOUNDS = ("min_pixels", "max_pixels")
+"""Between what areas such a preprocessor scales pictures."""
+
 _CODE_KEYS = ("auto_map",)
 _TOKENIZER_FILES = ("tokenizer_config.json",)
 _VALUE_BYTES = {"float32": 4, "float64": 8}
@@ -129,6 +132,10 @@ def _require_vision(folder: Path, config: dict[str, Any], has_weights: bool) -> 
     vision = config["vision_config"]
     if not isinstance(vision, dict):
         refuse(folder / "config.json", "describes no model that sees pictures: its vision_config is no JSON object")
+    for name in _BOUNDS:
+        pixels = scaling.get(name)
+        if isinstance(pixels, int | float) and pixels <= 0:
+            refuse(file, f"says {name} {pixels}: no picture can be scaled to that")
     pairs = [(name, scaling.get(name), vision.get(theirs)) for name, theirs in _SAME_SIZES]
     if all(_whole(size) is not None for _, *sizes in pairs for size in sizes):
         for name, ours, theirs in pairs:

@@ -134,7 +134,7 @@ def test_memory_that_is_just_enough_is_enough(tiny: Path) -> None:
     ("options", "code"),
     [
         ({"parallel": 2}, ErrorCode.UNSUPPORTED_OPTION),
-        ({"device": "tpu9"}, ErrorCode.INVALID_REQUEST),
+        ({"device": "tpu9"}, ErrorCode.UNSUPPORTED_OPTION),
         ({"device": "cpu", "gpu_layers": 5}, ErrorCode.UNSUPPORTED_OPTION),
     ],
 )

@@ -120,6 +120,7 @@ BAD: dict[str, tuple[Damage, str]] = {
     "no vision weights in the newer layout": (each(weights(no_vision), newer_layout), "that part are missing"),
     "a preprocessor of other patches": (set_in("preprocessor_config.json", patch_size=16), "patch_size 16"),
     "a preprocessor that merges otherwise": (set_in("preprocessor_config.json", merge_size=1), "merge_size 1"),
+    "a preprocessor with no room": (set_in("preprocessor_config.json", min_pixels=0, max_pixels=0), "min_pixels 0"),
     "the same in the newer layout": (
         each(set_in("preprocessor_config.json", merge_size=1), newer_layout),
         "processor_config.json says merge_size 1",
