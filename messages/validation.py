@@ -11,13 +11,19 @@ MAX_FIELDS = 20
 MAX_NAME_CHARACTERS = 100
 """Most characters of a field's name that an error repeats."""
 
+
+def _bound(value: float) -> str:
+    """A limit in all its digits: 2147483647 and not 2.14748e+09."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
+
+
 _WORDS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda _: "is required",
     "extra_forbidden": lambda _: "is not a known field",
-    "less_than_equal": lambda context: f"must be <= {context['le']:g}",
-    "less_than": lambda context: f"must be < {context['lt']:g}",
-    "greater_than_equal": lambda context: f"must be >= {context['ge']:g}",
-    "greater_than": lambda context: f"must be > {context['gt']:g}",
+    "less_than_equal": lambda context: f"must be <= {_bound(context['le'])}",
+    "less_than": lambda context: f"must be < {_bound(context['lt'])}",
+    "greater_than_equal": lambda context: f"must be >= {_bound(context['ge'])}",
+    "greater_than": lambda context: f"must be > {_bound(context['gt'])}",
     "finite_number": lambda _: "must be a finite number",
     "string_type": lambda _: "must be a string",
     "bool_type": lambda _: "must be true or false",

@@ -164,6 +164,11 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ({"action": "generate", "prompt": "x", "settings": {"temperature": 2.5}}, "settings.temperature: must be <= 2"),
     ({"action": "generate", "prompt": "x", "settings": {"temperature": -0.1}}, "settings.temperature: must be >= 0"),
     ({"action": "generate", "prompt": "x", "settings": {"max_tokens": 0}}, "settings.max_tokens: must be >= 1"),
+    (
+        {"action": "generate", "prompt": "x", "settings": {"max_tokens": 2**40}},
+        "settings.max_tokens: must be <= 2147483647",
+    ),
+    ({"action": "generate", "prompt": "x", "settings": {"seed": 2**40}}, "settings.seed: must be <= 4294967295"),
     ({"action": "generate", "prompt": "x", "settings": {"top_p": 0}}, "settings.top_p: must be > 0"),
     ({"action": "generate", "prompt": "x", "settings": {"top_k": "40"}}, "settings.top_k: must be an integer"),
     (
