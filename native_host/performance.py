@@ -91,7 +91,8 @@ class GenerationMetrics:
 class PerformanceTracker:
     """Follows the generations of one model.
 
-    Methods that take a `generation` act on the current one without it: the newest that runs, else the last that ended.
+    Methods that take a `generation` act on the current one without it: the newest that the engine has, else the newest
+    that waits, else the last that ended.
     `on_complete` is called once for each generation, when it has ended, whatever its outcome.
     """
 
@@ -187,7 +188,8 @@ class PerformanceTracker:
         return Performance(current=self.get_current_stats(), aggregate=self.get_aggregate_stats())
 
     def _current(self) -> GenerationMetrics | None:
-        return self._running[-1] if self._running else self._last
+        with_engine = [running for running in self._running if running.left_queue_at is not None]
+        return next(reversed(with_engine or self._running), self._last)
 
     def _retire(self, generation: GenerationMetrics) -> None:
         self._running = [running for running in self._running if running is not generation]

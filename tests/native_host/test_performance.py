@@ -98,6 +98,16 @@ def test_a_running_generation_is_the_current_one_and_has_no_total_yet(
     assert tracker.get_current_stats().total_time is None
 
 
+def test_one_that_waits_is_not_the_current_one_while_another_runs(tracker: PerformanceTracker) -> None:
+    running = tracker.start_generation(1)
+    tracker.mark_queue_left(running)
+    waiting = tracker.start_generation(2)
+    tracker.increment_output_tokens(3, running)
+    assert tracker.get_current_stats().output_tokens == 3
+    tracker.complete_generation(running)
+    assert tracker.get_current_stats() == waiting.figures()
+
+
 def test_generations_side_by_side_keep_their_own_figures(tracker: PerformanceTracker, clock: HandClock) -> None:
     first, second = tracker.start_generation(1), tracker.start_generation(2)
     tracker.increment_output_tokens(3, first)
