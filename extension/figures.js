@@ -4,7 +4,7 @@ import { shortName } from "./view.js";
 
 const find = (selector) => document.querySelector(selector);
 const PERCENTILES = ["p50", "p95", "p99"];
-const MEGABYTE = 1024 * 1024;
+const MEGABYTE = 1_000_000;
 const UNKNOWN = "-";
 
 /** Open the dashboard in a new tab, or the dialog. */

@@ -5,7 +5,6 @@ import { find, setText } from "./dom.js";
 const HEIGHT = 200;
 const TIMES_PX = 30;
 const VALUES_PX = 58;
-const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power);
 const DAY_S = 86_400;
 const known = (value) => value !== null && value !== undefined;
 const colourOf = (variable) => getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
@@ -16,7 +15,6 @@ export class Chart {
   #title;
   #format;
   #mark;
-  #steps;
   #plot = null;
   #drawn = null;
 
@@ -30,7 +28,6 @@ export class Chart {
     this.#title = this.#place.ariaLabel;
     this.#format = format;
     this.#mark = mark ?? ((value) => value.toLocaleString("en"));
-    this.#steps = mark ? POWERS_OF_TWO : undefined;
     new ResizeObserver(() => this.#fit()).observe(this.#place);
   }
 
@@ -66,7 +63,7 @@ export class Chart {
       scales: { x: { time: true, range: [span.from, span.to] }, y: { range: (_, __, most) => [0, (most || 1) * 1.1] } },
       axes: [
         { ...axis, grid: { show: false }, size: TIMES_PX, values: timesOfDay },
-        { ...axis, grid, size: VALUES_PX, incrs: this.#steps, values: (_, splits) => splits.map(this.#mark) },
+        { ...axis, grid, size: VALUES_PX, values: (_, splits) => splits.map(this.#mark) },
       ],
       series: [{}, ...lines.map(seriesOf)],
       hooks: { setCursor: [(plot) => this.#tell(plot, lines)] },

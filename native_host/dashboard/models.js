@@ -28,6 +28,7 @@ export class Models {
     this.#api = api;
     this.#refresh = refresh;
     find("#load-options").append(...OPTIONS.map((option) => makeField(option, "load")));
+    find("#load").addEventListener("invalid", ({ target }) => open(target.closest("details")), true);
     find("#load").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#load(event.target);
@@ -108,6 +109,11 @@ export class Models {
     button.disabled = false;
     this.#refresh();
   }
+}
+
+/** A wrong option that nobody sees would keep the form from being sent without a word. */
+function open(details) {
+  if (details) details.open = true;
 }
 
 function makeProgress() {

@@ -10,13 +10,13 @@ export function showTiles({ current, jobs, models, memory }) {
     : running ? "running now" : "last generation";
   tile("speed", words.tokensPerSecond(current.tokens_per_second), "tokens/s", which);
   tile("first", words.milliseconds(current.time_to_first_token), "ms", which);
-  tile("tokens", words.number(current.output_tokens), "out", tokensNote(current));
+  tile("tokens", words.number(current.output_tokens), "out", tokensNote(current, which));
   const used = memory.host_bytes + models.reduce((sum, model) => sum + (model.resident_bytes ?? 0), 0);
   tile("memory", words.bytes(used), "", `${words.bytes(memory.available_bytes)} free`);
 }
 
-function tokensNote({ input_tokens: input, cached_tokens: cached }) {
-  if (input === null) return "of the last answer";
+function tokensNote({ input_tokens: input, cached_tokens: cached }, which) {
+  if (input === null) return which;
   return `${words.number(input)} in${cached ? `, ${words.number(cached)} cached` : ""}`;
 }
 

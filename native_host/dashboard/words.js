@@ -1,8 +1,8 @@
 // Numbers as people read them. What is not known is a dash.
 
 const UNKNOWN = "-";
-const UNITS = ["B", "KB", "MB", "GB", "TB"];
-const STEP = 1024;
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+const STEP = 1000;
 
 const known = (value) => value !== null && value !== undefined;
 

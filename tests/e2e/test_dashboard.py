@@ -212,6 +212,34 @@ def test_the_options_of_the_form_reach_the_model(page: ChromiumPage, host: HttpH
     wait_shown(page, "#models-empty", "No model is loaded")
 
 
+def test_a_wrong_option_is_shown_also_when_the_options_are_closed(page: ChromiumPage, host: HttpHost) -> None:
+    page.evaluate("document.querySelector('#load details').open = true")
+    put(page, "#load-model", "echo")
+    put(page, "#load-threads", "0")
+    page.evaluate("document.querySelector('#load details').open = false")
+    page.click("#load button")
+    page.wait_for("document.activeElement.id === 'load-threads'")
+    assert page.evaluate("document.querySelector('#load-threads').checkVisibility()")
+    assert get(host, "/overview")["models"] == []
+
+
+def test_a_generation_that_waits_does_not_hide_the_one_that_runs(page: ChromiumPage, port: Port) -> None:
+    load_echo(port, tokens_per_second=20.0)
+    for _ in range(2):
+        port.ask("generate", prompt="word " * 1000, model="echo")
+    wait_shown(page, "#jobs", "waiting for the model")
+    wait_shown(page, "#tile-speed", r"^(19|20)\.\d tokens/s$")
+    assert shown(page, "#tile-speed-note") == "running now"
+
+
+def test_memory_is_in_the_units_of_the_terminal(page: ChromiumPage, host: HttpHost, port: Port) -> None:
+    load_echo(port)
+    row = wait_shown(page, "#models .row", r"memory\s+[\d.]+ MB")
+    told = re.search(r"memory\s+([\d.]+) MB", row)
+    assert told is not None
+    assert float(told[1]) * 1e6 == pytest.approx(get(host, "/overview")["models"][0]["resident_bytes"], rel=0.02)
+
+
 def test_an_error_is_told_in_the_hosts_own_words(page: ChromiumPage) -> None:
     put(page, "#load-model", "no-such-model")
     page.click("#load button")
