@@ -12,7 +12,7 @@ import { duration } from "./words.js";
 import { showTiles } from "./tiles.js";
 
 const EVERY_MS = 1000;
-const LOG_EVERY = 3;
+const SLOW_EVERY = 3;
 const RETRY_MS = 2000;
 
 class Page {
@@ -60,7 +60,8 @@ class Page {
     this.jobs.show(overview);
     if (isNew) this.#begin();
     await this.speed.show(overview, isNew);
-    if (isNew || this.#round % LOG_EVERY === 0) await this.log.refresh();
+    if (isNew || this.#round % SLOW_EVERY === 0) await this.log.refresh();
+    if (!isNew && this.#round % SLOW_EVERY === 0) await this.settings.refresh();
     this.#round += 1;
   }
 

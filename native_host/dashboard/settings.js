@@ -39,6 +39,19 @@ export class Settings {
     });
   }
 
+  /** Show what somebody else has set meanwhile, except in fields that were changed here and not applied yet. */
+  async refresh() {
+    const known = this.#inForce;
+    const inForce = settingsOf(await this.#api.get(PATH));
+    if (known !== this.#inForce) return;
+    const changed = this.#changes();
+    this.#inForce = inForce;
+    for (const field of SETTINGS) {
+      const isNew = JSON.stringify(known[field.name]) !== JSON.stringify(inForce[field.name]);
+      if (isNew && !(field.name in changed)) writeField(field, this.#control(field), inForce[field.name]);
+    }
+  }
+
   async begin() {
     try {
       this.#inForce = settingsOf(await this.#api.get(PATH));

@@ -268,6 +268,23 @@ def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHo
     assert page.evaluate("document.querySelector('#setting-top_p').value") == "0.9"
 
 
+def test_settings_that_a_program_changes_are_shown_and_what_is_being_typed_stays(
+    page: ChromiumPage, host: HttpHost, port: Port
+) -> None:
+    load_echo(port)
+    page.wait_for("document.querySelector('#setting-top_k').value === '40'")
+    put(page, "#setting-seed", "5")
+    with host.client() as client:
+        client.post("/api/v1/params", json={"top_k": 7, "seed": 6})
+        page.wait_for("document.querySelector('#setting-top_k').value === '7'")
+        assert page.evaluate("document.querySelector('#setting-seed').value") == "5"
+        page.click("#settings button[type=submit]")
+        wait_shown(page, "#settings-status", "In force")
+        in_force = client.get("/api/v1/params").json()["settings"]
+        assert (in_force["seed"], in_force["top_k"]) == (5, 7)
+        client.post("/api/v1/params", json={"top_k": None, "seed": None})
+
+
 def test_an_emptied_field_goes_back_to_its_default(page: ChromiumPage, host: HttpHost, port: Port) -> None:
     load_echo(port)
     with host.client() as client:
