@@ -69,7 +69,7 @@ class Catalog:
         where = "" if given.is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
         raise HostError(
             ErrorCode.MODEL_NOT_FOUND,
-            f"No model file at {name}{where}. list_models tells what there is; paths must be absolute.",
+            f"No model file at {name}{where}. Give a name from the list of models, or an absolute path.",
             model_path=name,
         )
 
