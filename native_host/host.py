@@ -84,9 +84,9 @@ class Host:
         return self.last_figures if current == Figures() else current
 
     async def close(self) -> None:
-        """End all generations and workers, and write the statistics."""
+        """End all generations, each with an error since it is not whole, and workers, and write the statistics."""
         for job in self.jobs.running():
-            job.cancel()
+            job.cancel(HostError(ErrorCode.CANCELLED, "The host was stopped before this was answered; ask again."))
         await self.models.close()
         self.memory.close()
         self.stats.close()

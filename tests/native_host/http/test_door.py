@@ -1,10 +1,12 @@
 """Opening the door: the port that is taken, the configuration that will not do, and the daemon that goes on without."""
 
 import errno
+import json
 import shlex
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -193,6 +195,22 @@ def test_the_daemon_leaves_with_its_door_when_told_to() -> None:
         assert done.returncode == 0
         assert host.serving.wait(20) == 0
         wait_until("the port's end", lambda: _refused(host.http_port))
+
+
+def test_a_stop_of_the_daemon_is_no_end_of_an_answer() -> None:
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "w " * 1000}]}
+    with HttpHost("--no-token") as host, host.port() as port, host.client() as client:
+        port.call("load", model="echo", options={"tokens_per_second": 20})
+        with client.stream("POST", "/v1/chat/completions", json={**asked, "stream": True}) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            with ThreadPoolExecutor(1) as pool:
+                waiting = pool.submit(httpx.post, f"{host.url}/v1/chat/completions", json=asked, trust_env=False)
+                wait_until("the second one", lambda: len(client.get("/api/v1/overview").json()["jobs"]) == 2)
+                host.stop_daemon()
+            last = [line for line in lines if line][-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "cancelled"
+        assert (waiting.result().status_code, waiting.result().json()["error"]["code"]) == (409, "cancelled")
 
 
 def _refused(port: int) -> bool:
