@@ -15,13 +15,23 @@ from native_host.http.errors import HttpError
 SETTINGS = frozenset(SettingsPatch.model_fields) - {"thinking_update_interval"}
 """Settings that may also stand beside `settings`, where OpenAI's API has them."""
 
+_ENVELOPE = ("action", "background", "id")
+"""Fields of a wire message that the path says over HTTP."""
+
 _FORM_FIELDS = frozenset({"prompt", "system", "model", "settings", "thinking_update_interval", "image"})
 
 
 async def json_body(request: Request) -> JsonObject:
-    """The JSON object that a request carries; an empty body is one without fields."""
+    """The JSON object that a request carries; an empty body is one without fields.
+
+    HttpError if it has a field of a wire message that means nothing here.
+    """
     body = b"".join([piece async for piece in request.stream()])
-    return _object(body) if body else {}
+    fields = _object(body) if body else {}
+    for name in _ENVELOPE:
+        if name in fields:
+            raise invalid_field(name, "is not a known field")
+    return fields
 
 
 async def generate_fields(request: Request) -> JsonObject:

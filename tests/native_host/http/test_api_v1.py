@@ -134,6 +134,14 @@ def test_what_is_wrong_with_a_request_is_named(client: httpx.Client, echo: None)
         assert answer.json()["error"]["details"]["fields"] == [field]
 
 
+def test_what_the_path_says_is_not_said_again_in_the_body(client: httpx.Client, echo: None) -> None:
+    for path in ("load", "chat/completions", "jobs", "halt", "params"):
+        for name, value in (("action", "unload"), ("background", True), ("id", "r1")):
+            answer = client.post(f"/api/v1/{path}", json={name: value})
+            assert (answer.status_code, code_of(answer)) == (400, "invalid_request")
+            assert answer.json()["error"]["details"]["fields"] == [f"{name}: is not a known field"]
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff", b'{"a": NaN}', b"null", b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, body: bytes) -> None:
     answer = client.post("/api/v1/load", content=body, headers={"Content-Type": "application/json"})
