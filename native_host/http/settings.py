@@ -4,6 +4,7 @@ Above it: `native_host.http.door` and `native_host.http.security`.
 """
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ class HttpSettings:
     def permits_host(self, header: str) -> bool:
         """Whether a `Host` header names this server and not a page's own domain that was pointed at it."""
         name = host_name(header)
-        return name in LOOPBACK_NAMES or name == self.config.host or name in self.config.allowed_hosts
+        return name in LOOPBACK_NAMES or name in _lower([self.config.host, *self.config.allowed_hosts])
 
     def caller(self, origin: str, host: str) -> str | None:
         """Who asks: a program, our own page, or a page that the configuration lets in; None for every other page.
@@ -32,7 +33,12 @@ class HttpSettings:
         """
         if not origin or origin == f"http://{host}":
             return HTTP_ORIGIN
-        return origin if origin in self.config.allowed_origins else None
+        return origin if origin.rstrip("/").lower() in _lower(self.config.allowed_origins) else None
+
+
+def _lower(entries: Iterable[str]) -> set[str]:
+    """Entries of the configuration as browsers send them: in small letters, without a slash at the end."""
+    return {entry.rstrip("/").lower() for entry in entries}
 
 
 def is_loopback(host: str) -> bool:

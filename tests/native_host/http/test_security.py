@@ -7,7 +7,12 @@ import httpx
 import pytest
 from support.http_host import HttpHost
 
-CONFIG = '[http]\nallowed_origins = ["http://localhost:3000"]\nallowed_hosts = ["box.lan"]\nmax_body_bytes = 2048\n'
+CONFIG = """
+[http]
+allowed_origins = ["http://localhost:3000", "http://Box.lan/"]
+allowed_hosts = ["box.lan", "Mac.local"]
+max_body_bytes = 2048
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,9 @@ def test_a_page_that_points_its_own_name_here_is_refused(client: httpx.Client) -
         assert (answer.status_code, code_of(answer)) == (403, "host_forbidden"), name
 
 
-@pytest.mark.parametrize("name", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "box.lan"])
+@pytest.mark.parametrize(
+    "name", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "box.lan", "mac.local:8000"]
+)
 def test_this_computers_names_are_taken(client: httpx.Client, name: str) -> None:
     assert client.get("/api/v1/health", headers={"Host": name}).status_code == 200
 
@@ -85,7 +92,7 @@ def test_what_a_foreign_page_loads_into_itself_is_refused_though_it_has_no_origi
 
 def test_our_own_page_and_one_that_is_configured_may_ask(client: httpx.Client) -> None:
     own = str(client.base_url).rstrip("/")
-    for origin in (own, "http://localhost:3000"):
+    for origin in (own, "http://localhost:3000", "http://box.lan"):
         answer = client.get("/api/v1/health", headers={"Origin": origin})
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, origin)
 
