@@ -70,6 +70,8 @@ async def _fields_of_form(form: FormData) -> JsonObject:
     """A form's text, pictures and settings as one chat message."""
     if unknown := sorted(set(form.keys()) - _FORM_FIELDS):
         raise invalid_field(unknown[0][:100], "is not a known field of the form")
+    if twice := sorted(name for name in form if name != "image" and len(form.getlist(name)) > 1):
+        raise invalid_field(twice[0], "is given twice; give it once")
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     if "prompt" not in texts:
         raise invalid_field("prompt", "is required")
@@ -82,8 +84,16 @@ async def _fields_of_form(form: FormData) -> JsonObject:
     fields: JsonObject = {"messages": [*system, {"role": "user", "content": parts}]}
     for name in ("settings", "thinking_update_interval"):
         if name in texts:
-            fields[name] = _object(f'{{"value": {texts[name]}}}'.encode())["value"]
+            fields[name] = _json_of(name, texts[name])
     return {**fields, **({"model": texts["model"]} if "model" in texts else {})}
+
+
+def _json_of(name: str, text: str) -> object:
+    """What a field of a form says in JSON."""
+    read = parse_object(f'{{"value": {text}}}'.encode())
+    if isinstance(read, FrameError) or set(read) != {"value"}:
+        raise invalid_field(name, "must be JSON")
+    return read["value"]
 
 
 async def _data_url(picture: UploadFile) -> str:

@@ -66,13 +66,20 @@ def test_a_file_that_is_no_picture_is_refused_whatever_it_calls_itself(client: h
         {"prompt": (None, "a"), "colour": (None, "red")},
         {"prompt": (None, "a"), "image": (None, "not a file")},
         {"prompt": (None, "a"), "settings": (None, "[]")},
+        {"prompt": (None, "a"), "settings": (None, "no JSON")},
         {"prompt": (None, "a"), "thinking_update_interval": (None, "-1")},
+        {"prompt": (None, "a"), "thinking_update_interval": (None, "soon")},
     ],
 )
 def test_a_wrong_field_of_a_form_is_named(client: httpx.Client, form: Form) -> None:
     status, code, field = refusal(client.post("/api/v1/jobs", files=form))
     assert (status, code) == (400, "invalid_request")
     assert field.partition(":")[0] in ("colour", "image", "settings", "thinking_update_interval")
+
+
+def test_a_field_that_is_given_twice_is_refused(client: httpx.Client) -> None:
+    answer = client.post("/api/v1/jobs", files=[("prompt", (None, "a")), ("prompt", (None, "b"))])
+    assert refusal(answer) == (400, "invalid_request", "prompt: is given twice; give it once")
 
 
 def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
