@@ -55,11 +55,16 @@ def describe(error: ValidationError) -> list[str]:
     """One line for each wrong field, at most `MAX_FIELDS`, such as `settings.temperature: must be <= 2`."""
     lines: dict[str, None] = {}
     for item in error.errors(include_url=False, include_input=False):
-        word = _WORDS.get(item["type"])
-        text = word(item.get("ctx", {})) if word else item["msg"]
+        text = words_of(item)
         path = _path(item["loc"])
         lines[f"{path}: {text}" if path else text] = None
     return list(lines)[:MAX_FIELDS]
+
+
+def words_of(item: Mapping[str, Any]) -> str:
+    """What is wrong, of one of the errors that a `ValidationError` or FastAPI's list."""
+    word = _WORDS.get(item["type"])
+    return word(item.get("ctx", {})) if word else str(item["msg"])
 
 
 def _path(location: tuple[int | str, ...]) -> str:

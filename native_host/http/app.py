@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
+from messages.validation import words_of
 from native_host import runtime
 from native_host.host import Host
 from native_host.http import (
@@ -89,14 +90,14 @@ async def _starlette_error(request: Request, error: Exception) -> Response:
     """What the framework refuses: an unknown path, a wrong method, a form that cannot be read."""
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.INVALID_REQUEST)
-    text = f"{request.method} {request.url.path[:200]}: {error.detail}. See /docs."
+    text = f"{request.method} {request.url.path[:200]}: {error.detail.rstrip('.')}. See /docs."
     return await _http_error(request, HttpError(code, text, headers=error.headers))
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:
     """A path's or query's parameter is wrong."""
     assert isinstance(error, RequestValidationError)
-    fields = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {item['msg']}" for item in error.errors()]
+    fields = [f"{'.'.join(str(part) for part in item['loc'][1:])}: {words_of(item)}" for item in error.errors()]
     text = f"The request is not valid: {fields[0]}."
     return await _http_error(request, HttpError(ErrorCode.INVALID_REQUEST, text, {"fields": fields}))
 

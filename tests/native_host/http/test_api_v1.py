@@ -134,6 +134,21 @@ def test_what_is_wrong_with_a_request_is_named(client: httpx.Client, echo: None)
         assert answer.json()["error"]["details"]["fields"] == [field]
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("stats/history?parts=0", "parts: must be >= 1"),
+        ("stats/history?since=soon", "since: must be a number"),
+        ("stats/grouped?by=day", "by: must be 'backend', 'model' or 'origin'"),
+        ("jobs/j1?cursor=1.5", "cursor: must be an integer"),
+    ],
+)
+def test_what_is_wrong_with_a_query_is_named_in_the_same_words(client: httpx.Client, path: str, field: str) -> None:
+    answer = client.get(f"/api/v1/{path}")
+    assert (answer.status_code, code_of(answer)) == (400, "invalid_request")
+    assert answer.json()["error"]["details"]["fields"] == [field]
+
+
 def test_what_the_path_says_is_not_said_again_in_the_body(client: httpx.Client, echo: None) -> None:
     for path in ("load", "chat/completions", "jobs", "halt", "params"):
         for name, value in (("action", "unload"), ("background", True), ("id", "r1")):
