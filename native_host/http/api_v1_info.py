@@ -85,7 +85,7 @@ async def stats(request: Request, model: str | None = None) -> Response:
 
 @router.get("/stats/aggregate", responses=gives(Stats))
 async def aggregate(request: Request, model: str | None = None) -> Response:
-    """Counts, sums and percentiles over all generations that were kept."""
+    """Counts, sums and percentiles of the active model's generations, or of those of `model`; by backend, of all."""
     answer = await ask(request, ActionType.GET_STATS, {**_of_model(model), "scope": "aggregate"})
     fields = answer.fields.model_dump(mode="json", exclude=set(Figures.model_fields))
     return json_response({"status": "success", **fields})
