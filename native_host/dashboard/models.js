@@ -82,6 +82,7 @@ export class Models {
 
   async #load(form) {
     const button = form.querySelector("button");
+    const hadFocus = document.activeElement === button;
     button.disabled = true;
     showWords("#load-problem", null);
     setText(find("#load-status"), `Loading ${words.shortName(form.model.value.trim())}. A large model takes minutes.`);
@@ -94,6 +95,7 @@ export class Models {
       showWords("#load-problem", error.message);
     }
     button.disabled = false;
+    if (hadFocus && document.activeElement === document.body) button.focus();
     this.#refresh();
   }
 

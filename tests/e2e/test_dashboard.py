@@ -186,6 +186,14 @@ def test_a_model_is_loaded_and_unloaded_with_the_keyboard_and_the_form(page: Chr
     assert get(host, "/overview")["models"] == []
 
 
+def test_the_load_button_keeps_the_focus(page: ChromiumPage, port: Port) -> None:
+    put(page, "#load-model", "echo")
+    page.evaluate("document.querySelector('#load > .actions > button').focus()")
+    page.press("Enter")
+    wait_shown(page, "#load-status", "echo is loaded")
+    page.wait_for("document.activeElement.innerText === 'Load'")
+
+
 def test_everything_is_reached_by_the_tab_key(page: ChromiumPage, port: Port) -> None:
     load_echo(port, tokens_per_second=20.0)
     port.call("generate", prompt="a few words", model="echo", stream=False)
