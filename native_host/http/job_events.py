@@ -53,7 +53,7 @@ class JobNarrator:
 
     def __init__(self, job: Job, place: Place) -> None:
         self._job = job
-        self._place = place
+        self._place = place if place.cursor <= job.next_seq else Place()  # no id of this job's
         self._status: JobStatus | None = None
         self._percentage = 0
         self._thinking: Thinking | None = job.thinking

@@ -52,7 +52,7 @@ def test_text_that_came_with_the_end_is_told_before_it(job: Job) -> None:
         ("1", ["status_update", "token", "analysis_complete", "done"]),
         ("2", ["status_update", "analysis_complete", "done"]),
         ("2-result", ["status_update", "done"]),
-        ("999", ["status_update", "analysis_complete", "done"]),
+        ("999", ["status_update", "token", "token", "analysis_complete", "done"]),
     ],
 )
 def test_who_comes_back_is_told_the_rest(job: Job, last_id: str, expected: list[str]) -> None:

@@ -128,6 +128,10 @@ def test_an_id_that_is_none_of_ours_begins_at_the_beginning(client: httpx.Client
     assert Place.read(nonsense) == Place()
 
 
+def test_an_id_beyond_the_jobs_text_is_another_jobs_and_begins_at_the_beginning(client: httpx.Client) -> None:
+    assert text_of(watch(client, begin(client), "999")) == TEXT
+
+
 def test_many_watch_one_job_and_see_the_same(host: HttpHost, client: httpx.Client) -> None:
     job = begin(client)
     with host.client() as other, other.stream("GET", f"/api/v1/stream/{job}") as answer:
