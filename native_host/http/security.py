@@ -43,6 +43,7 @@ class Gate:
             return
         headers = _first_of_each(scope)
         try:
+            _require_one_host(scope)
             caller = self._identify(headers)
             send = _with_cors(send, headers)
             if _is_preflight(scope, headers):
@@ -136,6 +137,12 @@ def _check_content_type(path: str, content_type: str) -> None:
     wanted = "application/json or multipart/form-data" if path in MULTIPART_PATHS else "application/json"
     text = f"The Content-Type is {kind[:100] or 'missing'}; send {wanted}."
     raise HttpError(HttpCode.UNSUPPORTED_MEDIA_TYPE, text)
+
+
+def _require_one_host(scope: Scope) -> None:
+    """Of two, another server on the way might take the other one (RFC 9112, section 3.2)."""
+    if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+        raise HttpError(ErrorCode.INVALID_REQUEST, "The request has two Host headers; send one.")
 
 
 def _first_of_each(scope: Scope) -> dict[str, str]:

@@ -36,6 +36,13 @@ def answer_to(host: HttpHost, data: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(status.split(" ")[1]), headers, body
 
 
+def test_two_hosts_are_one_too_many(host: HttpHost) -> None:
+    data = b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n"
+    status, _, body = answer_to(host, data)
+    assert status == 400
+    assert json.loads(body)["message"] == "The request has two Host headers; send one."
+
+
 def test_a_body_that_is_cut_off_costs_nothing(host: HttpHost) -> None:
     for _ in range(5):
         host.raw(f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode()).close()
