@@ -28,9 +28,7 @@ def attach(prompt: PromptInput, payloads: Sequence[memoryview]) -> PromptInput:
 
 
 def _with_urls(prompt: PromptInput, change: Callable[[str], str]) -> PromptInput:
-    """A prompt with each data URL changed."""
-    if not (prompt.has_part("image") or prompt.has_part("audio")):
-        return prompt
+    """A prompt of messages with each data URL changed."""
     messages = tuple(_with_parts(message, change) for message in prompt.messages or ())
     return prompt.model_copy(update={"messages": messages})
 

@@ -152,6 +152,11 @@ class PromptInput(BaseModel):
     prompt: str | None = None
     tools: tuple[Tool, ...] = ()
 
+    @property
+    def has_media(self) -> bool:
+        """True if any message carries a picture or a sound."""
+        return any(not isinstance(part, TextPart) for message in self.messages or () for part in _parts(message))
+
     def has_part(self, kind: Literal["image", "audio"]) -> bool:
         """True if any message carries a picture (in either spelling) or a sound."""
         if kind == "image":

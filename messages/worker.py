@@ -256,11 +256,9 @@ _END = b"\0"
 
 def write_command(command: Command) -> list[bytes | memoryview]:
     """A command for `read_command`, in pieces: its JSON, and what is attached to it (see `messages.attachments`)."""
-    if not isinstance(command, GenerateCommand | CountCommand):
+    if not isinstance(command, GenerateCommand | CountCommand) or not command.prompt.has_media:
         return [_COMMANDS.dump_json(command)]
     prompt, payloads = detach(command.prompt)
-    if not payloads:
-        return [_COMMANDS.dump_json(command)]
     lengths = ",".join(str(len(payload)) for payload in payloads).encode()
     return [_COMMANDS.dump_json(command.model_copy(update={"prompt": prompt})) + _END + lengths + _END, *payloads]
 

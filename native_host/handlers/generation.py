@@ -19,15 +19,15 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
     """Make a job of the request and follow it to its end."""
     host = context.host
     model = host.models.find(request.model)
-    settings = _settings(context, request, model)
-    _refuse_what_it_cannot(model, request, settings)
+    settings, prompt = _settings(context, request, model), request.prompt_input
+    _refuse_what_it_cannot(model, request, prompt, settings)
     model.join_queue()
     job = host.jobs.create(context.origin, model.source.name, background=request.background)
     with job.listener():
         Generation(
             job=job,
             model=model,
-            prompt=request.prompt_input,
+            prompt=prompt,
             settings=settings,
             response_format=request.response_format,
             top_logprobs=request.wanted_logprobs,
@@ -37,7 +37,7 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             parallel_tool_calls=request.parallel_tool_calls,
         ).start()
         host.models.use(model)
-        if not _has_media(request.prompt_input):
+        if not prompt.has_media:
             await asyncio.sleep(0)  # the engine gets its work before the client hears of it; pictures take their time
         if request.stream or request.background:
             await context.send(Accepted(context.request_id, context.action, job.job_id))
@@ -110,25 +110,25 @@ def _settings(context: RequestContext, request: Generate, model: ManagedModel) -
     return settings if interval is None else settings.patched(SettingsPatch(thinking_update_interval=interval))
 
 
-def _refuse_what_it_cannot(model: ManagedModel, request: Generate, settings: InferenceSettings) -> None:
+def _refuse_what_it_cannot(
+    model: ManagedModel, request: Generate, prompt: PromptInput, settings: InferenceSettings
+) -> None:
     if request.offered_tools and not _capabilities(model).tools:
         raise _unsupported(model, "tools", "tools")
     if request.logprobs and not _capabilities(model).logprobs:
         raise _unsupported(model, "logprobs", "logprobs")
-    _refuse_media(model, request.prompt_input)
+    _refuse_media(model, prompt)
     _refuse_settings(model, settings)
 
 
 def _refuse_media(model: ManagedModel, prompt: PromptInput) -> None:
+    if not prompt.has_media:
+        return
     capabilities = _capabilities(model)
     if prompt.has_part("image") and not capabilities.image:
         raise _unsupported(model, "pictures", "messages")
     if prompt.has_part("audio") and not capabilities.audio:
         raise _unsupported(model, "sound", "messages")
-
-
-def _has_media(prompt: PromptInput) -> bool:
-    return prompt.has_part("image") or prompt.has_part("audio")
 
 
 def _refuse_settings(model: ManagedModel, settings: InferenceSettings) -> None:
