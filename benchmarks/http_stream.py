@@ -1,7 +1,7 @@
 """Server-sent events of the HTTP API beside llama-server's: the same GGUF, threads and client, both under `/v1`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +22,12 @@ STREAM_LIMIT, TOGETHER_LIMIT, FIRST_LIMIT = 1.05, 0.5, 1.0
 STREAMS = 4
 PROMPT_WORDS, LONG_PROMPT_WORDS = 24, 235
 """Some 60 and 512 tokens; the latter is what llama-bench reads by default."""
+SHORT_ANSWER = 8
+"""Tokens: an answer that is over as soon as it has begun. llama-server keeps what was said before in RAM when another
+prompt comes, which takes it a millisecond for each 200 tokens of that: after such an answer there is nothing to keep.
+"""
+SHARE = 8
+"""How much longer the long streams are than the short ones, which have llama-bench's 128 tokens."""
 TIMEOUT_S = 120.0
 
 
@@ -39,22 +45,33 @@ class Streamed:
         """Tokens a second, from the first to the last."""
         return (self.tokens - 1) / (self.last - self.first)
 
+    @property
+    def first_ms(self) -> float:
+        """Milliseconds to the first token."""
+        return (self.first - self.sent) * 1000
+
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Four rows: one stream, the first token of a short and of a longer prompt, four streams at once."""
+    """Seven rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
+    that are hardly any, and four streams at once.
+    """
     threads, tokens = default_threads(), sizes.stream_tokens
     try:
-        rates, shorts, longs = _Pairs(), _Pairs(), _Pairs()
+        streams, shorter = _Pairs(PROMPT_WORDS, tokens, 0), _Pairs(PROMPT_WORDS, tokens // SHARE, 100)
+        shorts, longs = _Pairs(PROMPT_WORDS, SHORT_ANSWER, 200), _Pairs(LONG_PROMPT_WORDS, SHORT_ANSWER, 300)
         for _ in range(sizes.launches):
             with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
                 urls = (ours, server.url)
-                rates.add(sizes.http_rounds, lambda url, number: stream(url, _prompt(500 + number), tokens).rate, urls)
-                shorts.add(sizes.http_firsts, lambda url, number: _first_ms(url, number, PROMPT_WORDS), urls)
-                longs.add(sizes.http_firsts, lambda url, number: _first_ms(url, number, LONG_PROMPT_WORDS), urls)
-        figure = f"HTTP: one stream of {tokens} tokens, {threads} thread(s); llama-server"
-        yield at_least_times(figure, "tok/s", rates.ours, rates.theirs, STREAM_LIMIT)
-        yield _first(shorts, 60)
-        yield _first(longs, 512)
+                streams.add(sizes.http_rounds, urls)
+                shorter.add(sizes.http_rounds, urls)
+                shorts.add(sizes.http_firsts, urls)
+                longs.add(sizes.http_firsts, urls)
+        yield streams.rate_row(threads)
+        yield shorter.rate_row(threads)
+        yield streams.first_row("60", "in these streams")
+        yield shorter.first_row("60", "in these streams")
+        yield shorts.first_row("60", "after answers")
+        yield longs.first_row("512", "after answers")
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
             yield _together(ours, server.url, sizes)
     except ReferenceMissing as missing:
@@ -62,23 +79,44 @@ def measure(sizes: Sizes) -> Iterator[Row]:
 
 
 class _Pairs:
-    """What both servers took, in turns."""
+    """Streams of both servers, in turns, each of a prompt of `words` and an answer of `tokens`.
 
-    def __init__(self) -> None:
-        self.ours: list[float] = []
-        self.theirs: list[float] = []
+    The prompts are those from number `start` on. None is asked twice of one server: llama-server finds again what it
+    was asked some prompts ago.
+    """
 
-    def add(self, rounds: int, take: Callable[[str, int], float], urls: tuple[str, str]) -> None:
+    def __init__(self, words: int, tokens: int, start: int) -> None:
+        self._words = words
+        self._tokens = tokens
+        self._start = start
+        self._ours: list[Streamed] = []
+        self._theirs: list[Streamed] = []
+
+    def add(self, rounds: int, urls: tuple[str, str]) -> None:
         """Measure both, ours first; a first round that is not counted makes both ready."""
-        take(urls[0], rounds), take(urls[1], rounds)
-        ours, theirs = alternate(rounds, lambda number: take(urls[0], number), lambda number: take(urls[1], number))
-        self.ours += ours
-        self.theirs += theirs
+        for url in urls:
+            self._stream(url, rounds)
+        ours, theirs = alternate(
+            rounds, lambda number: self._stream(urls[0], number), lambda number: self._stream(urls[1], number)
+        )
+        self._ours += ours
+        self._theirs += theirs
 
+    def _stream(self, url: str, number: int) -> Streamed:
+        return stream(url, _prompt(self._start + number, self._words), self._tokens)
 
-def _first(pairs: _Pairs, tokens: int) -> Row:
-    figure = f"HTTP: time to first token, warm, prompt of some {tokens} tokens; llama-server; p50 of {len(pairs.ours)}"
-    return at_most_times(figure, "ms", median(pairs.ours), median(pairs.theirs), FIRST_LIMIT)
+    def rate_row(self, threads: int) -> Row:
+        """Their tokens a second."""
+        figure = f"HTTP: one stream of {self._tokens} tokens, {threads} thread(s); llama-server"
+        rates = [run.rate for run in self._ours], [run.rate for run in self._theirs]
+        return at_least_times(figure, "tok/s", *rates, STREAM_LIMIT)
+
+    def first_row(self, prompt: str, where: str) -> Row:
+        """The time to their first token."""
+        what = f"prompt of some {prompt} tokens, {where} of {self._tokens}"
+        figure = f"HTTP: time to first token, warm, {what}; llama-server; p50 of {len(self._ours)}"
+        firsts = median([run.first_ms for run in self._ours]), median([run.first_ms for run in self._theirs])
+        return at_most_times(figure, "ms", *firsts, FIRST_LIMIT)
 
 
 def _together(ours: str, theirs: str, sizes: Sizes) -> Row:
@@ -122,17 +160,9 @@ def stream(url: str, prompt: str, tokens: int) -> Streamed:
     return Streamed(sent, arrivals[0], arrivals[-1], counted)
 
 
-def _first_ms(url: str, number: int, words: int) -> float:
-    run = stream(url, _prompt(number, words), 8)
-    return (run.first - run.sent) * 1000
-
-
 def _prompt(number: int, words: int = PROMPT_WORDS) -> str:
-    """Every prompt begins with another word, so that nothing of it is cached.
-
-    None is asked twice of one server, at any length: llama-server finds again what it was asked some prompts ago.
-    """
-    return prose(words, f"{number + 1000 * (words // 100)} is the first")
+    """Every prompt begins with another word, so that nothing of it is cached."""
+    return prose(words, f"{number} is the first")
 
 
 @contextmanager
