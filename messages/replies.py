@@ -103,6 +103,11 @@ class Partial:
     tool_calls: tuple[ToolCall, ...] = ()
     first_call: int = 0
 
+    @property
+    def is_plain(self) -> bool:
+        """True if it brings text alone, as most do."""
+        return not self.reasoning and not self.tool_calls and self.logprobs is None
+
     def to_wire(self) -> dict[str, Any]:
         """The JSON object."""
         wire: dict[str, Any] = {

@@ -4,7 +4,7 @@ Above it: the dispatcher. Below it: `messages.frames`. Whatever is wrong with a 
 each wrong field in the wire's own spelling.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -288,6 +288,7 @@ AnyRequest = (
 _KINDS: dict[ActionType, type[AnyRequest]] = {
     get_args(kind.model_fields["action"].annotation)[0]: kind for kind in get_args(AnyRequest)
 }
+_ACTION_OF: dict[type[Request], ActionType] = {kind: action for action, kind in _KINDS.items()}
 _ACTIONS = {str(action): action for action in ActionType}
 
 
@@ -311,6 +312,16 @@ def parse(message: dict[str, Any]) -> AnyRequest:
         return _KINDS[action].model_validate({**message, "action": action})
     except ValidationError as error:
         raise _invalid(describe(error)) from None
+
+
+RequestT = TypeVar("RequestT", bound=AnyRequest)
+
+
+def read_as(kind: type[RequestT], fields: dict[str, Any]) -> RequestT:
+    """Read a request of one kind of which the action is known otherwise; raises as `parse` does."""
+    request = parse({**fields, "action": str(_ACTION_OF[kind])})
+    assert isinstance(request, kind)
+    return request
 
 
 def request_id(message: dict[str, Any]) -> str | int | None:

@@ -4,11 +4,11 @@ Above it: `native_host.connection`. Below it: `native_host.handlers`. This is th
 """
 
 import logging
-from typing import Any
 
 from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
 from messages.replies import Failure, Reply, Success
-from messages.requests import action_of, parse, request_id
+from messages.requests import AnyRequest, action_of, parse, request_id
 from native_host.context import Client, JobFailed, RequestContext
 from native_host.handlers import HANDLERS, IMMEDIATE
 from native_host.host import Host
@@ -16,12 +16,16 @@ from native_host.host import Host
 logger = logging.getLogger("tabagent.dispatcher")
 
 
-def answers_at_once(message: dict[str, Any]) -> bool:
+Message = JsonObject | AnyRequest
+"""A request as it came, or as somebody has read it already."""
+
+
+def answers_at_once(message: JsonObject) -> bool:
     """True for an action whose handler waits for nothing, so that it needs no task of its own."""
     return action_of(message) in IMMEDIATE
 
 
-async def dispatch(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> None:
+async def dispatch(host: Host, client: Client, message: Message, arrived_at: float, is_first: bool) -> None:
     """Carry out one request and send its result; `arrived_at` is the monotonic time of its arrival."""
     reply = await _result(host, client, message, arrived_at, is_first)
     if host.config.log.log_prompts:
@@ -29,13 +33,16 @@ async def dispatch(host: Host, client: Client, message: dict[str, Any], arrived_
     await client.send(reply)
 
 
-async def _result(host: Host, client: Client, message: dict[str, Any], arrived_at: float, is_first: bool) -> Reply:
-    identity, action = request_id(message), action_of(message)
+async def _result(host: Host, client: Client, message: Message, arrived_at: float, is_first: bool) -> Reply:
+    if isinstance(message, dict):
+        identity, action = request_id(message), action_of(message)
+    else:
+        identity, action = message.id, str(message.action)
     if host.config.log.log_prompts:
         logger.info("request of %s: %s", client.origin, message)
     try:
         _check_origin(host, client.origin)
-        request = parse(message)
+        request = parse(message) if isinstance(message, dict) else message
         context = RequestContext(host, client, identity, str(request.action), arrived_at, is_first)
         fields = await HANDLERS[request.action](context, request)
         return Success(identity, str(request.action), fields)

@@ -11,9 +11,8 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from messages.actions import ActionType
-from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Generated, Partial, Reply, Success, ThinkingUpdate
+from messages.requests import Generate
 from native_host.http.client import LastReply, carry_out, host_of, origin_of, stop_job, unless_gone, wait_gone
 from native_host.http.errors import HttpError, error_body
 from native_host.http.openai_answers import Answer, comment
@@ -24,11 +23,11 @@ Reword = Callable[[HttpError], HttpError]
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def generate(request: Request, fields: JsonObject) -> Generated:
-    """Run a `generate` to its end; it is stopped if its caller goes away. HttpError if it fails."""
+async def generate(request: Request, wanted: Generate) -> Generated:
+    """Run a streaming `generate` to its end; it is stopped if its caller goes away. HttpError if it fails."""
     client = LastReply(origin_of(request))
     try:
-        await unless_gone(request, carry_out(request, ActionType.GENERATE, {**fields, "stream": True}, client))
+        await unless_gone(request, carry_out(request, wanted, client))
     finally:
         if client.job_id is not None and not client.is_over:
             stop_job(request, client.job_id)
@@ -36,7 +35,7 @@ async def generate(request: Request, fields: JsonObject) -> Generated:
 
 
 class AnswerStream(Response):
-    """A `generate` whose replies are written as they come; it is stopped if its caller goes away.
+    """A streaming `generate` whose replies are written as they come; it is stopped if its caller goes away.
 
     It is the dispatcher's client and the server's response in one, with no queue and no task between the two: each
     would stand between the first token and its reader. `answer_of` makes the answer once there is a job. The stream
@@ -49,7 +48,7 @@ class AnswerStream(Response):
     def __init__(
         self,
         request: Request,
-        fields: JsonObject,
+        wanted: Generate,
         answer_of: Callable[[Job], Answer],
         *,
         begins_at_once: bool = False,
@@ -59,7 +58,7 @@ class AnswerStream(Response):
         self.background = None
         self.origin = origin_of(request)
         self._request = request
-        self._fields = {**fields, "stream": True}
+        self._wanted = wanted
         self._answer_of = answer_of
         self._begins_at_once = begins_at_once
         self._reword = reword
@@ -72,7 +71,7 @@ class AnswerStream(Response):
         """Called by the server. HttpError if the generation fails before the stream has begun."""
         self._write = send
         try:
-            await carry_out(self._request, ActionType.GENERATE, self._fields, self)
+            await carry_out(self._request, self._wanted, self)
         finally:
             if self._watch is not None:
                 self._watch.cancel()

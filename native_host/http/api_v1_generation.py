@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.replies import Stopped, TokenCount
-from messages.requests import CountTokens, Embed, Generate, StopGeneration
+from messages.requests import CountTokens, Embed, Generate, StopGeneration, read_as
 from native_host.http.answer_schemas import ChatCompletionWithStats, CompletionWithStats, EmbeddingListWithFacts
 from native_host.http.answer_streams import AnswerStream, generate
 from native_host.http.bodies import gather_settings, invalid_field, json_body
-from native_host.http.client import ask
+from native_host.http.client import ask, ask_for
 from native_host.http.errors import json_response, success_response
 from native_host.http.model_use import load_named
 from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
@@ -39,9 +39,9 @@ async def completions(request: Request) -> Response:
 @router.post("/embeddings", responses=gives(EmbeddingListWithFacts), openapi_extra=takes(Embed))
 async def embeddings(request: Request) -> Response:
     """A vector of each text."""
-    body = await json_body(request)
-    await load_named(request, ActionType.EMBED, body)
-    fields = (await ask(request, ActionType.EMBED, body)).fields.model_dump(mode="json")
+    wanted = read_as(Embed, await json_body(request))
+    await load_named(request, wanted)
+    fields = (await ask_for(request, wanted)).fields.model_dump(mode="json")
     vectors = fields.pop("embeddings")
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     usage = {"prompt_tokens": fields["input_tokens"], "total_tokens": fields["input_tokens"]}
@@ -51,9 +51,9 @@ async def embeddings(request: Request) -> Response:
 @router.post("/tokenize", responses=gives(TokenCount), openapi_extra=takes(CountTokens))
 async def tokenize(request: Request) -> Response:
     """How many tokens a prompt is."""
-    body = await json_body(request)
-    await load_named(request, ActionType.COUNT_TOKENS, body)
-    return success_response(await ask(request, ActionType.COUNT_TOKENS, body))
+    wanted = read_as(CountTokens, await json_body(request))
+    await load_named(request, wanted)
+    return success_response(await ask_for(request, wanted))
 
 
 @router.post("/halt", responses=gives(Stopped), openapi_extra=takes(StopGeneration, required=False))
@@ -68,10 +68,11 @@ async def _complete(request: Request, kind: type[_Answer]) -> Response:
     stream = fields.pop("stream", False)
     if not isinstance(stream, bool):
         raise invalid_field("stream", "must be true or false")
-    await load_named(request, ActionType.GENERATE, fields)
+    wanted = read_as(Generate, {**fields, "stream": True})
+    await load_named(request, wanted)
     if stream:
-        return AnswerStream(request, fields, lambda job: kind(job.model, wants_usage), begins_at_once=True)
-    result = await generate(request, fields)
+        return AnswerStream(request, wanted, lambda job: kind(job.model, wants_usage), begins_at_once=True)
+    result = await generate(request, wanted)
     answer = kind(result.model).whole(result)
     own = {"status": "success", "job_id": result.job_id, "stats": result.stats.model_dump(mode="json")}
     return json_response({**answer, **own})

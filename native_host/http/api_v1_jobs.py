@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from messages.actions import ActionType
 from messages.replies import Accepted, JobList, Stopped
-from messages.requests import Generate
+from messages.requests import Generate, read_as
 from native_host.http.answer_schemas import JobBegun, JobNow
 from native_host.http.bodies import generate_fields
 from native_host.http.client import ask, first_reply, host_of, origin_of, result_of
@@ -31,9 +31,9 @@ async def jobs(request: Request) -> Response:
 @router.post("", status_code=202, responses=gives(JobBegun, status=202), openapi_extra=takes(Generate, form=True))
 async def begin(request: Request) -> Response:
     """Begin a generation and answer with its job; it goes on whether somebody listens or not."""
-    fields = {**await generate_fields(request), "background": True, "stream": False}
-    await load_named(request, ActionType.GENERATE, fields)
-    first = await first_reply(request, ActionType.GENERATE, fields)
+    wanted = read_as(Generate, {**await generate_fields(request), "background": True, "stream": False})
+    await load_named(request, wanted)
+    first = await first_reply(request, wanted)
     job_id = first.job_id if isinstance(first, Accepted) else result_of(first).fields.model_dump()["job_id"]
     return json_response({"status": "success", "job_id": job_id, "stream": f"/api/v1/stream/{job_id}"}, 202)
 

@@ -16,8 +16,9 @@ from messages.actions import ActionType
 from messages.errors import HostError
 from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Reply, Success
+from messages.requests import AnyRequest
 from native_host.context import Client
-from native_host.dispatcher import dispatch
+from native_host.dispatcher import Message, dispatch
 from native_host.host import Host
 from native_host.http.errors import HttpError
 
@@ -81,23 +82,27 @@ def arrived_at(request: Request) -> float:
     return at
 
 
-async def carry_out(request: Request, action: ActionType, fields: JsonObject, client: Client) -> None:
+async def carry_out(request: Request, message: Message, client: Client) -> None:
     """Carry out a request of the wire protocol; its answers go to `client`, its Success or Failure last."""
-    message = {"id": "http", **fields, "action": str(action)}
     await dispatch(host_of(request), client, message, arrived_at(request), is_first=False)
 
 
 async def ask(request: Request, action: ActionType, fields: JsonObject | None = None) -> Success:
     """Carry out a request and return its result. HttpError if it fails, ClientDisconnect if the caller has gone."""
+    return await ask_for(request, {"id": "http", **(fields or {}), "action": str(action)})
+
+
+async def ask_for(request: Request, message: Message) -> Success:
+    """Carry out a message, as `ask` does."""
     client = LastReply(origin_of(request))
-    await unless_gone(request, carry_out(request, action, fields or {}, client))
+    await unless_gone(request, carry_out(request, message, client))
     return client.result()
 
 
-async def first_reply(request: Request, action: ActionType, fields: JsonObject) -> Reply:
+async def first_reply(request: Request, wanted: AnyRequest) -> Reply:
     """Carry out a request until its first answer, and leave it; a job that it began goes on for its grace."""
     client = _FirstReply(origin_of(request))
-    work = asyncio.create_task(carry_out(request, action, fields, client))
+    work = asyncio.create_task(carry_out(request, wanted, client))
     try:
         return await unless_gone(request, client.first)
     finally:

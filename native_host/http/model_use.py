@@ -8,21 +8,18 @@ from fastapi import Request
 
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
-from messages.frames import JsonObject
-from messages.requests import parse
+from messages.requests import CountTokens, Embed, Generate
 from native_host.http.client import ask, host_of
 
 
-async def load_named(request: Request, action: ActionType, fields: JsonObject) -> None:
-    """Load the model that a request names, unless it is loaded; what is wrong with the request is told before.
+async def load_named(request: Request, wanted: Generate | CountTokens | Embed) -> None:
+    """Load the model that a request names, unless it is loaded.
 
     HostError `no_active_backend` if it names none and none is loaded, HttpError if it cannot be loaded.
     """
-    models = host_of(request).models
-    name = fields.get("model", fields.get("model_path"))
-    if models.active is not None if name is None else isinstance(name, str) and models.has_ready(name):
+    models, name = host_of(request).models, wanted.model
+    if models.active is not None if name is None else models.has_ready(name):
         return
-    parse({**fields, "action": str(action)})
     if name is None:
         text = "No model is loaded. Name one in `model` (GET /api/v1/models tells what there is), or load one first."
         raise HostError(ErrorCode.NO_ACTIVE_BACKEND, text)

@@ -10,15 +10,18 @@ import base64
 import secrets
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from messages.facts import Figures, FinishReason
-from messages.frames import JsonObject, dump
+from messages.frames import JsonObject, dump, quoted
 from messages.replies import Embedded, Generated, Partial, call_deltas
 from native_host.http.openai_logprobs import CompletionLogprobs, Tokens, chat_logprobs
 
 DONE = "data: [DONE]\n\n"
+
+_PLACE = "\ufdd0"
+"""A noncharacter of Unicode, which stands for the text that is to come."""
 
 
 class Answer(Protocol):
@@ -43,6 +46,21 @@ class Answer(Protocol):
 def event(data: Mapping[str, Any], name: str | None = None) -> str:
     """One server-sent event."""
     return f"event: {name}\ndata: {dump(data)}\n\n" if name else f"data: {dump(data)}\n\n"
+
+
+class TextEvent:
+    """An event that is known but for one text in it: the text of a token, which is to go out at once.
+
+    Most of what makes an event would have left the processor's caches when the engine's step is over.
+    """
+
+    def __init__(self, with_text: Callable[[str], Mapping[str, Any]]) -> None:
+        """`with_text` gives the event's data with a text in its place, behind all that callers choose."""
+        self._before, _, self._after = event(with_text(_PLACE)).rpartition(quoted(_PLACE))
+
+    def of(self, text: str) -> str:
+        """The event with this text."""
+        return f"{self._before}{quoted(text)}{self._after}"
 
 
 def comment(text: str) -> str:
@@ -78,6 +96,7 @@ class ChatAnswer:
     def __init__(self, model: str, include_usage: bool = False) -> None:
         self._include_usage = include_usage
         self._head = _head("chatcmpl-", model) | {"system_fingerprint": None}
+        self._text: TextEvent | None = None
 
     def whole(self, result: Generated) -> JsonObject:
         """The chat completion."""
@@ -94,9 +113,13 @@ class ChatAnswer:
     def begin(self) -> Iterator[str]:
         """The chunk that names the role."""
         yield self._chunk({"role": "assistant", "content": ""})
+        self._text = TextEvent(lambda text: self._data({"content": text}))
 
     def partial(self, partial: Partial) -> Iterator[str]:
         """A chunk of text, reasoning (under the name that DeepSeek gave it) or tool calls, each of these whole."""
+        if self._text is not None and partial.is_plain:
+            yield self._text.of(partial.text)
+            return
         delta: JsonObject = {}
         if partial.reasoning:
             delta["reasoning_content"] = partial.reasoning
@@ -118,9 +141,12 @@ class ChatAnswer:
         yield event(error)
 
     def _chunk(self, delta: JsonObject, reason: str | None = None, tokens: Tokens = None) -> str:
+        return event(self._data(delta, reason, tokens))
+
+    def _data(self, delta: JsonObject, reason: str | None = None, tokens: Tokens = None) -> JsonObject:
         choice = {"index": 0, "delta": delta, "logprobs": chat_logprobs(tokens), "finish_reason": reason}
         without = {"usage": None} if self._include_usage else {}
-        return event(self._head | {"object": "chat.completion.chunk", "choices": [choice]} | without)
+        return self._head | {"object": "chat.completion.chunk", "choices": [choice]} | without
 
 
 class CompletionAnswer:
@@ -130,6 +156,7 @@ class CompletionAnswer:
         self._include_usage = include_usage
         self._head = _head("cmpl-", model) | {"object": "text_completion"}
         self._logprobs = CompletionLogprobs()
+        self._text: TextEvent | None = None
 
     def whole(self, result: Generated) -> JsonObject:
         """The completion."""
@@ -137,10 +164,14 @@ class CompletionAnswer:
 
     def begin(self) -> Iterator[str]:
         """Nothing comes before the text."""
+        self._text = TextEvent(lambda text: self._with_choice(text, None) | self._without_usage())
         yield from ()
 
     def partial(self, partial: Partial) -> Iterator[str]:
         """A chunk of text."""
+        if self._text is not None and partial.is_plain:
+            yield self._text.of(partial.text)
+            return
         yield event(self._with_choice(partial.text, None, partial.logprobs) | self._without_usage())
 
     def end(self, result: Generated) -> Iterator[str]:

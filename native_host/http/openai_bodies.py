@@ -10,8 +10,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from messages.errors import ErrorCode, HostError
-from messages.frames import FrameError, JsonObject, parse_object
-from messages.requests import parse
+from messages.frames import FrameError, parse_object
+from messages.requests import RequestT, read_as
 from messages.validation import describe
 from native_host.http.errors import HttpError
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
@@ -19,22 +19,21 @@ from native_host.http.openai_requests import ChatBody, CompletionBody, Embedding
 BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody, ResponseBody)
 
 
-async def read_body(request: Request, kind: type[BodyT]) -> tuple[BodyT, JsonObject]:
+async def read_body(request: Request, kind: type[BodyT], wire: type[RequestT]) -> tuple[BodyT, RequestT]:
     """A request's body, and the wire's request that says the same. HttpError if either is not valid."""
     value = parse_object(await request.body())
     if isinstance(value, FrameError):
         raise HttpError(ErrorCode.INVALID_JSON, value.message)
     try:
         body = kind.model_validate(value)
-        wire = body.to_wire()
-        parse(wire)
+        wanted = read_as(wire, body.to_wire())
     except ValidationError as error:
         fields = describe(error)
         text = f"The request is not valid: {fields[0]}."
         raise HttpError(ErrorCode.INVALID_REQUEST, text, {"fields": fields}) from None
     except HostError as error:
         raise HttpError.of(error) from None
-    return body, wire
+    return body, wanted
 
 
 def body_schema(kind: type[BaseModel]) -> dict[str, Any]:

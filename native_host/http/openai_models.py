@@ -4,6 +4,7 @@ Above it: `native_host.http.openai_routes`. Below it: `native_host.http.client`.
 """
 
 import os
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -11,8 +12,11 @@ from messages.actions import ActionType
 from messages.errors import ErrorCode
 from messages.frames import JsonObject
 from messages.replies import Loaded, ModelList, State
+from messages.requests import Embed, Generate
 from native_host.http.client import ask, host_of
 from native_host.http.errors import HttpError
+
+WantedT = TypeVar("WantedT", Generate, Embed)
 
 
 async def list_models(request: Request) -> list[JsonObject]:
@@ -34,13 +38,13 @@ async def find_model(request: Request, name: str) -> JsonObject:
     raise HttpError(ErrorCode.MODEL_NOT_FOUND, f"There is no model {name[:200]!r}; GET /v1/models lists them.")
 
 
-async def use_model(request: Request, wire: JsonObject) -> str:
+async def use_model(request: Request, wanted: WantedT) -> tuple[str, WantedT]:
     """The name of the model that a request means, once it is loaded; without a name the one that was used last.
 
     It is put into the request, since a path may be spelt otherwise there.
     """
-    name = wire["model"] = await _ready_model(request, wire.get("model"))
-    return name
+    name = await _ready_model(request, wanted.model)
+    return name, wanted if name == wanted.model else wanted.model_copy(update={"model": name})
 
 
 async def _ready_model(request: Request, name: str | None) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.options import JsonSchema
@@ -144,12 +143,12 @@ class EmbeddingBody(Habits):
 
     def to_wire(self) -> JsonObject:
         """The `embed`. Vectors have length 1, as OpenAI's do."""
-        return _named(self.model) | {"action": str(ActionType.EMBED), "input": self.input, "normalize": True}
+        return _named(self.model) | {"input": self.input, "normalize": True}
 
 
 def _generate(model: str | None, **fields: object) -> JsonObject:
     known = {name: value for name, value in fields.items() if value is not None}
-    return _named(model) | {"action": str(ActionType.GENERATE), "stream": True} | known
+    return _named(model) | {"stream": True} | known
 
 
 def _named(model: str | None) -> JsonObject:

@@ -11,10 +11,9 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from messages.actions import ActionType
 from messages.errors import ErrorCode
-from messages.frames import JsonObject
 from messages.replies import Embedded
+from messages.requests import Embed, Generate
 from native_host.http.answer_schemas import (
     ChatCompletion,
     Completion,
@@ -24,7 +23,7 @@ from native_host.http.answer_schemas import (
     ResponseObject,
 )
 from native_host.http.answer_streams import AnswerStream, Reword, generate
-from native_host.http.client import ask
+from native_host.http.client import ask_for
 from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
 from native_host.http.openai_bodies import body_schema, read_body
@@ -66,9 +65,9 @@ async def get_model(request: Request, model: str) -> Response:
 )
 async def create_chat_completion(request: Request) -> Response:
     """One answer, whole or as a stream of chunks."""
-    body, wire = await read_body(request, ChatBody)
-    answer = ChatAnswer(await use_model(request, wire), body.include_usage)
-    return await _answer(request, wire, answer, body.stream)
+    body, wanted = await read_body(request, ChatBody, Generate)
+    name, wanted = await use_model(request, wanted)
+    return await _answer(request, wanted, ChatAnswer(name, body.include_usage), body.stream)
 
 
 @router.post(
@@ -79,9 +78,9 @@ async def create_chat_completion(request: Request) -> Response:
 )
 async def create_completion(request: Request) -> Response:
     """What follows the prompt, whole or as a stream of chunks."""
-    body, wire = await read_body(request, CompletionBody)
-    answer = CompletionAnswer(await use_model(request, wire), body.include_usage)
-    return await _answer(request, wire, answer, body.stream)
+    body, wanted = await read_body(request, CompletionBody, Generate)
+    name, wanted = await use_model(request, wanted)
+    return await _answer(request, wanted, CompletionAnswer(name, body.include_usage), body.stream)
 
 
 @router.post(
@@ -93,9 +92,9 @@ async def create_completion(request: Request) -> Response:
 async def create_response(request: Request) -> Response:
     """One response, whole or as a stream of events. It is not stored."""
     try:
-        body, wire = await read_body(request, ResponseBody)
-        answer = ResponseAnswer(await use_model(request, wire), body)
-        return await _answer(request, wire, answer, body.stream, _of_response)
+        body, wanted = await read_body(request, ResponseBody, Generate)
+        name, wanted = await use_model(request, wanted)
+        return await _answer(request, wanted, ResponseAnswer(name, body), body.stream, _of_response)
     except HttpError as error:
         raise _of_response(error) from None
 
@@ -105,9 +104,9 @@ async def create_response(request: Request) -> Response:
 )
 async def create_embeddings(request: Request) -> Response:
     """A vector for each text. A text that the model cannot read whole is an error, as OpenAI's API has it."""
-    body, wire = await read_body(request, EmbeddingBody)
-    model = await use_model(request, wire)
-    result = (await ask(request, ActionType.EMBED, wire)).fields
+    body, wanted = await read_body(request, EmbeddingBody, Embed)
+    model, wanted = await use_model(request, wanted)
+    result = (await ask_for(request, wanted)).fields
     assert isinstance(result, Embedded)
     if result.truncated:
         text = f"Text {result.truncated[0]} of input is longer than the model's context; send shorter texts."
@@ -119,11 +118,11 @@ async def create_embeddings(request: Request) -> Response:
 
 
 async def _answer(
-    request: Request, wire: JsonObject, answer: Answer, stream: bool | None, reword: Reword | None = None
+    request: Request, wanted: Generate, answer: Answer, stream: bool | None, reword: Reword | None = None
 ) -> Response:
     if stream:
-        return AnswerStream(request, wire, lambda _: answer, reword=reword)
-    return json_response(answer.whole(await generate(request, wire)))
+        return AnswerStream(request, wanted, lambda _: answer, reword=reword)
+    return json_response(answer.whole(await generate(request, wanted)))
 
 
 def _of_response(error: HttpError) -> HttpError:
