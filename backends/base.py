@@ -124,8 +124,7 @@ class GenerationRequest:
     markers: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Prefill:
+class Prefill(NamedTuple):
     """`done` of `total` prompt tokens are processed, `cached` of them were in the KV cache from before."""
 
     done: int

@@ -5,7 +5,6 @@ engine. Above it: `native_host.worker_process` at the other end of the socket. B
 The socket's end is the worker's end, whatever the engine does at that moment.
 """
 
-import contextlib
 import faulthandler
 import logging
 import os
@@ -75,8 +74,11 @@ class EventWriter:
     def write(self, event: Event) -> None:
         """Send one event; blocks while the daemon does not read. Once it is gone nobody misses the event."""
         data = frame(write_event(event))
-        with self._lock, contextlib.suppress(ConnectionError):
-            self._connection.sendall(data)
+        try:
+            with self._lock:
+                self._connection.sendall(data)
+        except ConnectionError:
+            pass
 
 
 class Engine:

@@ -84,10 +84,15 @@ class _Prompted(_NamesModel):
         return self
 
     @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of."""
+        return ()
+
+    @property
     def prompt_input(self) -> PromptInput:
-        """The messages or the prompt, as backends take them."""
+        """The messages and tools, or the prompt, as backends take them."""
         messages = None if self.messages is None else tuple(self.messages)
-        return PromptInput(messages=messages, prompt=self.prompt)
+        return PromptInput(messages=messages, prompt=self.prompt, tools=self.offered_tools)
 
 
 class Ping(Request):
@@ -158,11 +163,6 @@ class Generate(_Prompted):
     def offered_tools(self) -> tuple[Tool, ...]:
         """The tools that the model is told of: none where it must not call any."""
         return () if self.tool_choice == "none" else tuple(self.tools or ())
-
-    @property
-    def prompt_input(self) -> PromptInput:
-        """The messages and tools, or the prompt, as backends take them."""
-        return super().prompt_input.model_copy(update={"tools": self.offered_tools})
 
 
 class StopGeneration(_NamesModel):

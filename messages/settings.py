@@ -60,7 +60,7 @@ def merge_patches(older: SettingsPatch, newer: SettingsPatch) -> SettingsPatch:
 
 
 def _changes(patch: SettingsPatch) -> dict[str, object]:
-    changes = patch.model_dump(exclude_none=True)
+    changes: dict[str, object] = {name: value for name, value in patch if value is not None}
     if patch.stop is not None:
         changes["stop"] = tuple(patch.stop)
     return changes

@@ -44,7 +44,7 @@ from backends.llamacpp.memory import (
 from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.projector import Projector, choose_projector
 from backends.llamacpp.prompt import Prompt, PromptReader
-from backends.llamacpp.sampler import Sample, last_logits, sampling
+from backends.llamacpp.sampler import Sample, sampling
 from backends.llamacpp.vocabulary import Pieces
 from backends.logprobs import LogprobRecorder
 from messages.content import PromptInput
@@ -120,7 +120,7 @@ class LlamaCppBackend:
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None
         pieces = vocabulary.pieces_with(request.markers) if request.markers else vocabulary.pieces
-        with sampling(loaded.engine.context, vocabulary.size, request.settings, prompt.tokens, constraint) as sample:
+        with sampling(loaded.engine.logits, request.settings, prompt.tokens, constraint) as sample:
             recorder = _recorder(loaded.engine, request.top_logprobs)
             yield from _run(loaded, prompt, sample, pieces, flag, recorder)
 
@@ -194,9 +194,8 @@ def _recorder(engine: Engine, top: int | None) -> Record | None:
     """What tells the probabilities of tokens, if they are asked for; `top` is how many others each names."""
     if top is None:
         return None
-    vocabulary = engine.vocabulary
-    recorder = LogprobRecorder(top, vocabulary.spell)
-    return lambda token: recorder.record(last_logits(engine.context, vocabulary.size), token)
+    recorder = LogprobRecorder(top, engine.vocabulary.spell)
+    return lambda token: recorder.record(engine.logits.read(), token)
 
 
 def _run(

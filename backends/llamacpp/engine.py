@@ -18,6 +18,7 @@ from backends.llamacpp.header import invalid_model
 from backends.llamacpp.lora import apply_adapter
 from backends.llamacpp.memory import BatchSizes
 from backends.llamacpp.projector import Projector
+from backends.llamacpp.sampler import LastLogits
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.errors import ErrorCode, HostError
 
@@ -74,6 +75,7 @@ class Engine:
             self.close()
             raise
         self.decoder = Decoder(self.context, options.batches, self.multimodal)
+        self.logits = LastLogits(self.context, self.vocabulary.size)
         self._warm_up()
 
     def close(self) -> None:
@@ -87,8 +89,9 @@ class Engine:
         self.context = self.multimodal = self.model = None
 
     def _warm_up(self) -> None:
-        """Decode one token, so that the weights are read and buffers made before the first prompt comes."""
+        """Decode and choose one token, so that the weights are read and buffers made before the first prompt comes."""
         self.decoder.step(max(0, self.vocabulary.bos))
+        self.logits.likeliest()
         self.decoder.cache.clear()
 
 

@@ -30,59 +30,56 @@ _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32
 Sample = Callable[[], int]
 
 
+class LastLogits:
+    """The scores of a context's last decode, `(vocabulary_size,) float32`."""
+
+    def __init__(self, context: Any, vocabulary_size: int) -> None:
+        self.context = context
+        self.vocabulary_size = vocabulary_size
+        self._view = np.empty(0, np.float32)
+        self._address = 0
+        self._get = llama_cpp.llama_get_logits_ith
+
+    def read(self) -> npt.NDArray[np.float32]:
+        """The engine's own array, not to be written to; it stays in one place until the engine names another."""
+        pointer = self._get(self.context, -1)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._address:
+            self._view = np.ctypeslib.as_array(pointer, (self.vocabulary_size,))
+            self._address = address
+        return self._view
+
+    def likeliest(self) -> int:
+        """The token with the highest score, the first of several.
+
+        The engine's greedy sampler takes several times as long: it copies all scores into a list of candidates before.
+        """
+        return int(self.read().argmax())
+
+
 @contextmanager
-def sampling(
-    context: Any, vocabulary_size: int, settings: InferenceSettings, prompt: Sequence[int], grammar: Any
-) -> Iterator[Sample]:
+def sampling(logits: LastLogits, settings: InferenceSettings, prompt: Sequence[int], grammar: Any) -> Iterator[Sample]:
     """A function that returns the next token, from the logits of the last decode.
 
     Negative numbers in the prompt are pictures, which no penalty looks at. grammar is a grammar sampler or None; it is
     freed at the end, as everything else is.
     """
     if grammar is None and settings.temperature == 0 and not _has_penalties(settings):
-        yield _Likeliest(context, vocabulary_size).sample
+        yield logits.likeliest
         return
-    chain = _chain(settings, vocabulary_size)
+    chain = _chain(settings, logits.vocabulary_size)
     try:
         if _has_penalties(settings):
             _accept_all(chain, [token for token in prompt if token >= 0][-PENALTY_TOKENS:])
         if grammar is None:
-            sample = llama_cpp.llama_sampler_sample
+            sample, context = llama_cpp.llama_sampler_sample, logits.context
             yield lambda: sample(chain, context, -1)
         else:
-            yield _ConstrainedSampler(context, vocabulary_size, chain, grammar).sample
+            yield _ConstrainedSampler(logits, chain, grammar).sample
     finally:
         llama_cpp.llama_sampler_free(chain)
         if grammar is not None:
             llama_cpp.llama_sampler_free(grammar)
-
-
-def last_logits(context: Any, vocabulary_size: int) -> npt.NDArray[np.float32]:
-    """The engine's own array of the last decode's scores, `(vocabulary_size,) float32`, not to be written to."""
-    return np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, -1), (vocabulary_size,))
-
-
-class _Likeliest:
-    """Chooses the token with the highest score, the first of several.
-
-    The engine's greedy sampler takes several times as long: it copies all scores into a list of candidates before.
-    """
-
-    def __init__(self, context: Any, vocabulary_size: int) -> None:
-        self._context = context
-        self._size = vocabulary_size
-        self._logits = np.empty(0, np.float32)
-        self._address = 0
-        self._get = llama_cpp.llama_get_logits_ith
-
-    def sample(self) -> int:
-        """The token for the scores of the last decode, which the engine keeps in one place until it names another."""
-        pointer = self._get(self._context, -1)
-        address = ctypes.addressof(pointer.contents)
-        if address != self._address:
-            self._logits = np.ctypeslib.as_array(pointer, (self._size,))
-            self._address = address
-        return int(self._logits.argmax())
 
 
 def _chain(settings: InferenceSettings, vocabulary_size: int) -> Any:
@@ -131,12 +128,12 @@ def _accept_all(sampler: Any, tokens: Iterable[int]) -> None:
 class _ConstrainedSampler:
     """Samples with a chain what a grammar allows."""
 
-    def __init__(self, context: Any, vocabulary_size: int, chain: Any, grammar: Any) -> None:
-        self._context = context
+    def __init__(self, logits: LastLogits, chain: Any, grammar: Any) -> None:
+        self._logits = logits
         self._chain = chain
         self._grammar = grammar
-        self._ids = np.arange(vocabulary_size, dtype=np.int32)
-        self._candidates = np.zeros(vocabulary_size, _CANDIDATE)
+        self._ids = np.arange(logits.vocabulary_size, dtype=np.int32)
+        self._candidates = np.zeros(logits.vocabulary_size, _CANDIDATE)
         self._one = np.zeros(1, _CANDIDATE)
 
     def sample(self) -> int:
@@ -160,7 +157,7 @@ class _ConstrainedSampler:
 
     def _all_candidates(self) -> Any:
         self._candidates["id"] = self._ids
-        self._candidates["logit"] = last_logits(self._context, len(self._ids))
+        self._candidates["logit"] = self._logits.read()
         self._candidates["p"] = 0.0
         return _array(self._candidates)
 
