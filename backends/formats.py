@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GGUF_MAGIC = b"GGUF"
 
@@ -60,10 +61,35 @@ def is_safetensors_folder(path: Path) -> bool:
     if not path.is_dir() or is_onnx_folder(path) or not any(path.glob("*.safetensors")):
         return False
     try:
-        config = json.loads((path / "config.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return isinstance(_read_config(path).get("model_type"), str)
+    except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and isinstance(config.get("model_type"), str)
+
+
+def damage_of(path: Path) -> str | None:
+    """What is wrong with a path that is surely meant to be a model and that no backend takes; None for any other.
+
+    It goes behind the path. Here alone a name counts: nobody calls anything else `.gguf`.
+    """
+    if path.suffix.lower() == ".gguf" and path.is_file():
+        return "does not begin as a GGUF file does; it is damaged or something else. Get it again."
+    if path.is_dir() and any(path.glob("*.safetensors")) and (path / "config.json").is_file():
+        try:
+            _read_config(path)
+        except ValueError:
+            return "has a config.json that is not a JSON object; it is damaged. Get the folder again."
+    return None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """A folder's `config.json`. OSError if it cannot be read, ValueError if it is not a JSON object."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(config, dict):
+        raise ValueError("not an object")
+    return config
 
 
 def _first_bytes(path: Path, count: int) -> bytes:

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backends.formats import ModelDescription, is_gguf, is_gguf_projector, is_onnx_folder, is_safetensors_folder, never
+from backends.formats import (
+    ModelDescription,
+    damage_of,
+    is_gguf,
+    is_gguf_projector,
+    is_onnx_folder,
+    is_safetensors_folder,
+    never,
+)
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
@@ -206,14 +214,13 @@ def row(name: str) -> BackendRow:
 
 
 def detect(path: Path) -> BackendRow:
-    """The backend that takes a path, by its content; HostError `unknown_format` if none does."""
+    """The backend that takes a path, by its content.
+
+    HostError `unknown_format` if none does, `model_invalid` if it is a model all the same.
+    """
     rows = [candidate for candidate in BACKENDS if sys.platform in candidate.platforms and candidate.detects(path)]
-    if not rows and path.suffix.lower() == ".gguf" and path.is_file():
-        raise HostError(
-            ErrorCode.MODEL_INVALID,
-            f"{path} does not begin as a GGUF file does; it is damaged or something else. Get it again.",
-            model_path=str(path),
-        )
+    if not rows and (damage := damage_of(path)) is not None:
+        raise HostError(ErrorCode.MODEL_INVALID, f"{path} {damage}", model_path=str(path))
     if not rows:
         kind = "folder" if path.is_dir() else "file"
         raise HostError(

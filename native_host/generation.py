@@ -58,6 +58,7 @@ class Generation:
         self._ref: int | None = None
         self._cancelled = False
         self._because: HostError | None = None
+        self._prefill_moved_at = 0.0
         self._stop_timer: asyncio.TimerHandle | None = None
         self._sign_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -112,6 +113,7 @@ class Generation:
                 self._job.add_text(event.text, event.count, event.logprobs, event.reasoning, event.tool_calls)
             case PrefillEvent():
                 self._job.note_prefill(event.done, event.total)
+                self._prefill_moved_at = time.monotonic()
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached
 
     def _cancel(self, because: HostError | None) -> None:
@@ -204,12 +206,17 @@ class Generation:
         )
 
     def _prefill_eta_ms(self) -> int | None:
-        """Milliseconds until the prompt is read, if it goes on as it went; None before any of it was."""
+        """Milliseconds until the prompt is read, if it goes on as it went; None before any of it was, and once overdue.
+
+        It counts down between two steps: one step may take long, such as a picture that is encoded.
+        """
         read = self._job.prefill_done - (self._metrics.cached_tokens or 0)
         if self._metrics.left_queue_at is None or read <= 0:
             return None
-        seconds = time.monotonic() - self._metrics.left_queue_at
-        return round(seconds * 1000 * (self._job.prefill_total - self._job.prefill_done) / read)
+        seconds = self._prefill_moved_at - self._metrics.left_queue_at
+        due = self._prefill_moved_at + seconds * (self._job.prefill_total - self._job.prefill_done) / read
+        left_ms = round((due - time.monotonic()) * 1000)
+        return left_ms if left_ms >= 0 else None
 
 
 def _in_words(job: Job, rate: float) -> str:

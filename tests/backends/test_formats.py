@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.formats import is_genai_folder, is_gguf, is_safetensors_folder, never
+from backends.formats import damage_of, is_genai_folder, is_gguf, is_safetensors_folder, never
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,21 @@ def test_a_safetensors_folder_says_its_kind_and_has_no_onnx_files(tmp_path: Path
     (tmp_path / "model.onnx").write_bytes(b"")
     assert not is_safetensors_folder(tmp_path)
     assert not is_safetensors_folder(config)
+
+
+def test_a_damaged_model_is_told_from_what_is_none(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{")
+    assert damage_of(tmp_path) is None
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    for text in ("", "{", "[]", "\0", "{" * 100_000):
+        config.write_text(text)
+        assert "config.json" in (damage_of(tmp_path) or ""), text
+    config.write_text('{"model_type": 1}')
+    assert damage_of(tmp_path) is None
+    (tmp_path / "cut.GGUF").write_bytes(b"GG")
+    assert "GGUF" in (damage_of(tmp_path / "cut.GGUF") or "")
+    assert damage_of(config) is None
 
 
 def test_the_echo_takes_no_path(tmp_path: Path) -> None:

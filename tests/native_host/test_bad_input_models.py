@@ -87,6 +87,14 @@ def test_a_folder_that_holds_no_model_is_refused(port: Port, tmp_path: Path) -> 
     assert refusal(port, tmp_path, backend="llamacpp")["code"] == "model_invalid"
 
 
+def test_a_folder_whose_config_is_damaged_is_no_unknown_format(port: Port, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2_vl", ')
+    answer = port.call("load", model=str(tmp_path))
+    assert answer["error"]["code"] == "model_invalid"
+    assert "config.json" in answer["message"]
+
+
 def test_a_folder_named_like_a_file_is_refused(port: Port, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").mkdir()
     assert refusal(port, tmp_path / "model.gguf")["code"] == "unknown_format"

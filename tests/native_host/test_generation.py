@@ -180,6 +180,18 @@ def test_signs_of_life_come_while_the_prompt_is_read(port: Port) -> None:
     assert 0 < reading[-1]["eta_ms"] < 1000
 
 
+def test_the_time_left_counts_down_while_one_long_step_of_the_prompt_is_read(port: Port) -> None:
+    load(port, prefill_ms=1000)
+    request = port.ask("generate", prompt=words(2), thinking_update_interval=0.1)
+    port.result(request)
+    reading = [update["eta_ms"] for update in port.of(request, "thinking_update") if update["phase"] == "prefill"]
+    known = [eta for eta in reading if eta is not None]
+    assert reading[0] is None
+    assert len(known) >= 3
+    assert known == sorted(known, reverse=True)
+    assert known[-1] < known[0] < 600
+
+
 def test_signs_of_life_come_while_a_generation_waits_for_its_turn(port: Port) -> None:
     load(port, prefill_ms=60_000)
     port.ask("generate", prompt="x")
