@@ -42,8 +42,16 @@ const PROBLEMS = {
   busy: { title: "The host is busy" },
 };
 
+/** What the host calls a picture of a request, and what it says of it. */
+const PICTURE_FIELD = /^messages\[\d+\]\.content\[\d+\]\S*: (.+)$/;
+
 /** Give `{title, text, command}` for an error; `command` is null where there is none. */
 export function explain(error, extensionId) {
+  const picture = PICTURE_FIELD.exec(error.details?.fields?.[0] ?? "");
+  if (picture) {
+    const text = `A picture that goes with it ${picture[1].replace(/\.$/, "")}. Send your message without it.`;
+    return { title: "A picture cannot be sent", text, command: null };
+  }
   const row = PROBLEMS[error.code] ?? { title: "That did not work" };
   const command = row.command?.(error.details ?? {}, extensionId);
   return { title: row.title, text: row.text ?? error.message, command: command ?? null };

@@ -35,7 +35,9 @@ DRAW = """((kind, name) => {
   return new Promise((resolve) => canvas.toBlob((blob) => resolve(new File([blob], name, {type: kind})), "image/png"));
 })"""
 BRING = """(async (way, kind, name) => {
-  const svg = "<svg xmlns='http://www.w3.org/2000/svg' width='60' height='40'><rect width='9' height='9'/></svg>";
+  const [wide, high] = name.startsWith("slim") ? [2000, 4] : [60, 40];
+  const size = `width='${wide}' height='${high}'`;
+  const svg = `<svg xmlns='http://www.w3.org/2000/svg' ${size}><rect width='9' height='9'/></svg>`;
   const texts = {txt: "hello", svg};
   const text = texts[name.split(".").at(-1)];
   const file = text ? new File([text], name, {type: kind}) : await DRAW(kind, name);
@@ -164,6 +166,17 @@ def test_a_drawing_in_svg_is_sent_as_a_picture_that_the_host_takes(chat: Page) -
     wait_for_end(chat)
     assert shown(chat, "#problem") == ""
     assert "of 60 x 40 pixels" in shown(chat, "#figures")
+
+
+def test_a_picture_that_the_host_does_not_take_is_told_in_words_for_a_person(chat: Page) -> None:
+    bring(chat, "drop", "slim.svg", "image/svg+xml")
+    wait_for_pictures(chat, 1)
+    chat.click("#send")
+    chat.wait_for("!document.querySelector('#problem').hidden")
+    assert shown(chat, "#problem-title") == "A picture cannot be sent"
+    told = shown(chat, "#problem")
+    assert "A picture that goes with it is 2000 x 4 pixels" in told, told
+    assert "messages[" not in told
 
 
 def test_a_large_file_is_made_smaller_before_it_is_sent(chat: Page) -> None:
