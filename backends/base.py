@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures, TokenLogprob
-from messages.options import LoadOptions, ResponseFormat
+from messages.options import JsonObjectFormat, JsonSchemaFormat, LoadOptions, ResponseFormat
 from messages.settings import InferenceSettings
 from messages.tools import Tool
 
@@ -111,8 +111,9 @@ class GenerationRequest:
 
     top_logprobs is how many likeliest tokens to tell beside each output token, None to tell no probabilities; it is
     None for every backend whose capabilities lack `logprobs`.
-    forced_calls, which exclude a response_format, are the tool calls of which the answer must be one. Both hold behind
-    the reasoning, where there may be some. markers are special tokens whose spelling belongs to the answer's text.
+    forced_calls are the tool calls of which the answer must be one, or else JSON by the response_format, if there is
+    one. Both hold behind the reasoning, where there may be some. markers are special tokens whose spelling belongs to
+    the answer's text.
     """
 
     prompt: PromptInput
@@ -122,6 +123,13 @@ class GenerationRequest:
     forced_calls: tuple[ForcedCall, ...] = ()
     reasoning: ReasoningFrame | None = None
     markers: frozenset[str] = frozenset()
+
+    @property
+    def choices(self) -> tuple[ForcedCall, ...]:
+        """The forced calls, and the JSON that may stand in their place as if it were one more."""
+        if isinstance(self.response_format, JsonObjectFormat | JsonSchemaFormat):
+            return (*self.forced_calls, ForcedCall((JsonPart(self.response_format.schema_object),)))
+        return self.forced_calls
 
 
 class Prefill(NamedTuple):

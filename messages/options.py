@@ -77,6 +77,11 @@ class JsonObjectFormat(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
     type: Literal["json_object"]
 
+    @property
+    def schema_object(self) -> dict[str, Any]:
+        """The JSON schema of any object."""
+        return {"type": "object"}
+
 
 class JsonSchemaFormat(BaseModel):
     """JSON that a schema accepts; `json_schema` is the schema itself or OpenAI's `{"name", "schema", "strict"}`."""

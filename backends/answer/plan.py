@@ -13,6 +13,7 @@ from backends.answer.reader import AnswerReader
 from backends.base import ForcedCall, GenerationRequest, ModelInfo, ReasoningFrame
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
+from messages.options import JsonObjectFormat, JsonSchemaFormat, ResponseFormat
 from messages.tools import NamedTool
 from messages.worker import GenerateCommand
 
@@ -39,17 +40,20 @@ class Planner:
         """Plan one generation.
 
         Raises HostError `unsupported_option` for tools that the model's template does not tell it of, for a call that
-        cannot be forced, and for tools with a response_format; what the template raises for the messages.
+        cannot be forced, and for tools with a response_format that is not of JSON; what the template raises for the
+        messages.
         """
         prompt, request, dialect = command.prompt, _request(command), self._dialect
         if prompt.tools:
-            _refuse_tools(dialect, request.response_format is not None)
+            _refuse_tools(dialect, request.response_format)
         if dialect is None or prompt.messages is None:
             return Plan(request, None)
         form = dialect.calls if prompt.tools else None
         if dialect.reasoning is None and form is None:
             return Plan(request, None)
-        forced = self._forced(command, form)
+        if form is not None and _must_call(command):
+            request = replace(request, response_format=None)
+        forced = self._forced(command, form, request.response_format is not None)
         in_reasoning = self._begins_in_reasoning(prompt, dialect.reasoning)
         is_constrained = request.response_format is not None or bool(forced)
         request = replace(
@@ -68,17 +72,15 @@ class Planner:
         rendered = self._template.render(texts, prompt.tools)
         return rendered.rstrip().endswith(form.start)
 
-    def _forced(self, command: GenerateCommand, form: CallForm | None) -> tuple[ForcedCall, ...]:
-        """The calls of which the answer must be one; none where the model may choose."""
-        choice = command.tool_choice
-        if form is None or choice in (None, "auto", "none"):
+    def _forced(self, command: GenerateCommand, form: CallForm | None, has_format: bool) -> tuple[ForcedCall, ...]:
+        """The calls of which the answer must be one, unless it is of the format; none where it may be anything."""
+        if form is None or not (has_format or _must_call(command)):
             return ()
         if form.forced is None or not self._can_force:
-            raise HostError(
-                ErrorCode.UNSUPPORTED_OPTION,
-                "This model cannot be made to call a tool; leave tool_choice out, or load another model.",
-                fields=["tool_choice"],
-            )
+            what, field = ("response_format", "response_format") if has_format else ("tool_choice", "tool_choice")
+            text = f"This model's calls cannot be held to a form; leave {what} out, or load another model."
+            raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
+        choice = command.tool_choice
         name = choice.function.name if isinstance(choice, NamedTool) else None
         return tuple(forced_call(form, tool) for tool in command.prompt.tools if name in (None, tool.function.name))
 
@@ -89,12 +91,16 @@ def _request(command: GenerateCommand) -> GenerationRequest:
     return GenerationRequest(command.prompt, command.settings, wanted, command.top_logprobs)
 
 
-def _refuse_tools(dialect: Dialect | None, has_format: bool) -> None:
+def _must_call(command: GenerateCommand) -> bool:
+    return command.tool_choice not in (None, "auto", "none")
+
+
+def _refuse_tools(dialect: Dialect | None, wanted: ResponseFormat | None) -> None:
     if dialect is None or dialect.calls is None:
         text = "This model's chat template knows no tools; leave tools out, or load a model that calls functions."
         raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["tools"])
-    if has_format:
-        text = 'tools and response_format exclude each other; leave one out, or send tool_choice "none".'
+    if not isinstance(wanted, JsonObjectFormat | JsonSchemaFormat | None):
+        text = 'Beside tools a response_format must be of JSON; leave one out, or send tool_choice "none".'
         raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["response_format"])
 
 

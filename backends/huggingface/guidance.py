@@ -67,7 +67,7 @@ def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Const
 
 def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
     if request.forced_calls:
-        grammar: str | None = call_grammar(request.forced_calls, _json_grammar, vocabulary.specials)
+        grammar: str | None = call_grammar(request.choices, _json_grammar, vocabulary.specials)
     else:
         grammar = _format_grammar(request.response_format)
     if grammar is not None and request.reasoning is not None:
@@ -77,9 +77,7 @@ def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
 
 def _format_grammar(wanted: ResponseFormat | None) -> str | None:
     match wanted:
-        case JsonObjectFormat():
-            return _json_grammar({"type": "object"})
-        case JsonSchemaFormat():
+        case JsonObjectFormat() | JsonSchemaFormat():
             return _json_grammar(wanted.schema_object)
         case RegexFormat():
             return str(LLMatcher.grammar_from_regex(wanted.regex))

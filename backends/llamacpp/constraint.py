@@ -14,8 +14,6 @@ from messages.options import GrammarFormat, JsonObjectFormat, JsonSchemaFormat, 
 
 FORMATS = frozenset({"json_object", "json_schema", "grammar"})
 
-_ANY_OBJECT = {"type": "object"}
-
 _IGNORED_KEYWORDS = frozenset(
     [
         "$anchor",
@@ -60,9 +58,7 @@ def grammar_of(response_format: ResponseFormat | None) -> str | None:
     match response_format:
         case None | TextFormat():
             return None
-        case JsonObjectFormat():
-            return _convert(_ANY_OBJECT)
-        case JsonSchemaFormat():
+        case JsonObjectFormat() | JsonSchemaFormat():
             return _convert(response_format.schema_object)
         case GrammarFormat():
             return response_format.grammar

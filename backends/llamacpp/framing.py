@@ -19,7 +19,9 @@ def grammar_for(request: GenerationRequest) -> str | None:
 
     Raises HostError `invalid_request` for a schema that cannot be converted, `unsupported_option` for a regex.
     """
-    grammar = call_grammar(request.forced_calls) if request.forced_calls else grammar_of(request.response_format)
+    grammar = grammar_of(request.response_format)
+    if request.forced_calls:
+        grammar = call_grammar(request.choices)
     if grammar is None or request.reasoning is None:
         return grammar
     return after_reasoning(grammar, request.reasoning)

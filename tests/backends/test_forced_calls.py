@@ -28,7 +28,7 @@ from backends.onnx.backend import OnnxBackend
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
-from messages.options import JsonSchemaFormat, LoadOptions
+from messages.options import JsonObjectFormat, JsonSchemaFormat, LoadOptions
 from messages.settings import InferenceSettings
 from messages.tools import Function, NamedFunction, NamedTool, Tool, ToolChoice
 from messages.worker import GenerateCommand
@@ -188,6 +188,62 @@ def test_a_call_can_be_forced_behind_a_channel_of_reasoning(tmp_path: Path) -> N
     answer = model.ask(tools=TOOLS, tool_choice=named("paint"), temperature=0.0)
     model.backend.close()
     assert (answer.text, answer.reasoning, [name for name, _ in answer.calls]) == ("", "Hm.", ["paint"])
+
+
+def test_beside_a_response_format_the_answer_is_one_call_or_of_that_format(hermes: Model) -> None:
+    schema = JsonSchemaFormat(type="json_schema", json_schema={**COLOUR, "additionalProperties": False})
+    answers = [hermes.ask(tools=TOOLS, response_format=schema, seed=seed, temperature=2.0) for seed in range(24)]
+    whole = [answer for answer in answers if answer.end.finish_reason is not FinishReason.LENGTH]
+    calls = [answer for answer in whole if answer.calls]
+    texts = [answer for answer in whole if not answer.calls]
+    assert calls
+    assert texts
+    assert all(len(answer.calls) == 1 and not answer.text for answer in calls)
+    assert {answer.end.finish_reason for answer in calls} == {FinishReason.TOOL_CALLS}
+    assert all(json.loads(answer.text)["colour"] in ("red", "blue") for answer in texts)
+    assert {answer.end.finish_reason for answer in texts} == {FinishReason.STOP}
+
+
+def test_a_call_that_is_required_is_made_whatever_the_response_format(hermes: Model) -> None:
+    wanted = JsonObjectFormat(type="json_object")
+    for seed in range(3):
+        answer = hermes.ask(tools=TOOLS, tool_choice=named("paint"), response_format=wanted, seed=seed)
+        assert ([name for name, _ in answer.calls], answer.text) == (["paint"], "")
+
+
+def test_json_is_told_from_a_call_that_is_nothing_but_json(tmp_path: Path) -> None:
+    form = next(form for form in CALL_FORMS if (form.forced or "").startswith('{"name"'))
+    schema = JsonSchemaFormat(type="json_schema", json_schema={**COLOUR, "additionalProperties": False})
+    for engine in ("llamacpp", "genai"):
+        model = make_model(engine, tmp_path / engine, template_of(form))
+        answers = [
+            model.ask(tools=TOOLS, response_format=schema, seed=seed, temperature=2.0, max_tokens=300)
+            for seed in range(24)
+        ]
+        model.backend.close()
+        whole = [answer for answer in answers if answer.end.finish_reason is not FinishReason.LENGTH]
+        assert {len(answer.calls) for answer in whole} == {0, 1}, engine
+        assert all(bool(answer.calls) is not bool(answer.text) for answer in whole), engine
+        assert all(answer.calls or json.loads(answer.text)["colour"] in ("red", "blue") for answer in whole), engine
+
+
+def test_what_a_response_format_cannot_hold_is_refused_beside_tools_too(tmp_path: Path) -> None:
+    model = make_model("llamacpp", tmp_path, CHATML_TOOLS)
+    limited = JsonSchemaFormat(type="json_schema", json_schema={"type": "integer", "minimum": 3})
+    with pytest.raises(HostError) as caught:
+        model.ask(tools=TOOLS, response_format=limited)
+    model.backend.close()
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+    assert "minimum" in caught.value.message
+
+
+def test_a_form_that_grammars_cannot_spell_does_not_go_with_a_response_format(tmp_path: Path) -> None:
+    form = next(form for form in CALL_FORMS if form.forced is None)
+    model = make_model("llamacpp", tmp_path, template_of(form))
+    with pytest.raises(HostError) as caught:
+        model.ask(tools=TOOLS, response_format=JsonObjectFormat(type="json_object"))
+    model.backend.close()
+    assert (caught.value.code, caught.value.details["fields"]) == (ErrorCode.UNSUPPORTED_OPTION, ["response_format"])
 
 
 def test_a_form_that_grammars_cannot_spell_cannot_be_forced(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     },
     "malformed": {"answer": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": \n</tool_call>\nBye.'},
     "twice": {"answer": f'{CALL}\n<tool_call>{{"name":"add","arguments":{{"a":7,"b":9}}}}</tool_call>'},
+    "object": {"answer": '{"sum": 4}'},
     "plain": {"answer": "It is 4.", "template": "{{ messages[-1].content }}\n"},
 }
 
@@ -201,6 +202,23 @@ def test_the_answer_ends_with_its_first_call_where_calls_are_not_parallel(port: 
     assert (result["stats"]["output_tokens"] == whole["stats"]["output_tokens"]) is parallel
 
 
-def test_tools_and_a_response_format_exclude_each_other(port: Port) -> None:
-    result, _ = generate(port, "thinker", tools=[ADD], response_format={"type": "json_object"})
-    assert result["error"]["code"] == "unsupported_option"
+def test_beside_a_response_format_the_answer_is_one_call_or_of_that_format(port: Port) -> None:
+    schema = {"type": "object", "properties": {"sum": {"enum": [3, 4]}}, "required": ["sum"]}
+    wanted = {
+        "type": "json_schema",
+        "json_schema": {"name": "sum", "schema": {**schema, "additionalProperties": False}},
+    }
+    result, _ = generate(port, "twice", tools=[ADD], response_format=wanted)
+    assert (called(result), result["text"]) == ([("add", {"a": 2, "b": 40})], "")
+    assert result["finish_reason"] == "tool_calls"
+    result, partials = generate(port, "object", tools=[ADD], response_format=wanted)
+    assert (result["text"], result["tool_calls"], result["finish_reason"]) == ('{"sum": 4}', None, "stop")
+    assert "".join(partial["text"] for partial in partials) == result["text"]
+
+
+def test_tools_go_with_no_response_format_but_json(port: Port) -> None:
+    result, _ = generate(port, "twice", tools=[ADD], response_format={"type": "grammar", "grammar": 'root ::= "x"'})
+    assert (result["error"]["code"], result["error"]["details"]["fields"]) == (
+        "unsupported_option",
+        ["response_format"],
+    )

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from openai import BadRequestError, OpenAI
+from pydantic import BaseModel
 from support.http_host import HttpHost
 from support.scripted_gguf import CHATML_TOOLS, write_scripted
 from support.sse import events as sse_events
@@ -36,6 +37,7 @@ def host() -> Iterator[HttpHost]:
         folder.mkdir(parents=True, exist_ok=True)
         write_scripted(folder / "scripted.gguf", ANSWER, "{# </think> #}" + CHATML_TOOLS)
         write_tiny(folder / "random.gguf", template=CHATML_TOOLS)
+        write_tiny(folder / "either.gguf", template=CHATML_TOOLS, seed=10)  # begins now with "<", now with "{"
         yield made
 
 
@@ -102,6 +104,28 @@ def test_a_call_that_must_be_made_is_made(openai: OpenAI, choice: Any) -> None:
     ((name, arguments),) = read(call.function for call in message.tool_calls)
     assert (name, arguments["a"] in (2, 7), arguments["b"] in (40, 9)) == ("add", True, True)
     assert message.content is None
+
+
+class Shade(BaseModel):
+    """What the client's own `parse` reads an answer into."""
+
+    shade: Literal["red", "blue"]
+
+
+def test_the_clients_parse_takes_tools_and_a_format_together(openai: OpenAI) -> None:
+    kinds = set()
+    for seed in range(12):
+        common: Any = {"model": "either.gguf", "temperature": 2, "top_p": 1}
+        chosen = openai.chat.completions.parse(
+            messages=QUESTION, tools=[CHAT_TOOL], response_format=Shade, seed=seed, **common
+        ).choices[0]
+        message = chosen.message
+        kinds.add(chosen.finish_reason)
+        assert bool(message.tool_calls) is not bool(message.parsed)
+        assert all(call.function.name == "add" for call in message.tool_calls or ())
+    assert kinds == {"stop", "tool_calls"}
+    answer = openai.responses.parse(input=QUESTION, tools=[TOOL], text_format=Shade, **common)
+    assert [item.type for item in answer.output] in (["message"], ["function_call"])
 
 
 def test_parallel_calls_can_be_switched_off(openai: OpenAI) -> None:
