@@ -10,10 +10,11 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from messages.errors import ErrorCode, HostError
-from messages.frames import FrameError, parse_object
+from messages.frames import FrameError, JsonObject, parse_object
 from messages.requests import RequestT, read_as
 from messages.validation import describe
 from native_host.http.errors import HttpError
+from native_host.http.openai_parameters import Habits
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
 
 BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody, ResponseBody)
@@ -24,16 +25,30 @@ async def read_body(request: Request, kind: type[BodyT], wire: type[RequestT]) -
     value = parse_object(await request.body())
     if isinstance(value, FrameError):
         raise HttpError(ErrorCode.INVALID_JSON, value.message)
+    body = _validated(kind, value)
+    fields = body.to_wire()
     try:
-        body = kind.model_validate(value)
-        wanted = read_as(wire, body.to_wire())
+        return body, read_as(wire, fields)
+    except HostError as error:
+        raise reworded(body, HttpError.of(error)) from None
+
+
+def reworded(body: Habits, error: HttpError) -> HttpError:
+    """An error of the wire's request, in the words of the caller who sent `body`."""
+    fields = error.details.get("fields")
+    if isinstance(fields, list):
+        error.details["fields"] = [body.in_its_words(field) for field in fields]
+    error.message = body.in_its_words(error.message)
+    return error
+
+
+def _validated(kind: type[BodyT], value: JsonObject) -> BodyT:
+    try:
+        return kind.model_validate(value)
     except ValidationError as error:
         fields = describe(error)
         text = f"The request is not valid: {fields[0]}."
         raise HttpError(ErrorCode.INVALID_REQUEST, text, {"fields": fields}) from None
-    except HostError as error:
-        raise HttpError.of(error) from None
-    return body, wanted
 
 
 def body_schema(kind: type[BaseModel]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Above it: `native_host.http.openai_requests`. What is not known here goes on as 
 to name it in its error.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
@@ -42,8 +44,28 @@ def _chat_part(part: Any) -> Any:
 def response_messages(given: list[JsonObject], instructions: str | None) -> list[JsonObject]:
     """A response's instructions and input as messages. HostError for an item that is no message."""
     messages = [{"role": "system", "content": instructions}] if instructions is not None else []
-    turns = joined_turns([_item(item, place) for place, item in enumerate(given)])
-    return [*messages, *chat_messages(turns)]
+    return [*messages, *chat_messages([turn for _, turn in _turns(given)])]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageName:
+    """What the caller of a response knows a message as, the first of the items in it, and each of its calls."""
+
+    name: str
+    calls: Sequence[str] = ()
+
+
+def message_names(given: list[JsonObject], instructions: str | None) -> list[MessageName]:
+    """The names of `response_messages`."""
+    names = [MessageName("instructions")] if instructions is not None else []
+    for places, _ in _turns(given):
+        calls = [f"input[{place}]" for place in places if given[place].get("type") == "function_call"]
+        names.append(MessageName(f"input[{places[0]}]", calls))
+    return names
+
+
+def _turns(given: list[JsonObject]) -> list[tuple[list[int], JsonObject]]:
+    return joined_turns([_item(item, place) for place, item in enumerate(given)])
 
 
 def _item(item: JsonObject, place: int) -> JsonObject:

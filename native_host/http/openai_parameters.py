@@ -70,6 +70,10 @@ class Habits(BaseModel):
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
 
+    def in_its_words(self, text: str) -> str:
+        """What is said of the wire's request, in the words of this one."""
+        return text
+
 
 class Sampling(SettingsPatch, Habits):
     """The settings of a generation under the names that OpenAI and this host share, with this host's ranges.

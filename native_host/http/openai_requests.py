@@ -6,6 +6,7 @@ not) and `native_host.http.openai_messages`. Ranges, and whatever is not OpenAI'
 Source: OpenAI's API reference and the parameter types of the `openai` Python client 3.52.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -14,7 +15,7 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
-from native_host.http.openai_messages import chat_messages, response_messages
+from native_host.http.openai_messages import chat_messages, message_names, response_messages
 from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
 from native_host.http.openai_tools import wire_choice, wire_tools
 
@@ -31,6 +32,17 @@ MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
 
 _INCLUDE_LOGPROBS = "message.output_text.logprobs"
+
+_MESSAGE = re.compile(r"\bmessages\[(?P<message>\d{1,9})\](\.tool_calls\[(?P<call>\d{1,9})\](\.function)?)?")
+
+_RESPONSE_WORDS = (
+    (re.compile(r"\bimage_url\.url\b"), "image_url"),
+    (re.compile(r"\bmessages\b"), "input"),
+    (re.compile(r"\bresponse_format\b(\.json_schema\b)?"), lambda found: f"text.format{'.schema' if found[1] else ''}"),
+    (re.compile(r"\b(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
+    (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
+)
+"""What errors call fields of the wire, and what the caller of a response knows them as."""
 
 
 class ChatBody(Sampling):
@@ -131,6 +143,25 @@ class ResponseBody(Habits):
             logprobs=bool(self.include or self.top_logprobs),
             top_logprobs=self.top_logprobs,
         )
+
+    def in_its_words(self, text: str) -> str:
+        """What is said of the wire's request, in the words of this one."""
+        names = dict(enumerate(message_names(self.input, self.instructions)))
+
+        def name(found: re.Match[str]) -> str:
+            """That of a message or of a call in it; what only looks like one, in the caller's own text, stays."""
+            message = names.get(int(found["message"]))
+            if message is None:
+                return found[0]
+            call = found["call"]
+            if call is None or int(call) >= len(message.calls):
+                return found[0].replace(f"messages[{found['message']}]", message.name)
+            return message.calls[int(call)]
+
+        text = _MESSAGE.sub(name, text)
+        for pattern, word in _RESPONSE_WORDS:
+            text = pattern.sub(word, text)
+        return text
 
 
 class EmbeddingBody(Habits):

@@ -5,7 +5,6 @@ answers) and the other `openai_*` modules (what is said). A model that is known 
 request.
 """
 
-import re
 from functools import partial
 
 from fastapi import APIRouter, Request
@@ -26,7 +25,7 @@ from native_host.http.answer_streams import AnswerStream, Reword, generate
 from native_host.http.client import ask_for
 from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
-from native_host.http.openai_bodies import body_schema, read_body
+from native_host.http.openai_bodies import body_schema, read_body, reworded
 from native_host.http.openai_models import find_model, list_models, use_model
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
 from native_host.http.openai_responses import ResponseAnswer
@@ -35,14 +34,6 @@ from native_host.http.schemas import OPENAI_ERRORS, gives
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 _gives = partial(gives, errors=OPENAI_ERRORS)
-
-_RESPONSE_WORDS = (
-    (re.compile(r"\bmessages(\[\d+\])?"), "input"),
-    (re.compile(r"\bresponse_format\b"), "text.format"),
-    (re.compile(r"\b(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
-    (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
-)
-"""What errors call fields of the wire, and what the caller of a response knows them as."""
 
 
 @router.get("/models", summary="What can be loaded", responses=_gives(ModelObjects))
@@ -91,12 +82,9 @@ async def create_completion(request: Request) -> Response:
 )
 async def create_response(request: Request) -> Response:
     """One response, whole or as a stream of events. It is not stored."""
-    try:
-        body, wanted = await read_body(request, ResponseBody, Generate)
-        name, wanted = await use_model(request, wanted)
-        return await _answer(request, wanted, ResponseAnswer(name, body), body.stream, _of_response)
-    except HttpError as error:
-        raise _of_response(error) from None
+    body, wanted = await read_body(request, ResponseBody, Generate)
+    name, wanted = await use_model(request, wanted)
+    return await _answer(request, wanted, ResponseAnswer(name, body), body.stream, partial(reworded, body))
 
 
 @router.post(
@@ -122,19 +110,7 @@ async def _answer(
 ) -> Response:
     if stream:
         return AnswerStream(request, wanted, lambda _: answer, reword=reword)
-    return json_response(answer.whole(await generate(request, wanted)))
-
-
-def _of_response(error: HttpError) -> HttpError:
-    """An error of a response, in the words of its caller."""
-    fields = error.details.get("fields")
-    if isinstance(fields, list):
-        error.details["fields"] = [_response_words(field) for field in fields]
-    error.message = _response_words(error.message)
-    return error
-
-
-def _response_words(text: str) -> str:
-    for pattern, word in _RESPONSE_WORDS:
-        text = pattern.sub(word, text)
-    return text
+    try:
+        return json_response(answer.whole(await generate(request, wanted)))
+    except HttpError as error:
+        raise (reword(error) if reword else error) from None

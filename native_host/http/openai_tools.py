@@ -45,15 +45,19 @@ def wire_reasoning(item: JsonObject) -> JsonObject:
     return {"role": "assistant", "content": None, "reasoning": reasoning or None}
 
 
-def joined_turns(messages: list[JsonObject]) -> list[JsonObject]:
-    """Messages in which one answer's reasoning, text and calls are one turn, as they are in the wire's."""
-    turns: list[JsonObject] = []
-    for message in messages:
-        if turns and _goes_on(turns[-1], message):
-            turns[-1] = _joined(turns[-1], message)
+def joined_turns(messages: list[JsonObject]) -> list[tuple[list[int], JsonObject]]:
+    """Messages in which one answer's reasoning, text and calls are one turn, as they are in the wire's.
+
+    Each with the places of the messages that are in it.
+    """
+    turns: list[tuple[list[int], JsonObject]] = []
+    for place, message in enumerate(messages):
+        if turns and _goes_on(turns[-1][1], message):
+            places, turn = turns[-1]
+            turns[-1] = [*places, place], _joined(turn, message)
         else:
-            turns.append(message)
-    return [turn for turn in turns if not _is_empty(turn)]
+            turns.append(([place], message))
+    return [(places, turn) for places, turn in turns if not _is_empty(turn)]
 
 
 def _wire_tool(tool: Any, place: int) -> Any:

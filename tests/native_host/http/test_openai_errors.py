@@ -143,6 +143,28 @@ def test_a_crash_in_the_middle_of_a_response_is_its_last_event(openai: OpenAI, p
     assert "crashed" in last.response.error.message
 
 
+@pytest.mark.parametrize("instructions", [None, "Be brief."])
+def test_what_is_wrong_with_a_response_names_the_item_that_was_sent(host: HttpHost, instructions: str | None) -> None:
+    user = {"role": "user", "content": "hi"}
+    thought = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]}
+    calls = [{"type": "function_call", "name": "f", "call_id": "1", "arguments": text} for text in ("{}", "{")]
+    looked = {"role": "user", "content": [{"type": "input_image", "image_url": "http://x/y.png"}]}
+    odd = {"role": "user", "content": "hi", "tool_calls": [{"id": "", "function": {}}, "messages[99]"]}
+    cases: list[tuple[list[dict[str, Any]], str]] = [
+        ([user, looked], "input[1].content[0].image_url"),
+        ([user, thought, *calls], "input[3].arguments"),
+        ([user, thought, calls[0], looked], "input[3].content[0].image_url"),
+        ([user, {"role": "nobody", "content": "hi"}], "input[1].role"),
+        ([user, odd], "input[1].tool_calls[0].id"),
+    ]
+    with host.client(host.token) as client:
+        for items, param in cases:
+            body = {"model": "echo", "input": items, "instructions": instructions}
+            error = client.post("/v1/responses", json=body).json()["error"]
+            assert error["param"] == param, error
+            assert "messages[" not in error["message"], error
+
+
 def test_more_requests_than_may_wait_are_told_when_to_come_back(host: HttpHost, port: Port) -> None:
     port.call("load", model="echo", options={"prefill_ms": 60_000})
     port.ask("generate", prompt="x")
