@@ -215,7 +215,7 @@ class CancelledAtTheTenthLook(CancelToken):
         return self.looks == 10
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_cancellation_is_seen_in_the_middle_of_a_large_picture(kind: str) -> None:
     url = data_url(encoded(Image.effect_noise((2000, 1500), 60), kind), kind.lower())
     with cancellable(CancelledAtTheTenthLook()), pytest.raises(Cancelled):
