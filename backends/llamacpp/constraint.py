@@ -1,14 +1,13 @@
 """What the output must look like, as a GBNF grammar and the engine's sampler for it."""
 
 import copy
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import llama_cpp
-from llama_cpp.llama_grammar import SchemaConverter, json_schema_to_gbnf
 
 from backends.llamacpp.engine_log import EngineLog, captured_stderr
+from backends.llamacpp.json_grammar import JsonConverter
 from messages.errors import ErrorCode, HostError
 from messages.options import GrammarFormat, JsonObjectFormat, JsonSchemaFormat, ResponseFormat, TextFormat
 
@@ -86,8 +85,7 @@ def grammar_sampler(vocabulary: Any, grammar: str, log: EngineLog) -> Any:
 
 def schema_rules(schemas: Sequence[dict[str, Any]]) -> tuple[list[str], str]:
     """The names of rules for the JSON of some schemas, and all rules that these need. HostError `invalid_request`."""
-    make: Any = SchemaConverter
-    converter = make(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+    converter = JsonConverter()
     try:
         names = [
             converter.visit(converter.resolve_refs(copy.deepcopy(schema), f"schema{at}"), f"schema{at}")
@@ -108,8 +106,10 @@ def _convert(schema: dict[str, Any]) -> str:
             f"The llamacpp backend cannot hold {', '.join(ignored)} of a JSON schema; leave that out.",
             fields=[f"response_format.json_schema: {keyword}" for keyword in ignored],
         )
+    converter = JsonConverter()
     try:
-        grammar: str = json_schema_to_gbnf(json.dumps(schema))
+        converter.visit(converter.resolve_refs(copy.deepcopy(schema), "schema"), "")
+        grammar: str = converter.format_grammar()
     except _SCHEMA_ERRORS as error:
         raise _refused("json_schema", str(error) or type(error).__name__) from error
     return grammar
