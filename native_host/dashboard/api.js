@@ -2,6 +2,7 @@
 
 const TOKEN_KEY = "tabagent-token";
 const ANSWER_MS = 15_000;
+const CAN_BE_SENT = /^[!-~]+$/;
 
 /** The host said no. `message` is a sentence for a person. */
 export class ApiError extends Error {
@@ -64,8 +65,9 @@ export class Api {
     return this.#allowed(method, path, body, waitMs);
   }
 
+  /** A token with a curly quote, say, would make `fetch` throw. It is left out, and so refused as a wrong one is. */
   async #fetch(method, path, body, waitMs) {
-    const headers = this.#token ? { Authorization: `Bearer ${this.#token}` } : {};
+    const headers = CAN_BE_SENT.test(this.#token ?? "") ? { Authorization: `Bearer ${this.#token}` } : {};
     if (body !== undefined) headers["Content-Type"] = "application/json";
     const signal = AbortSignal.timeout(waitMs);
     try {

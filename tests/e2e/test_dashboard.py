@@ -386,6 +386,23 @@ def test_the_token_is_asked_for_once(browser: Chromium) -> None:
         page.close()
 
 
+def test_a_token_that_no_header_can_carry_is_refused_as_a_wrong_one_is(browser: Chromium) -> None:
+    with HttpHost() as host:
+        page = browser.open(f"{host.url}/", "document.querySelector('#token-dialog').open")
+        put(page, "#token", f"\u201c{host.token}\u201d")
+        page.press("Enter")
+        assert "not this host's" in wait_shown(page, "#token-problem", ".")
+        page.command("Page.reload")
+        assert "not this host's" in wait_shown(page, "#token-problem", ".")
+        put(page, "#token", host.token)
+        page.press("Enter")
+        page.wait_for(CONNECTED)
+        page.evaluate("sessionStorage.setItem('tabagent-token', 'caf\u00e9 \u4e2d')")
+        page.command("Page.reload")
+        assert "not this host's" in wait_shown(page, "#token-problem", ".")
+        page.close()
+
+
 def test_the_page_says_that_the_host_is_away_and_finds_it_again(browser: Chromium) -> None:
     first = HttpHost("--no-token")
     with first:
