@@ -38,7 +38,7 @@ class HistoryPoint(Fact):
 
 
 class MemoryPoint(Fact):
-    """The most that a model had resident, in bytes, in the part of time that begins at `time`; 0: it was unloaded."""
+    """The most bytes that a model had resident in the part of time that begins at `time`; 0: it was unloaded then."""
 
     time: float
     resident_bytes: int
@@ -85,19 +85,25 @@ def history(connection: sqlite3.Connection, wanted: Filter, parts: int) -> dict[
 
 
 def memory(connection: sqlite3.Connection, wanted: Filter, parts: int) -> dict[str, list[MemoryPoint]]:
-    """Resident memory over time for each model, in at most `parts` equal parts of time, as `history` has them."""
+    """Resident memory over time for each model, in at most `parts` equal parts of time, as `history` has them.
+
+    A part that ends unloaded says so with a point of its own, or else its most would stand until the next load.
+    """
     within = Filter(backend=wanted.backend, model=wanted.model, since=wanted.since, until=wanted.until)
     (oldest,) = connection.execute(f"SELECT min(time) FROM memory{within.sql}", within.values).fetchone()
     start, width = _parts(within, oldest or 0.0, parts)
     rows = connection.execute(
-        f"SELECT model, min(CAST((time - ?) / ? AS INTEGER), ?) AS part, max(resident_bytes) AS resident_bytes "
+        f"SELECT model, min(CAST((time - ?) / ? AS INTEGER), ?) AS part, max(resident_bytes) AS most, "
+        f"max(time) AS last, max(CASE WHEN resident_bytes = 0 THEN time END) AS unloaded "
         f"FROM memory{within.sql} GROUP BY model, part ORDER BY model, part",
         [start, width, parts - 1, *within.values],
     )
     points: defaultdict[str, list[MemoryPoint]] = defaultdict(list)
     for row in rows:
-        point = MemoryPoint(time=start + row["part"] * width, resident_bytes=row["resident_bytes"])
-        points[row["model"]].append(point)
+        if row["most"]:
+            points[row["model"]].append(MemoryPoint(time=start + row["part"] * width, resident_bytes=row["most"]))
+        if row["unloaded"] == row["last"]:
+            points[row["model"]].append(MemoryPoint(time=row["unloaded"], resident_bytes=0))
     return dict(points)
 
 

@@ -28,7 +28,7 @@ router = APIRouter()
 _T = TypeVar("_T")
 Name = Annotated[str | None, Query(max_length=4096)]
 Seconds = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="seconds since the epoch")]
-Parts = Annotated[int, Query(ge=1, le=1000, description="most points of one line")]
+Parts = Annotated[int, Query(ge=1, le=1000, description="into how many parts of time at most")]
 
 
 def wanted_rows(

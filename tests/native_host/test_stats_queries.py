@@ -58,6 +58,20 @@ def test_memory_over_time_is_the_most_of_each_part_for_each_model(store: StatsSt
     assert store.memory(Filter(model="c"), parts=3) == {}
 
 
+def test_memory_says_when_a_model_was_unloaded_also_in_a_part_that_has_more(store: StatsStore) -> None:
+    now = time.time()
+    for age, size in ((95, 100), (94, 300), (93, 0), (45, 0), (25, 200), (24, 0), (23, 400), (15, 500)):
+        store.record(MemorySample(now - age, "ECHO", "a", size))
+    points = store.memory(Filter(since=now - 100, until=now), parts=10)["a"]
+    assert [(round(now - point.time, 3), point.resident_bytes) for point in points] == [
+        (100, 300),
+        (93, 0),
+        (45, 0),
+        (30, 400),
+        (20, 500),
+    ]
+
+
 def test_pages_give_every_row_once_and_in_order(store: StatsStore) -> None:
     for number in range(7):
         store.record(row(rate=float(number), model="odd" if number % 2 else "even"))

@@ -13,7 +13,7 @@ from support.http_host import HttpHost
 from support.stats_rows import row
 
 from native_host.stats_database import Database
-from native_host.stats_rows import GENERATION_COLUMNS
+from native_host.stats_rows import GENERATION_COLUMNS, MemorySample
 
 PAGE = "http://page.example"
 ROWS = 2500
@@ -66,6 +66,15 @@ def test_memory_over_time_is_there_after_a_while(host: HttpHost, client: httpx.C
     wait_until("a sample", lambda: get(client, "memory")["models"] != {}, SAMPLE_TIMEOUT_S)
     (point, *_) = get(client, "memory")["models"]["echo"]
     assert point["resident_bytes"] == pytest.approx(resident, rel=0.2)
+
+
+def test_memory_over_time_falls_to_nothing_where_a_model_was_unloaded(host: HttpHost, client: httpx.Client) -> None:
+    with closing(Database(host.home.data_dir / "stats.sqlite3")) as database:
+        database.insert(
+            [MemorySample(time, "ECHO", "gone", size) for time, size in ((1005, 300), (1006, 200), (1007, 0))]
+        )
+    points = get(client, "memory", model="gone", since=1000, until=1100, parts=10)["models"]["gone"]
+    assert points == [{"time": 1000.0, "resident_bytes": 300}, {"time": 1007.0, "resident_bytes": 0}]
 
 
 def test_the_export_has_a_line_for_each_generation(client: httpx.Client) -> None:
