@@ -19,7 +19,7 @@ from messages.replies import Stopped
 from native_host import logs, process_memory, runtime
 from native_host.host import Host
 from native_host.http.client import ask, host_of, origin_of
-from native_host.http.errors import json_response
+from native_host.http.errors import json_response, success_response
 from native_host.http.schemas import gives
 from native_host.jobs import Job
 from native_host.origins import HTTP_ORIGIN
@@ -101,7 +101,7 @@ async def stop(request: Request, job_id: str) -> Response:
         raise HostError(ErrorCode.JOB_NOT_FOUND, "That generation does not run any more.", job_id=job_id[:100])
     request.state.origin = job.origin
     result = await ask(request, ActionType.STOP_GENERATION, {"job_id": job_id})
-    return json_response(result.to_wire())
+    return success_response(result)
 
 
 def _answer(fact: Fact) -> Response:

@@ -7,6 +7,8 @@ import pytest
 from support.browsers.waiting import wait_until
 from support.http_host import HttpHost
 
+from messages.replies import Stopped
+
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[HttpHost]:
@@ -45,6 +47,7 @@ def test_generations_of_every_caller_are_seen_and_can_be_stopped(host: HttpHost,
         assert (job["model"], job["state"]) == ("echo", "decode")
         stopped = api.delete(f"/api/v1/overview/jobs/{job['job_id']}")
         assert stopped.json()["stopped_jobs"] == [job["job_id"]]
+        assert stopped.json().keys() == {"status", *Stopped.model_fields}
         assert port.result(asked)["finish_reason"] == "cancelled"
     overview = api.get("/api/v1/overview").json()
     assert overview["jobs"] == []
