@@ -32,7 +32,8 @@ export class Chart {
   }
 
   /**
-   * @param {{name: string, colour: string, dashed?: boolean, stepped?: boolean, points: [number, number][]}[]} lines `colour` is a CSS variable
+   * @param {{name: string, colour: string, dash: number[], isUpper?: boolean, stepped?: boolean, points: [number, number][]}[]} lines
+   *   `colour` is a CSS variable; an upper line is thinner than the line below it
    * @param {{from: number, to: number}} span seconds since the epoch
    */
   draw(lines, span) {
@@ -93,11 +94,12 @@ function columnsOf(lines) {
   return [times, ...columns.map((column) => times.map((time) => column.get(time) ?? null))];
 }
 
-function seriesOf({ colour, dashed, stepped }) {
+/** A line of one point is that point, or else nothing of it would be seen: a ring for an upper line, a dot for others. */
+function seriesOf({ colour, dash, isUpper, stepped, points: { length } }) {
   const stroke = colourOf(colour);
-  const points = { show: !dashed && !stepped, size: 5, fill: stroke };
+  const points = { show: length === 1 || (!isUpper && !stepped), size: isUpper ? 7 : 5, fill: isUpper ? "transparent" : stroke };
   const paths = stepped ? globalThis.uPlot.paths.stepped({ align: 1 }) : undefined;
-  return { stroke, points, paths, width: dashed ? 1.5 : 2, dash: dashed ? [5, 4] : undefined, spanGaps: true };
+  return { stroke, points, paths, width: isUpper ? 1.5 : 2, dash, spanGaps: true };
 }
 
 /** The axis: hours and minutes; at midnight, and all along a long axis, the day. */

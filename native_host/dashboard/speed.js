@@ -2,12 +2,12 @@
 
 import { Chart } from "./chart.js";
 import { find, keepList, make, setText, showWords } from "./dom.js";
+import { Looks } from "./looks.js";
 import * as words from "./words.js";
 
 const FIGURES = ["tokens_per_second", "time_to_first_token"];
 const PERCENTILES = ["p50", "p95", "p99"];
 const RANGES = { 900: "the last 15 minutes", 3600: "the last hour", 86400: "the last 24 hours", 604800: "the last 7 days", 7776000: "the last 90 days" };
-const COLOURS = 6;
 const PARTS = 60;
 const STALE_S = 30;
 
@@ -18,7 +18,8 @@ export class Speed {
     time_to_first_token: new Chart("#first-chart", "#first-readout", (value) => `${words.milliseconds(value)} ms`),
     memory: new Chart("#memory-chart", "#memory-readout", words.bytes, words.roundBytes),
   };
-  #colours = new Map();
+  #backendLooks = new Looks();
+  #modelLooks = new Looks();
   #hidden = new Set();
   #answer = null;
   #time = 0;
@@ -57,6 +58,8 @@ export class Speed {
     try {
       const [{ groups }, { backends }, { models }] = await Promise.all([ask("grouped?by=backend&"), ask("history?"), ask("memory?")]);
       this.#answer = { groups, history: backends, memory: models, span };
+      this.#backendLooks.share(this.#backends);
+      this.#modelLooks.share(Object.keys(models));
       showWords("#speed-problem", null);
     } catch (error) {
       showWords("#speed-problem", `The figures cannot be shown: ${error.message}`);
@@ -77,7 +80,7 @@ export class Speed {
     const part = (span.to - span.from) / PARTS;
     const shown = this.#backends.filter((backend) => !this.#hidden.has(backend));
     for (const figure of FIGURES) {
-      const lines = shown.flatMap((backend) => linesOf(backend, history[backend] ?? [], figure, part, this.#colour(backend)));
+      const lines = shown.flatMap((backend) => linesOf(backend, history[backend] ?? [], figure, part, this.#backendLooks.of(backend)));
       this.#charts[figure].draw(lines, span);
     }
     this.#drawMemory(memory, span);
@@ -87,23 +90,18 @@ export class Speed {
     const models = Object.keys(memory);
     find("#memory-figure").hidden = models.length === 0;
     keepList(find("#memory-legend"), models, (model) => model, (model) => {
-      return make("li", { title: model }, swatch(this.#colour(`model ${model}`)), words.shortName(model));
+      return make("li", { title: model }, swatch(this.#modelLooks.of(model)), words.shortName(model));
     }, () => {});
     this.#charts.memory.draw(models.map((model) => this.#memoryLine(model, memory[model], span)), span);
   }
 
-  /** A sample stands until the next one differs, so the line goes in steps, and to what a loaded model has now. */
+  /** A point stands until the next one, so the line goes in steps: down to 0 at an unload, and to what is loaded now. */
   #memoryLine(model, samples, span) {
     const points = samples.map((sample) => [sample.time, sample.resident_bytes]);
     const now = this.#loaded.get(model) ?? null;
     if (now !== null) points.push([span.to, now]);
-    return { name: words.shortName(model), colour: this.#colour(`model ${model}`), stepped: true, points };
-  }
-
-  /** Each name keeps the colour that it had first. */
-  #colour(name) {
-    if (!this.#colours.has(name)) this.#colours.set(name, this.#colours.size % COLOURS);
-    return `--series-${this.#colours.get(name)}`;
+    const { colour, line } = this.#modelLooks.of(model);
+    return { name: words.shortName(model), colour, dash: line, stepped: true, points };
   }
 
   #showLegend() {
@@ -111,7 +109,7 @@ export class Speed {
   }
 
   #legendEntry(backend) {
-    const button = make("button", { type: "button", className: "quiet" }, swatch(this.#colour(backend)), backend);
+    const button = make("button", { type: "button", className: "quiet" }, swatch(this.#backendLooks.of(backend)), backend);
     button.setAttribute("aria-pressed", "true");
     button.addEventListener("click", () => {
       if (!this.#hidden.delete(backend)) this.#hidden.add(backend);
@@ -139,18 +137,20 @@ export class Speed {
 }
 
 /** A backend's two lines: what half of its generations had, and what 95 in 100 stayed below. Points lie amid their part. */
-function linesOf(backend, points, figure, part, colour) {
+function linesOf(backend, points, figure, part, look) {
   return ["p50", "p95"].map((percentile) => ({
     name: `${backend} ${percentile}`,
-    colour,
-    dashed: percentile === "p95",
+    colour: look.colour,
+    dash: percentile === "p95" ? look.upper : look.line,
+    isUpper: percentile === "p95",
     points: points.filter((point) => point[figure][percentile] !== null).map((point) => [point.time + part / 2, point[figure][percentile]]),
   }));
 }
 
-function swatch(colour) {
+function swatch({ colour, round }) {
   const square = make("span", { className: "swatch" });
-  square.style.background = `var(${colour})`;
+  square.style.setProperty("--colour", `var(${colour})`);
+  square.dataset.round = round;
   square.setAttribute("aria-hidden", "true");
   return square;
 }
