@@ -21,6 +21,12 @@ Schemas = Mapping[str, dict[str, Any]]
 """The JSON schema of each tool's arguments, by its name."""
 
 
+_QUOTES = frozenset("`'\"")
+
+_BETWEEN = "\n\n"
+"""Between two blocks of reasoning."""
+
+
 class AnswerPiece(NamedTuple):
     """New text of an answer; one of the three is not empty."""
 
@@ -78,6 +84,9 @@ class AnswerReader:
         self._skips_white = in_reasoning
         self._gap = ""
         self._is_fresh = True
+        self._has_reasoned = self._begins_again = False
+        self._last = ""
+        """The last character that was given."""
         self._pieces: list[AnswerPiece] = []
         self.calls = 0
         """Calls that were read so far."""
@@ -116,7 +125,10 @@ class AnswerReader:
             return False
         if place is _Place.TEXT and (self._is_fresh or self._gap):
             return False
-        return self._marks[place].first_characters.isdisjoint(text) and not text[-1].isspace()
+        if text[-1].isspace() or not self._marks[place].first_characters.isdisjoint(text):
+            return False
+        self._last = text[-1]
+        return True
 
     def _take(self) -> list[AnswerPiece]:
         pieces, self._pieces = self._pieces, []
@@ -132,8 +144,25 @@ class AnswerReader:
         if found is None:
             self._give_certain(marks)
             return False
+        if self._may_be_quoted(found):
+            if found.end() == len(self._buffer) and not at_end:
+                return False
+            if self._buffer[found.end() : found.end() + 1] == self._before(found):
+                self._searched = found.end()
+                return True
         self._cross(found)
         return True
+
+    def _may_be_quoted(self, found: re.Match[str]) -> bool:
+        """True if the answer may only speak of a mark of reasoning: there is a quotation mark before it."""
+        return self._place is not _Place.CALL and self._is_of_reasoning(found[0]) and self._before(found) in _QUOTES
+
+    def _before(self, found: re.Match[str]) -> str:
+        """The character before a mark; nothing at an answer's beginning."""
+        return self._buffer[found.start() - 1] if found.start() else self._last
+
+    def _is_of_reasoning(self, mark: str) -> bool:
+        return self._reasoning is not None and mark in (self._reasoning.start, self._reasoning.end)
 
     def _begins_bare(self) -> bool:
         if self._form is None or not self._form.bare or not self._is_fresh or self._place is not _Place.TEXT:
@@ -145,9 +174,9 @@ class AnswerReader:
         if self._place is _Place.CALL:
             self._searched = marks.overlap(len(self._buffer))
             return
-        certain = len(self._buffer[: marks.candidate(self._buffer, 0)].rstrip())
+        certain = len(self._buffer[: marks.candidate(self._buffer, self._searched)].rstrip())
         self._give(self._buffer[:certain])
-        self._buffer = self._buffer[certain:]
+        self._buffer, self._searched = self._buffer[certain:], max(0, self._searched - certain)
 
     def _cross(self, found: re.Match[str]) -> None:
         """Leave what is before a mark, and begin what is behind it."""
@@ -155,6 +184,10 @@ class AnswerReader:
         self._buffer, self._searched = self._buffer[found.end() :], 0
         if self._place is _Place.CALL:
             self._leave_call(before, mark)
+            return
+        if self._place is _Place.REASONING and self._reasoning is not None and mark != self._reasoning.end:
+            if before.strip() or not self._skips_white:  # else the model begins what the prompt has begun already
+                self._give(before + mark)
             return
         self._give(before.rstrip())
         white = before[len(before.rstrip()) :]
@@ -165,7 +198,7 @@ class AnswerReader:
         if self._place is _Place.REASONING:
             self._place = _Place.TEXT
         elif self._reasoning is not None and mark == self._reasoning.start:
-            self._place = _Place.REASONING
+            self._place, self._begins_again = _Place.REASONING, self._has_reasoned
 
     def _leave_call(self, body: str, mark: str) -> None:
         assert self._form is not None
@@ -202,9 +235,10 @@ class AnswerReader:
             text = text.lstrip()
         if not text or self.is_full:
             return
-        self._skips_white = False
+        self._skips_white, self._last = False, text[-1]
         if self._place is _Place.REASONING:
-            self._pieces.append(AnswerPiece(reasoning=text))
+            self._pieces.append(AnswerPiece(reasoning=_BETWEEN + text if self._begins_again else text))
+            self._has_reasoned, self._begins_again = True, False
             return
         gap, self._gap = self._gap if not self._is_fresh else "", ""
         self._is_fresh = False
@@ -224,6 +258,6 @@ def _marks_at(place: _Place, dialect: Dialect, form: CallForm | None) -> list[st
             starts = [*([reasoning.start] if reasoning else []), *(calls.starts if calls else ())]
             return [*starts, *dialect.dropped]
         case _Place.REASONING:
-            return [reasoning.end] if reasoning else []
+            return [reasoning.start, reasoning.end] if reasoning else []
         case _Place.CALL:
             return [*calls.starts, *calls.ends] if calls else []

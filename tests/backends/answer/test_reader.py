@@ -215,6 +215,33 @@ def test_reasoning_that_the_prompt_began_has_no_mark_of_its_own() -> None:
     assert read(HERMES, "Hm.\n</think>\n\nHello", 1, in_reasoning=True) == ("Hello", "Hm.", [])
 
 
+def test_a_model_that_begins_anew_what_the_prompt_has_begun_shows_no_mark() -> None:
+    for cut in every_cut(""):
+        raw = "<think>\nfoo bar\n</think>\nResult 8."
+        assert read(HERMES, raw, cut, in_reasoning=True) == ("Result 8.", "foo bar", [])
+        assert read(HERMES, "\n" + raw, cut, in_reasoning=True) == ("Result 8.", "foo bar", [])
+        raw = "<think>a <think>b c</think>Final."
+        assert read(HERMES, raw, cut) == ("Final.", "a <think>b c", [])
+
+
+@pytest.mark.parametrize("quote", ["`", '"', "'"])
+def test_a_mark_in_quotation_marks_is_only_spoken_of(quote: str) -> None:
+    told = f"Use {quote}<think>{quote} and {quote}</think>{quote}, ok?"
+    for cut in every_cut(told):
+        assert read(HERMES, told, cut) == (told, "", [])
+        assert read(HERMES, f"<think>{told}</think>\n\nYes.", cut) == ("Yes.", told, [])
+        said = f"He says {quote}Hm{quote}"
+        assert read(HERMES, f"<think>{said}</think>Yes.", cut) == ("Yes.", said, [])
+        assert read(HERMES, f"{said}<think>Hm.</think>Yes.", cut) == (f"{said}Yes.", "Hm.", [])
+        assert read(HERMES, f"{quote}<think>", cut) == (quote, "", [])
+
+
+def test_blocks_of_reasoning_are_kept_apart() -> None:
+    raw = "<think>\nFirst I look.\n</think>\n\nA.\n\n<think>\nThen I check.\n</think>\n\nB."
+    for cut in every_cut(raw):
+        assert read(HERMES, raw, cut) == ("A.\n\nB.", "First I look.\n\nThen I check.", [])
+
+
 def test_reasoning_that_does_not_end_is_reasoning() -> None:
     assert read(HERMES, "<think>Hm, <tool_call> ", 1) == ("", "Hm, <tool_call> ", [])
 
@@ -306,6 +333,8 @@ MARKS = [
     " ",
     "\n",
     "x",
+    "`",
+    '"',
 ]
 
 
