@@ -4,9 +4,11 @@ Above it: handlers. Below it: `native_host.managed_model` and `native_host.catal
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from messages.errors import ErrorCode, HostError
 from messages.facts import LoadState
@@ -67,8 +69,8 @@ class ModelTable:
         found = self._lookup(name)
         if found is None:
             source = ModelSource(*self.catalog.resolve(name, backend), options)
-            found = self._models.get(source.name)
-        else:
+            found = self._models.get(source.name) or self._of_file(source.path)
+        if found is not None:
             source = found.source
         if found is not None and found.state is not LoadState.CRASHED:
             _refuse_other_options(found, backend, options)
@@ -123,7 +125,13 @@ class ModelTable:
         found = self._models.get(name)
         if found is not None:
             return found
-        return next((model for model in self._models.values() if str(model.source.path) == name), None)
+        found = next((model for model in self._models.values() if str(model.source.path) == name), None)
+        given = Path(name)
+        return self._of_file(given) if found is None and given.is_absolute() else found
+
+    def _of_file(self, path: Path) -> ManagedModel | None:
+        """The model that was loaded from a file or folder by another spelling of its path, such as a link."""
+        return next((model for model in self._models.values() if _is_same_file(model.source.path, path)), None)
 
     def _add(self, source: ModelSource) -> ManagedModel:
         model = ManagedModel(source, self._limits, PerformanceTracker())
@@ -211,11 +219,18 @@ class ModelTable:
         await model.close()
 
 
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # an echo has no file, and a name may be no path
+        return False
+
+
 def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions) -> None:
     """Loading what is loaded already is success, but never with options that are not those in force."""
-    ours = model.source.options.model_dump(exclude_none=True)
+    ours = {**_found_out(model), **model.source.options.model_dump(exclude_none=True)}
     others = sorted(name for name, value in options.model_dump(exclude_none=True).items() if ours.get(name) != value)
-    fields = [f"options.{name}: is {ours.get(name)} in the loaded model" for name in others]
+    fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]
     if backend not in ("auto", model.source.row.name):
         fields.append(f"backend: is {model.source.row.name} in the loaded model")
     if fields:
@@ -224,3 +239,16 @@ def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOption
             f"{model.source.name} is loaded with other options ({fields[0]}); unload it first.",
             fields=fields,
         )
+
+
+def _found_out(model: ManagedModel) -> dict[str, object]:
+    """Options that a load did not name and that its engine has chosen."""
+    info = model.info
+    if info is None:
+        return {}
+    chosen = {"context_length": info.context_length, "device": info.device, "dtype": info.dtype}
+    return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _in_words(value: object) -> str:
+    return "is not set" if value is None else f"is {json.dumps(value)}"

@@ -79,6 +79,31 @@ def test_loading_what_is_loaded_with_other_options_is_refused_and_not_ignored(po
     assert answer["error"]["details"]["fields"] == ["options.context_length: is 100 in the loaded model"]
 
 
+def test_loading_what_is_loaded_with_what_its_engine_chose_is_success(port: Port) -> None:
+    first = load(port, "echo")
+    chosen = {"context_length": first["context_length"], "device": first["device"]}
+    assert port.call("load", model="echo", options=chosen)["model"]["pid"] == first["pid"]
+    answer = port.call("load", model="echo", options={"prefill_ms": 5})
+    assert answer["error"]["details"]["fields"] == ["options.prefill_ms: is not set in the loaded model"]
+    answer = port.call("load", model="echo", options={"device": "gpu"})
+    assert answer["error"]["details"]["fields"] == ['options.device: is "cpu" in the loaded model']
+
+
+def test_a_file_is_loaded_once_however_its_path_is_spelt(host: BrowserHost, port: Port, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    path = tiny_gguf.write_tiny(tmp_path / "folder" / "tiny.gguf")
+    link = tmp_path / "link.gguf"
+    link.symlink_to(path)
+    first = port.call("load", model=str(path), options={"threads": 1})["model"]
+    for other in (f"{tmp_path}//folder/tiny.gguf", f"{tmp_path}/folder/../folder/tiny.gguf", str(link)):
+        again = port.call("load", model=other)
+        assert (again["status"], again["model"]["pid"]) == ("success", first["pid"]), other
+        answer = port.call("generate", model=other, prompt="x", settings={"max_tokens": 2})
+        assert (answer["status"], answer["model"]) == ("success", first["model"]), other
+    assert loaded(port) == [first["model"]]
+    assert port.call("generate", model="/no\0where", prompt="x")["error"]["code"] == "model_not_loaded"
+
+
 def test_two_loads_of_one_model_at_once_load_it_once(host: BrowserHost, port: Port) -> None:
     with host.port() as other:
         mine = [port.ask("load", model="echo") for _ in range(3)]
