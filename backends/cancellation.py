@@ -4,13 +4,21 @@ Above it: the worker, which says which generation runs. Below it: `backends.pict
 engine: a picture may take a second to decode, which no engine's own way to stop reaches.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
 
 from backends.base import CancelToken
 
 _CURRENT: ContextVar[CancelToken | None] = ContextVar("cancellation", default=None)
+
+
+_LOOK_S = 0.005
+"""Seconds between two looks for a cancellation while other work is waited for."""
+
+ResultT = TypeVar("ResultT")
 
 
 class Cancelled(Exception):
@@ -32,3 +40,18 @@ def raise_if_cancelled() -> None:
     cancel = _CURRENT.get()
     if cancel is not None and cancel.cancelled:
         raise Cancelled
+
+
+def run_beside(work: Callable[[], ResultT]) -> ResultT:
+    """Do in another thread what nothing can interrupt; Cancelled at once when this thread's generation is cancelled.
+
+    Then the work goes on alone until it looks for the cancellation itself, or ends, and nobody gets its result.
+    """
+    pool = ThreadPoolExecutor(1, "beside")
+    try:
+        future = pool.submit(copy_context().run, work)
+        while not wait([future], _LOOK_S).done:
+            raise_if_cancelled()
+        return future.result()
+    finally:
+        pool.shutdown(wait=False)

@@ -8,7 +8,6 @@ import io
 import struct
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError, features
@@ -44,12 +43,6 @@ UNREADABLE = (
     struct.error,
 )
 """What Pillow raises for broken files; its own classes are among these."""
-
-_WHOLE = ("WEBP", "AVIF")
-"""Formats whose decoders take a file whole, and do all of it in one call, for a second where it is large."""
-
-_LOOK_S = 0.005
-"""Seconds between two looks for a cancellation while such a call lasts."""
 
 _ORIENTATION = 0x0112
 """EXIF's tag for how to turn a picture upright (Exif 2.32, 4.6.4)."""
@@ -88,7 +81,7 @@ class PictureProblem(Exception):
 def decode(data: bytes, kind: str, fit: Fit) -> tuple[Image.Image, int, int]:
     """The scaled picture, and the width and height of the upright picture as it was sent.
 
-    kind is Pillow's name of the format. Raises PictureProblem; Cancelled within some milliseconds of a cancellation.
+    kind is Pillow's name of the format. Raises PictureProblem; Cancelled where a decoder lets a cancellation be seen.
     """
     _require_kind(data, kind)
     try:
@@ -107,7 +100,7 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
         "MPO",
     ):  # elsewhere the orientation may stand behind the pixels, and there is no draft
         _scale_transparent_colour(image)
-        _load(image)
+        image.load()
     turn = _TURNS.get(_orientation(image))
     width, height = _turned(image.size, turn)
     wanted = _turned(fit(width, height), turn)
@@ -116,24 +109,6 @@ def _scaled(image: Image.Image, fit: Fit) -> tuple[Image.Image, int, int]:
     raise_if_cancelled()
     pixels = _flat(_straight(image).resize(wanted, Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP))
     return (pixels if turn is None else pixels.transpose(turn)), width, height
-
-
-def _load(image: Image.Image) -> None:
-    """Decode the pixels. What a decoder does in one call is done in a thread beside this one.
-
-    Of a picture that is cancelled meanwhile that thread alone knows any more; it ends when the call does.
-    """
-    if image.format not in _WHOLE:
-        image.load()
-        return
-    pool = ThreadPoolExecutor(1, "picture")
-    try:
-        work = pool.submit(image.load)
-        while not wait([work], _LOOK_S).done:
-            raise_if_cancelled()
-        work.result()
-    finally:
-        pool.shutdown(wait=False)
 
 
 def _require_kind(data: bytes, kind: str) -> None:

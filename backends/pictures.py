@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from backends.cancellation import raise_if_cancelled, run_beside
 from backends.picture_decoding import Fit, PictureProblem, decode
 from messages.content import PromptInput, picture_urls
 from messages.data_urls import MAX_PICTURES, split_picture_url
@@ -47,12 +48,12 @@ def read_pictures(prompt: PromptInput, fit: Fit, most: int = MAX_PICTURES) -> tu
     """Decode all pictures of a prompt, in order of appearance, each scaled to what `fit` says.
 
     Raises HostError `invalid_request` whose `fields` name the message and part: too many, bad base64, not what the
-    data URL says, too large, broken, truncated; Cancelled if the generation is (see `backends.cancellation`).
+    data URL says, too large, broken, truncated; Cancelled as soon as the generation is (see `backends.cancellation`).
     """
     found = list(picture_urls(prompt.messages or ()))
     if len(found) > most:
         raise _invalid("messages", f"has {len(found)} pictures, and this model takes at most {most} a request")
-    return tuple(_read(field, url, fit) for field, url in found)
+    return run_beside(lambda: tuple(_read(field, url, fit) for field, url in found))
 
 
 def smart_fit(factor: int, min_pixels: int, max_pixels: int) -> Fit:
@@ -81,6 +82,7 @@ def _scaled(width: int, height: int, pixels: int, factor: int, rounded: Callable
 
 
 def _read(field: str, url: str, fit: Fit) -> Picture:
+    raise_if_cancelled()
     sent = split_picture_url(url)
     try:
         pixels, width, height = decode(_bytes(sent.base64), sent.format, fit)

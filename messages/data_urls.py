@@ -84,7 +84,7 @@ def _payload_start(url: str) -> tuple[str, int]:
         raise _wrong(
             f"{named}; a picture is one of image/png, image/jpeg, image/webp, image/gif, image/bmp, image/avif"
         )
-    if header["parameters"].lower() != ";base64":
+    if header["parameters"].lower().rpartition(";")[2].strip() != "base64":
         raise _wrong(f"must be in base64 (data:{media_type};base64,...)")
     size = (len(url) - header.end()) // 4 * 3 - url[-2:].count("=")
     if size > MAX_PICTURE_BYTES:

@@ -25,6 +25,10 @@ SHORTEST_INTERVAL_S = 0.05
 """Signs of life come no more often than this, in seconds: each reads the worker's memory and wakes every follower."""
 
 
+TELLING_SHARE = 0.02
+"""How much of a prompt's reading must be done before it tells how long the rest takes."""
+
+
 class Generation:
     """One job's run. `start` makes its task; everything else happens by itself.
 
@@ -58,7 +62,7 @@ class Generation:
         self._ref: int | None = None
         self._cancelled = False
         self._because: HostError | None = None
-        self._prefill_moved_at = 0.0
+        self._prefill_began_at = self._prefill_moved_at = 0.0
         self._stop_timer: asyncio.TimerHandle | None = None
         self._sign_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -113,7 +117,8 @@ class Generation:
                 self._job.add_text(event.text, event.count, event.logprobs, event.reasoning, event.tool_calls)
             case PrefillEvent():
                 self._job.note_prefill(event.done, event.total)
-                self._prefill_moved_at = time.monotonic()
+                self._prefill_moved_at = now = time.monotonic()
+                self._prefill_began_at = self._prefill_began_at or now
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached
 
     def _cancel(self, because: HostError | None) -> None:
@@ -206,15 +211,16 @@ class Generation:
         )
 
     def _prefill_eta_ms(self) -> int | None:
-        """Milliseconds until the prompt is read, if it goes on as it went; None before any of it was, and once overdue.
+        """Milliseconds until the prompt is read, if it goes on as it went; None until enough is, and once overdue.
 
-        It counts down between two steps: one step may take long, such as a picture that is encoded.
+        It counts down between two steps: one step may take long, such as a picture that is encoded. What was done
+        before the first step, such as decoding pictures, says nothing of those to come.
         """
-        read = self._job.prefill_done - (self._metrics.cached_tokens or 0)
-        if self._metrics.left_queue_at is None or read <= 0:
+        job, cached = self._job, self._metrics.cached_tokens or 0
+        read, left = job.prefill_done - cached, job.prefill_total - job.prefill_done
+        if read <= 0 or read < TELLING_SHARE * (read + left):
             return None
-        seconds = self._prefill_moved_at - self._metrics.left_queue_at
-        due = self._prefill_moved_at + seconds * (self._job.prefill_total - self._job.prefill_done) / read
+        due = self._prefill_moved_at + (self._prefill_moved_at - self._prefill_began_at) * left / read
         left_ms = round((due - time.monotonic()) * 1000)
         return left_ms if left_ms >= 0 else None
 

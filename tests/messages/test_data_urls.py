@@ -27,6 +27,12 @@ def test_every_media_type_that_is_listed_is_let_pass(media_type: str) -> None:
     assert ImagePart(type="image", data=f"data:{media_type};base64,AAAA").data == f"data:{media_type};base64,AAAA"
 
 
+@pytest.mark.parametrize("parameters", [";charset=utf-8;base64", ";name=a.png;base64", "; base64"])
+def test_a_type_may_have_parameters_before_the_word_base64(parameters: str) -> None:
+    sent = split_picture_url(f"data:image/png{parameters},QUJD")
+    assert (sent.format, sent.base64) == ("PNG", "QUJD")
+
+
 def test_types_and_the_word_base64_may_be_written_in_capitals() -> None:
     sent = split_picture_url("DATA:IMAGE/JPEG;BASE64,QUJD")
     assert (sent.format, sent.base64) == ("JPEG", "QUJD")
