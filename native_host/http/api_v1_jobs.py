@@ -31,7 +31,8 @@ async def jobs(request: Request) -> Response:
 @router.post("", status_code=202, responses=gives(JobBegun, status=202), openapi_extra=takes(Generate, form=True))
 async def begin(request: Request) -> Response:
     """Begin a generation and answer with its job; it goes on whether somebody listens or not."""
-    wanted = read_as(Generate, {**await generate_fields(request), "background": True, "stream": False})
+    wanted = read_as(Generate, {**await generate_fields(request), "background": True})
+    wanted = wanted.model_copy(update={"stream": False})
     await load_named(request, wanted)
     first = await first_reply(request, wanted)
     job_id = first.job_id if isinstance(first, Accepted) else result_of(first).fields.model_dump()["job_id"]

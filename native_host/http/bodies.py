@@ -11,12 +11,16 @@ from messages.errors import ErrorCode
 from messages.frames import FrameError, JsonObject, parse_object
 from messages.settings import SettingsPatch
 from native_host.http.errors import HttpError
+from native_host.http.settings import HttpSettings
 
 SETTINGS = frozenset(SettingsPatch.model_fields) - {"thinking_update_interval"}
 """Settings that may also stand beside `settings`, where OpenAI's API has them."""
 
 _ENVELOPE = ("action", "background", "id")
 """Fields of a wire message that the path says over HTTP."""
+
+_MOST_PARTS = 1000
+"""Parts of a form that are read at all; which ones may be there is looked at then, so that an error can name it."""
 
 _FORM_FIELDS = frozenset({"prompt", "system", "model", "settings", "thinking_update_interval", "image"})
 
@@ -37,7 +41,8 @@ async def json_body(request: Request) -> JsonObject:
 async def generate_fields(request: Request) -> JsonObject:
     """The fields of a `generate`, of JSON or of a form."""
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        async with request.form(max_files=MAX_PICTURES, max_fields=len(_FORM_FIELDS)) as form:
+        most = _settings(request).config.max_body_bytes
+        async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS, max_part_size=most) as form:
             return await _fields_of_form(form)
     return gather_settings(await json_body(request))
 
@@ -59,6 +64,11 @@ def gather_settings(body: JsonObject) -> JsonObject:
     return {**rest, "settings": {**inside, **beside}}
 
 
+def _settings(request: Request) -> HttpSettings:
+    settings: HttpSettings = request.app.state.settings
+    return settings
+
+
 def _object(body: bytes) -> JsonObject:
     read = parse_object(body)
     if isinstance(read, FrameError):
@@ -75,6 +85,9 @@ async def _fields_of_form(form: FormData) -> JsonObject:
     texts = {name: value for name, value in form.items() if isinstance(value, str)}
     if "prompt" not in texts:
         raise invalid_field("prompt", "is required")
+    pictures = len(form.getlist("image"))
+    if pictures > MAX_PICTURES:
+        raise invalid_field("image", f"{pictures} pictures are sent, and a request may have {MAX_PICTURES}")
     parts: list[JsonObject] = [{"type": "text", "text": texts["prompt"]}]
     for picture in form.getlist("image"):
         if not isinstance(picture, UploadFile):

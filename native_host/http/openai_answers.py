@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject, dump, quoted
 from messages.replies import Embedded, Generated, Partial, call_deltas
+from native_host.http.event_lines import one_line
 from native_host.http.openai_logprobs import CompletionLogprobs, Tokens, chat_logprobs
 
 DONE = "data: [DONE]\n\n"
@@ -45,7 +46,8 @@ class Answer(Protocol):
 
 def event(data: Mapping[str, Any], name: str | None = None) -> str:
     """One server-sent event."""
-    return f"event: {name}\ndata: {dump(data)}\n\n" if name else f"data: {dump(data)}\n\n"
+    line = f"data: {one_line(dump(data))}\n\n"
+    return f"event: {name}\n{line}" if name else line
 
 
 class TextEvent:
@@ -60,7 +62,7 @@ class TextEvent:
 
     def of(self, text: str) -> str:
         """The event with this text."""
-        return f"{self._before}{quoted(text)}{self._after}"
+        return f"{self._before}{one_line(quoted(text))}{self._after}"
 
 
 def comment(text: str) -> str:

@@ -34,11 +34,11 @@ async def read_body(request: Request, kind: type[BodyT], wire: type[RequestT]) -
 
 
 def reworded(body: Habits, error: HttpError) -> HttpError:
-    """An error of the wire's request, in the words of the caller who sent `body`."""
+    """An error of the wire's request, in the words of the caller who sent `body`; one that names no field is left."""
     fields = error.details.get("fields")
     if isinstance(fields, list):
         error.details["fields"] = [body.in_its_words(field) for field in fields]
-    error.message = body.in_its_words(error.message)
+        error.message = body.in_its_words(error.message)
     return error
 
 

@@ -35,6 +35,9 @@ _INCLUDE_LOGPROBS = "message.output_text.logprobs"
 
 _MESSAGE = re.compile(r"\bmessages\[(?P<message>\d{1,9})\](\.tool_calls\[(?P<call>\d{1,9})\](\.function)?)?")
 
+_QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
+"""What an error quotes of the caller's own words."""
+
 _RESPONSE_WORDS = (
     (re.compile(r"\bimage_url\.url\b"), "image_url"),
     (re.compile(r"\bmessages\b"), "input"),
@@ -77,7 +80,7 @@ class ChatBody(Sampling):
             settings=self.settings(self.max_completion_tokens),
             response_format=self.response_format,
             tools=self.tools or None,
-            tool_choice=self.tool_choice if self.tools else None,
+            tool_choice=self.tool_choice,
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=self.logprobs,
             top_logprobs=self.top_logprobs,
@@ -138,14 +141,17 @@ class ResponseBody(Habits):
             settings={name: value for name, value in settings.items() if value is not None},
             response_format=_response_format(self.text or {}),
             tools=wire_tools(self.tools),
-            tool_choice=wire_choice(self.tool_choice) if self.tools else None,
+            tool_choice=wire_choice(self.tool_choice),
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=bool(self.include or self.top_logprobs),
             top_logprobs=self.top_logprobs,
         )
 
     def in_its_words(self, text: str) -> str:
-        """What is said of the wire's request, in the words of this one."""
+        """What is said of the wire's request, in the words of this one; what it quotes stays."""
+        return "".join(part if place % 2 else self._reworded(part) for place, part in enumerate(_QUOTED.split(text)))
+
+    def _reworded(self, text: str) -> str:
         names = dict(enumerate(message_names(self.input, self.instructions)))
 
         def name(found: re.Match[str]) -> str:

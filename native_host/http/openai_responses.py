@@ -9,7 +9,7 @@ Source: OpenAI's API reference ("Streaming events"), and the types of the `opena
 import time
 from collections.abc import Iterator
 
-from messages.facts import Figures, FinishReason
+from messages.facts import Figures, FinishReason, TokenLogprob
 from messages.frames import JsonObject
 from messages.replies import Generated, Partial
 from native_host.http.openai_answers import event, new_id
@@ -25,6 +25,8 @@ class ResponseAnswer:
         self._id, self._created = new_id("resp_"), int(time.time())
         self._items = OutputItems()
         self._number = 0
+        self._untold: list[TokenLogprob] = []
+        """Tokens that came without text, such as those of reasoning: only deltas of text have a place for them."""
 
     def whole(self, result: Generated) -> JsonObject:
         """The response."""
@@ -43,10 +45,13 @@ class ResponseAnswer:
 
     def partial(self, partial: Partial) -> Iterator[str]:
         """New reasoning, text and calls; each item begins with the first that comes of it."""
+        if partial.logprobs is not None:
+            self._untold.extend(partial.logprobs)
         if partial.reasoning:
             yield from self._told(self._items.add_reasoning(partial.reasoning))
         if partial.text:
-            yield from self._told(self._items.add_text(partial.text, partial.logprobs))
+            tokens = None if partial.logprobs is None else self._take_untold()
+            yield from self._told(self._items.add_text(partial.text, tokens))
         for call in partial.tool_calls:
             yield from self._told(self._items.add_call(call))
 
@@ -61,6 +66,10 @@ class ResponseAnswer:
         """The response with its error."""
         told = {"code": "server_error", "message": error["error"]["message"]}
         yield self._event("response.failed", response=self._response("failed") | {"error": told})
+
+    def _take_untold(self) -> list[TokenLogprob]:
+        taken, self._untold = self._untold, []
+        return taken
 
     def _told(self, events: Iterator[Event]) -> Iterator[str]:
         for kind, fields in events:

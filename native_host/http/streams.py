@@ -17,15 +17,13 @@ from starlette.responses import Response
 from messages.actions import ActionType
 from messages.frames import dump
 from native_host.http.client import ask, host_of, origin_of
+from native_host.http.event_lines import one_line
 from native_host.http.job_events import ALL_TOLD, Event, JobNarrator, Place
 from native_host.http.schemas import gives
 from native_host.jobs import Job
 
 HEARTBEAT_S = 15.0
 """Seconds of quiet after which a heartbeat is sent."""
-
-_ONE_LINE = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
-"""Characters that Python clients take for the end of a line, though the HTML standard does not."""
 
 router = APIRouter()
 
@@ -72,4 +70,4 @@ async def _wait(woken: asyncio.Event, until: float) -> None:
 
 
 def _written(event: Event) -> ServerSentEvent:
-    return ServerSentEvent(dump(event.fields).translate(_ONE_LINE), event=event.name, id=event.id, sep="\n")
+    return ServerSentEvent(one_line(dump(event.fields)), event=event.name, id=event.id, sep="\n")

@@ -1,6 +1,7 @@
 """POST /api/v1/jobs with a form: a prompt, a picture, settings."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -87,3 +88,23 @@ def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
     for body in (b"--x\r\nContent-Disposition: form-data", b"nothing", b""):
         answer = client.post("/api/v1/jobs", content=body, headers=headers)
         assert answer.status_code == 400, body
+
+
+def test_a_long_prompt_is_taken_in_a_form_as_it_is_in_json(client: httpx.Client) -> None:
+    words = "word " * 300_000
+    long = {"prompt": (None, words), "model": (None, "long"), "settings": (None, '{"max_tokens": 1}')}
+    load = {"model": "long", "backend": "echo", "options": {"context_length": 1_000_000}}
+    assert client.post("/api/v1/load", json=load).status_code == 200
+    assert client.post("/api/v1/jobs", files=long).status_code == 202
+
+
+def test_more_pictures_than_a_request_may_have_are_counted(client: httpx.Client) -> None:
+    form: list[tuple[str, Any]] = [("prompt", (None, "?")), *[("image", ("cat.png", PNG, "image/png"))] * 20]
+    expected = (400, "invalid_request", "image: 20 pictures are sent, and a request may have 16")
+    assert refusal(client.post("/api/v1/jobs", files=form)) == expected
+
+
+def test_a_job_has_no_stream_that_is_no_truth_value(client: httpx.Client) -> None:
+    status, code, field = refusal(client.post("/api/v1/jobs", json={"prompt": "x", "stream": 3}))
+    assert (status, code, field.partition(":")[0]) == (400, "invalid_request", "stream")
+    assert client.post("/api/v1/jobs", json={"prompt": "x", "stream": True}).status_code == 202

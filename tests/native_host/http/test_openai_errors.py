@@ -157,12 +157,31 @@ def test_what_is_wrong_with_a_response_names_the_item_that_was_sent(host: HttpHo
         ([user, {"role": "nobody", "content": "hi"}], "input[1].role"),
         ([user, odd], "input[1].tool_calls[0].id"),
     ]
+    path = "/no/messages/settings.max_tokens.gguf"
     with host.client(host.token) as client:
         for items, param in cases:
             body = {"model": "echo", "input": items, "instructions": instructions}
             error = client.post("/v1/responses", json=body).json()["error"]
             assert error["param"] == param, error
             assert "messages[" not in error["message"], error
+        error = client.post("/v1/responses", json={"model": path, "input": "x"}).json()["error"]
+        assert path in error["message"]
+        tool = {"type": "function", "name": "f"}
+        choice = {"type": "function", "name": "messages"}
+        error = client.post("/v1/responses", json={"input": "x", "tools": [tool], "tool_choice": choice}).json()[
+            "error"
+        ]
+        assert "there is no tool 'messages'" in error["message"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}, "sometimes"])
+def test_a_choice_among_no_tools_is_refused(host: HttpHost, choice: object) -> None:
+    with host.client(host.token) as client:
+        chat = client.post("/v1/chat/completions", json={"messages": ASKED, "tool_choice": choice})
+        response = client.post("/v1/responses", json={"input": "x", "tool_choice": choice})
+    for answer in (chat, response):
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"].startswith("tool_choice"), answer.json()
 
 
 def test_more_requests_than_may_wait_are_told_when_to_come_back(host: HttpHost, port: Port) -> None:

@@ -94,3 +94,20 @@ def test_clients_are_told_not_to_repeat_what_will_fail_again() -> None:
     assert missing.headers["x-should-retry"] == "false"
     assert "x-should-retry" not in error_body("/v1/models", HttpError(ErrorCode.BUSY, "")).headers
     assert "x-should-retry" not in error_body("/api/v1/models", HttpError(ErrorCode.ENGINE_MISSING, "")).headers
+
+
+@pytest.mark.parametrize("answer", [ChatAnswer("m", True), CompletionAnswer("m")])
+def test_an_event_is_one_line_for_every_client_whatever_its_text(answer: ChatAnswer | CompletionAnswer) -> None:
+    text = 'a\u2028b\u2029c\x85d\n"e"\r\ud83d\ufdd0 ü🙂'
+    plain = Partial("1", "j", 0, text, 1)
+    assert plain.is_plain
+    told = []
+    for begun in (False, True):
+        begin = "".join(answer.begin()) if begun else ""
+        events = "".join(answer.partial(plain))
+        assert len((begin + events).splitlines()) == 2 * (begin + events).count("data: ")
+        (chunk,) = data_of(events)
+        told.append(chunk)
+    assert told[0] == told[1]
+    choice = told[0]["choices"][0]
+    assert (choice["delta"]["content"] if "delta" in choice else choice["text"]) == text.replace("\ud83d", "\ufffd")

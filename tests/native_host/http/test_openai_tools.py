@@ -128,6 +128,17 @@ def test_the_clients_parse_takes_tools_and_a_format_together(openai: OpenAI) -> 
     assert [item.type for item in answer.output] in (["message"], ["function_call"])
 
 
+def test_a_responses_deltas_tell_every_token_also_those_of_its_reasoning(openai: OpenAI) -> None:
+    events = list(respond(openai, stream=True, include=["message.output_text.logprobs"]))
+    told = [one.token for event in events if event.type == "response.output_text.delta" for one in event.logprobs]
+    (done,) = [event for event in events if event.type == "response.output_text.done"]
+    assert told == [one.token for one in done.logprobs][: len(told)]
+    assert any("Hm" in token or "add" in token for token in told)
+    before_calls = "".join(told)
+    assert "think" in before_calls
+    assert "see" in before_calls
+
+
 def test_parallel_calls_can_be_switched_off(openai: OpenAI) -> None:
     calls = chat(openai, parallel_tool_calls=False).choices[0].message.tool_calls
     assert read(call.function for call in calls) == CALLS[:1]
