@@ -1,8 +1,8 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
 import { connect } from "./client.js";
 import { openFigures } from "./figures.js";
-import { MOST, Tray } from "./pictures.js";
-import { explain } from "./problems.js";
+import { MOST, MOST_CHARACTERS, Tray } from "./pictures.js";
+import { explain, explainRefused, refusedPicture } from "./problems.js";
 import { Progress } from "./progress.js";
 import { pictureOf, sourceTab } from "./tab_picture.js";
 import { shortName, View } from "./view.js";
@@ -13,6 +13,7 @@ const QUESTION = "Describe the picture.";
 const SETTINGS = { max_tokens: 2048, thinking_update_interval: 1 };
 const SETTINGS_WITH_PICTURES = { ...SETTINGS, temperature: 0 }; // a description is to be right, not varied
 const REMEMBERED = "model";
+const SIZES_NAMED = 3;
 const REMARKS = { cancelled: "Stopped.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
 
@@ -86,15 +87,16 @@ class Chat {
     this.#sending = true;
     await this.#tray.settled();
     this.#sending = false;
-    const text = words || (this.#tray.urls.length ? QUESTION : "");
+    const text = words || (this.#tray.pictures.length ? QUESTION : "");
     if (!text || !this.#ready || this.#stopper || this.#obstacle()) return;
     const pictures = this.#tray.take();
     this.#view.input.value = "";
-    this.#view.addUserTurn(text, pictures);
-    this.#answer([...this.#messages, { role: "user", content: contentOf(text, pictures) }]);
+    const turn = this.#view.addUserTurn(text, pictures);
+    const message = { role: "user", content: contentOf(text, pictures) };
+    this.#answer([...this.#messages, message], { words, pictures, turn });
   }
 
-  /** Say before anything is sent that the model takes no pictures, or not so many. */
+  /** Say before anything is sent that the model takes no pictures, or not so many or so large ones. */
   #checkPictures() {
     const canSwitch = this.#ready && !this.#takesPictures && this.#names.includes(VISION_MODEL);
     this.#view.showObstacle(this.#obstacle(), canSwitch ? VISION_MODEL : null);
@@ -102,16 +104,21 @@ class Chat {
 
   #obstacle() {
     if (!this.#ready) return "";
-    const [brought, sent] = [this.#tray.urls.length, countPictures(this.#messages)];
-    if (this.#takesPictures) {
-      if (brought === 0 || brought + sent <= MOST) return "";
-      const count = `A chat may have ${MOST} pictures, and this one would have ${brought + sent}.`;
-      return `${count} Remove some, or begin a new chat.`;
-    }
+    const [brought, sent] = [this.#tray.pictures.length, picturesOf(this.#messages).length];
+    if (this.#takesPictures) return brought ? this.#excess(brought + sent) : "";
     const name = shortName(this.#model);
     if (brought) return `${name} takes no pictures. Choose a model that does, or remove them.`;
     if (!sent) return "";
     return `${name} takes no pictures, and this chat has some. Choose a model that does, or begin a new chat.`;
+  }
+
+  /** Say that the `count` pictures of the chat and of the tray are more than one request may have; "" if not. */
+  #excess(count) {
+    const advice = "Remove some, or begin a new chat.";
+    if (count > MOST) return `A chat may have ${MOST} pictures, and this one would have ${count}. ${advice}`;
+    const urls = [...picturesOf(this.#messages), ...this.#tray.pictures.map(({ url }) => url)];
+    const characters = urls.reduce((sum, url) => sum + url.length, 0);
+    return characters > MOST_CHARACTERS ? `These pictures are too large together for one message. ${advice}` : "";
   }
 
   async #addTab() {
@@ -124,8 +131,11 @@ class Chat {
     }
   }
 
-  /** Have the conversation `messages` answered; only then it becomes the one that the next question continues. */
-  async #answer(messages) {
+  /**
+   * Have the conversation `messages` answered; only then it becomes the one that the next question continues. `sent`
+   * is its last message as the person made it: words, pictures, and the turn that shows them.
+   */
+  async #answer(messages, sent) {
     const conversation = this.#messages;
     const answer = this.#view.addAnswer();
     const progress = new Progress(SETTINGS.max_tokens);
@@ -138,17 +148,39 @@ class Chat {
       conversation.splice(0, Infinity, ...messages, { role: "assistant", content: result.text });
       this.#checkPictures();
       answer.end(REMARKS[result.finish_reason]);
-      this.#view.showFigures(finalFigures(result.stats));
+      const earlier = picturesOf(messages.slice(0, -1)).length;
+      this.#view.showFigures(finalFigures(result.stats, result.stats.pictures.slice(earlier)));
       this.#view.showState("ready");
     } catch (error) {
       const stopped = error.name === "AbortError"; // while the model was still loading
       answer.end(stopped ? REMARKS.cancelled : undefined);
       if (stopped) this.#view.showState("ready");
-      else this.#fail(error, () => this.#answer(messages));
+      else this.#failToAnswer(error, messages, sent);
     }
     progress.end();
     this.#stopper = null;
     this.#view.input.focus();
+  }
+
+  /** Offer to try again, unless it is a picture of the last message that the host refused: it would be again. */
+  #failToAnswer(error, messages, sent) {
+    const refused = refusedPicture(error);
+    const isOfLast = refused?.message === messages.length - 1 && refused.part < sent.pictures.length;
+    if (isOfLast) this.#takeBack(sent, refused);
+    else this.#fail(error, () => this.#answer(messages, sent));
+  }
+
+  /** Give all of a message but the picture that the host refused back to the person, to be sent again. */
+  #takeBack({ words, pictures, turn }, { part, reason }) {
+    this.#view.showState("ready");
+    if (!turn.isConnected) return; // a new chat was begun meanwhile
+    const others = pictures.filter((picture, place) => place !== part);
+    const { input } = this.#view;
+    this.#view.removeTurn(turn);
+    this.#tray.putBack(others);
+    input.value ||= words;
+    const back = words ? input.value === words : others.length > 0;
+    this.#view.showProblem(explainRefused(pictures[part].name, reason, back));
   }
 
   /** Load first: that is success at once, unless the model was unloaded meanwhile, or crashed. */
@@ -164,7 +196,7 @@ class Chat {
       answer.wait(update.thinking);
       progress.hear(update);
     };
-    const settings = countPictures(messages) ? SETTINGS_WITH_PICTURES : SETTINGS;
+    const settings = picturesOf(messages).length ? SETTINGS_WITH_PICTURES : SETTINGS;
     const fields = { model, messages, settings };
     return this.#host.generate(fields, { onPartial, onThinking, signal: this.#stopper.signal });
   }
@@ -198,23 +230,30 @@ class Chat {
 /** A message's content: a string, or with pictures the parts of PROTOCOL.md. */
 function contentOf(text, pictures) {
   if (pictures.length === 0) return text;
-  return [...pictures.map((data) => ({ type: "image", data })), { type: "text", text }];
+  return [...pictures.map(({ url }) => ({ type: "image", data: url })), { type: "text", text }];
 }
 
-function countPictures(messages) {
+/** The data URLs of all pictures, in order. */
+function picturesOf(messages) {
   const parts = messages.flatMap(({ content }) => (Array.isArray(content) ? content : []));
-  return parts.filter(({ type }) => type === "image").length;
+  return parts.filter(({ type }) => type === "image").map(({ data }) => data);
 }
 
-/** The host's own figures of a finished answer. */
-function finalFigures({ output_tokens, tokens_per_second, time_to_first_token, pictures }) {
+/** The host's own figures of a finished answer, and how its question's pictures were seen. */
+function finalFigures({ output_tokens, tokens_per_second, time_to_first_token }, pictures) {
   const parts = [`${output_tokens} tokens`];
   if (tokens_per_second !== null) parts.push(`${tokens_per_second.toFixed(1)} tokens/s`);
   if (time_to_first_token !== null) parts.push(`first after ${Math.round(time_to_first_token)} ms`);
-  for (const { width, height, scaled_width: across, scaled_height: down } of pictures.slice(0, 1)) {
-    parts.push(`seen at ${across} x ${down} of ${width} x ${height} pixels`);
-  }
+  if (pictures.length) parts.push(sizesSeen(pictures));
   return parts.join(", ");
+}
+
+function sizesSeen(pictures) {
+  const named = pictures.slice(0, SIZES_NAMED).map(
+    ({ width, height, scaled_width: across, scaled_height: down }) => `${across} x ${down} of ${width} x ${height}`,
+  );
+  const rest = pictures.length - named.length;
+  return `seen at ${named.join(", ")} pixels${rest ? ` and ${rest} more` : ""}`;
 }
 
 new Chat().start();

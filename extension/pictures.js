@@ -23,6 +23,9 @@ const DEFAULT_SIDE = 512;
 /** As many as the host takes in one request, which is a whole chat. */
 export const MOST = 16;
 
+/** As many characters of data URLs in one chat: a browser sends the host no message over 64 MiB. */
+export const MOST_CHARACTERS = 60_000_000;
+
 const find = (selector) => document.querySelector(selector);
 
 /** The pictures beside the composer. `onChange` is called whenever one comes or goes. */
@@ -46,9 +49,9 @@ export class Tray {
     }
   }
 
-  /** The pictures as data URLs. */
-  get urls() {
-    return this.#pictures.map(({ url }) => url);
+  /** The pictures: each a data URL, `url`, and its file's name, `name`. */
+  get pictures() {
+    return [...this.#pictures];
   }
 
   /** Take files, after those that were brought before; those that are no pictures are named. */
@@ -76,7 +79,7 @@ export class Tray {
 
   /** Give the pictures and be empty. */
   take() {
-    const taken = this.urls;
+    const taken = this.#pictures;
     this.#pictures = [];
     this.#list.replaceChildren();
     find("#tray-refused").textContent = "";
@@ -84,9 +87,15 @@ export class Tray {
     return taken;
   }
 
+  /** Show pictures again that were taken, and not sent. */
+  putBack(pictures) {
+    for (const { url, name } of pictures) this.#show(url, name);
+    this.#changed();
+  }
+
   #takeFrom(event, data) {
     const files = [...(data?.files ?? [])];
-    if (files.length === 0) return;
+    if (files.length === 0 || (event.type === "paste" && holdsText(data))) return;
     event.preventDefault();
     this.add(files);
   }
@@ -98,13 +107,14 @@ export class Tray {
   }
 
   #show(url, name) {
-    const picture = { url };
+    const picture = { url, name };
     const item = document.createElement("li");
     const remove = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
     remove.setAttribute("aria-label", `Remove ${name}`);
     remove.addEventListener("click", () => {
       this.#pictures = this.#pictures.filter((other) => other !== picture);
       item.remove();
+      find("#tray-refused").textContent = "";
       (this.#list.querySelector("button") ?? find("#input")).focus();
       this.#changed();
     });
@@ -118,6 +128,11 @@ export class Tray {
     find("#tray-count").textContent = count === 0 ? "" : `${count} ${count === 1 ? "picture" : "pictures"} to send`;
     this.#onChange();
   }
+}
+
+/** Office programs put a picture of the text beside the text: then the text is wanted. */
+function holdsText(clipboard) {
+  return clipboard.getData("text/plain").trim() !== "";
 }
 
 /** A picture in the page. */
@@ -157,10 +172,10 @@ function asDataUrl(blob) {
 function draw(image) {
   const width = image.naturalWidth || DEFAULT_SIDE;
   const height = image.naturalHeight || DEFAULT_SIDE;
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(width, height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.max(1, Math.round(height * scale));
+  const longest = Math.max(width, height);
+  // Rounded up: the host refuses a picture that is too slim, so the shorter side must not lose by it.
+  const scaled = (side) => Math.ceil((side * Math.min(longest, LONGEST_SIDE)) / longest);
+  const canvas = Object.assign(document.createElement("canvas"), { width: scaled(width), height: scaled(height) });
   const context = canvas.getContext("2d");
   context.fillStyle = "white";
   context.fillRect(0, 0, canvas.width, canvas.height);

@@ -43,14 +43,27 @@ const PROBLEMS = {
 };
 
 /** What the host calls a picture of a request, and what it says of it. */
-const PICTURE_FIELD = /^messages\[\d+\]\.content\[\d+\]\S*: (.+)$/;
+const PICTURE_FIELD = /^messages\[(\d+)\]\.content\[(\d+)\]\S*: (.+)$/;
+const NO_PICTURE = "A picture cannot be sent";
+
+/** Give `{message, part, reason}` where the host refused a picture: which one, and why; else null. */
+export function refusedPicture(error) {
+  const found = PICTURE_FIELD.exec(error.details?.fields?.[0] ?? "");
+  return found && { message: Number(found[1]), part: Number(found[2]), reason: found[3].replace(/\.$/, "") };
+}
+
+/** What to tell of a refused picture by its file's name; `back`: the rest of its message may be sent again. */
+export function explainRefused(name, reason, back) {
+  const advice = back ? " Your message is back in the box without it." : "";
+  return { title: NO_PICTURE, text: `${name} ${reason}.${advice}`, command: null };
+}
 
 /** Give `{title, text, command}` for an error; `command` is null where there is none. */
 export function explain(error, extensionId) {
-  const picture = PICTURE_FIELD.exec(error.details?.fields?.[0] ?? "");
-  if (picture) {
-    const text = `A picture that goes with it ${picture[1].replace(/\.$/, "")}. Send your message without it.`;
-    return { title: "A picture cannot be sent", text, command: null };
+  const refused = refusedPicture(error);
+  if (refused) {
+    const text = `A picture of this chat ${refused.reason}. Begin a new chat.`;
+    return { title: NO_PICTURE, text, command: null };
   }
   const row = PROBLEMS[error.code] ?? { title: "That did not work" };
   const command = row.command?.(error.details ?? {}, extensionId);

@@ -79,9 +79,10 @@ export class View {
     find("#figures").textContent = words;
   }
 
-  /** Show an error with what to do about it, and call `retry` when the person has; null shows none. */
-  showProblem(problem, retry) {
+  /** Show an error with what to do about it, and call `retry` when the person has, if there is one; null: no error. */
+  showProblem(problem, retry = null) {
     find("#retry").onclick = retry;
+    find("#retry").hidden = retry === null;
     find("#problem").hidden = !problem;
     if (!problem) return;
     find("#problem-title").textContent = problem.title;
@@ -94,15 +95,24 @@ export class View {
     find("#log").replaceChildren();
     find("#welcome").hidden = false;
     this.showFigures("");
+    if (find("#retry").hidden) this.showProblem(null); // it was about a message of the chat that is gone
   }
 
+  /** Show what the person said and return its element. */
   addUserTurn(text, pictures) {
     find("#welcome").hidden = true;
     const turn = this.#add("turn user", text);
-    if (pictures.length === 0) return;
+    if (pictures.length === 0) return turn;
     const shown = block("pictures", "");
-    shown.append(...pictures.map((url, place) => thumbnail(url, `Picture ${place + 1}`)));
+    shown.append(...pictures.map(({ url }, place) => thumbnail(url, `Picture ${place + 1}`)));
     turn.prepend(shown);
+    return turn;
+  }
+
+  /** Take a turn out of the log again. */
+  removeTurn(turn) {
+    turn.remove();
+    find("#welcome").hidden = find("#log").hasChildNodes();
   }
 
   /** Add an empty answer and return what fills it. */

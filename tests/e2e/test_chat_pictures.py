@@ -35,12 +35,14 @@ DRAW = """((kind, name) => {
   return new Promise((resolve) => canvas.toBlob((blob) => resolve(new File([blob], name, {type: kind})), "image/png"));
 })"""
 BRING = """(async (way, kind, name) => {
-  const [wide, high] = name.startsWith("slim") ? [2000, 4] : [60, 40];
+  const sizes = {"slim.svg": [2000, 4], "long.svg": [8000, 41]};
+  const [wide, high] = sizes[name] ?? [60, 40];
   const size = `width='${wide}' height='${high}'`;
   const svg = `<svg xmlns='http://www.w3.org/2000/svg' ${size}><rect width='9' height='9'/></svg>`;
   const texts = {txt: "hello", svg};
   const text = texts[name.split(".").at(-1)];
-  const file = text ? new File([text], name, {type: kind}) : await DRAW(kind, name);
+  const whole = text ? new File([text], name, {type: kind}) : await DRAW(kind, name);
+  const file = name.startsWith("broken") ? new File([whole.slice(0, whole.size / 2)], name, {type: kind}) : whole;
   const data = new DataTransfer();
   data.items.add(file);
   if (way === "drop") {
@@ -102,6 +104,28 @@ def test_a_picture_may_be_pasted(chromium: ChromiumLab) -> None:
     page.close()
 
 
+COPY_AS_OFFICE_DOES = f"""(async () => {{
+  const image = await {DRAW}("image/png", "cells.png");
+  const html = new Blob(["<b>Total</b> 5"], {{type: "text/html"}});
+  const text = new Blob(["Total 5"], {{type: "text/plain"}});
+  await navigator.clipboard.write([new ClipboardItem({{"text/plain": text, "text/html": html, "image/png": image}})]);
+}})()"""
+
+
+def test_text_that_comes_with_a_picture_of_itself_is_pasted_as_text(chromium: ChromiumLab) -> None:
+    page = chromium.open_chat()
+    wait_until_ready(page)
+    chromium.browser.command("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    page.click("#input")
+    page.evaluate(COPY_AS_OFFICE_DOES)
+    paste = {"key": "v", "code": "KeyV", "commands": ["paste"]}
+    page.command("Input.dispatchKeyEvent", {"type": "keyDown", **paste})
+    page.wait_for("document.querySelector('#input').value === 'Total 5'")
+    assert shown(page, "#pictures li") == ""
+    assert shown(page, "#tray-refused") == ""
+    page.close()
+
+
 def test_several_pictures_are_sent_and_one_may_be_taken_away(chat: Page) -> None:
     for name in ("one.png", "two.png", "three.png"):
         bring(chat, "pick", name)
@@ -114,6 +138,32 @@ def test_several_pictures_are_sent_and_one_may_be_taken_away(chat: Page) -> None
     wait_for_end(chat)
     assert shown(chat, ".turn.assistant") == "Describe the picture."
     assert chat.evaluate("document.querySelectorAll('.turn.user img').length") == 2
+
+
+def send(page: Page, *names: str) -> None:
+    """Bring pictures one after another, send them, and wait for the answer."""
+    for name in names:
+        bring(page, "pick", name, "image/svg+xml" if name.endswith("svg") else "image/png")
+    wait_for_pictures(page, len(names))
+    page.click("#send")
+    wait_for_end(page)
+
+
+def test_the_figures_tell_how_the_newest_messages_pictures_were_seen(chat: Page) -> None:
+    send(chat, "square.png")
+    send(chat, "drawing.svg", "square.png")
+    assert "seen at 84 x 56 of 60 x 40, 112 x 84 of 120 x 80 pixels" in shown(chat, "#figures")
+    send(chat, "drawing.svg")
+    assert "seen at 84 x 56 of 60 x 40 pixels" in shown(chat, "#figures")
+    ask(chat, "And now?")
+    wait_for_end(chat)
+    assert "seen" not in shown(chat, "#figures")
+    assert "tokens" in shown(chat, "#figures")
+
+
+def test_the_figures_name_no_more_than_three_pictures(chat: Page) -> None:
+    send(chat, *["square.png"] * 5)
+    assert shown(chat, "#figures").endswith(f"seen at {', '.join(['112 x 84 of 120 x 80'] * 3)} pixels and 2 more")
 
 
 def test_a_message_that_is_sent_at_once_waits_for_its_picture(chat: Page) -> None:
@@ -149,6 +199,41 @@ def test_a_chat_with_more_pictures_than_a_request_may_have_says_so_before_it_is_
     assert shown(chat, "#problem") == ""
 
 
+def test_that_a_picture_was_one_too_many_is_forgotten_when_one_is_removed(chat: Page) -> None:
+    for number in range(17):
+        bring(chat, "pick", f"{number}.png")
+    chat.wait_for("document.querySelector('#tray-refused').textContent")
+    assert shown(chat, "#tray-refused") == "16 pictures are the most in one message."
+    chat.click("#pictures li button")
+    wait_for_pictures(chat, 15)
+    assert shown(chat, "#tray-refused") == ""
+
+
+LARGE_DRAWINGS = """(() => {
+  const {toDataURL} = HTMLCanvasElement.prototype;
+  HTMLCanvasElement.prototype.toDataURL = function (...options) {
+    const url = toDataURL.apply(this, options);
+    return url.replace(/=*$/, "").padEnd(url.length + 20_400_000, "A");
+  };
+})()"""
+"""Zeros behind a drawing's own bytes, for no picture that is drawn in a test is as large as a photo may be."""
+
+
+def test_pictures_that_are_too_large_together_are_told_before_they_are_sent(chat: Page) -> None:
+    chat.evaluate(LARGE_DRAWINGS)
+    send(chat, "one.svg")
+    assert shown(chat, "#problem") == ""
+    for name in ("two.svg", "three.svg"):
+        bring(chat, "pick", name, "image/svg+xml")
+    wait_for_pictures(chat, 2)
+    words = "These pictures are too large together for one message. Remove some, or begin a new chat."
+    assert shown(chat, "#tray-note") == words
+    assert chat.evaluate("document.querySelector('#send').disabled") is True
+    chat.click("#pictures li button")
+    assert shown(chat, "#tray-note") == ""
+    assert chat.evaluate("document.querySelector('#send').disabled") is False
+
+
 def test_a_file_whose_ending_is_wrong_is_sent_as_what_it_is(chat: Page) -> None:
     bring(chat, "drop", "square.jpg", "image/jpeg")
     wait_for_pictures(chat, 1)
@@ -168,15 +253,72 @@ def test_a_drawing_in_svg_is_sent_as_a_picture_that_the_host_takes(chat: Page) -
     assert "of 60 x 40 pixels" in shown(chat, "#figures")
 
 
-def test_a_picture_that_the_host_does_not_take_is_told_in_words_for_a_person(chat: Page) -> None:
-    bring(chat, "drop", "slim.svg", "image/svg+xml")
+def test_a_long_picture_is_not_made_slimmer_than_it_is(chat: Page) -> None:
+    bring(chat, "drop", "long.svg", "image/svg+xml")
     wait_for_pictures(chat, 1)
     chat.click("#send")
-    chat.wait_for("!document.querySelector('#problem').hidden")
-    assert shown(chat, "#problem-title") == "A picture cannot be sent"
-    told = shown(chat, "#problem")
-    assert "A picture that goes with it is 2000 x 4 pixels" in told, told
-    assert "messages[" not in told
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert "of 2048 x 11 pixels" in shown(chat, "#figures")
+
+
+TRUNCATED = "broken.png is a broken or truncated PNG picture: image file is truncated."
+
+
+def wait_for_refusal(page: Page) -> str:
+    """Wait until the page says that a picture cannot be sent, and return the words below that."""
+    page.wait_for("!document.querySelector('#problem').hidden")
+    wait_for_end(page)
+    assert shown(page, "#problem-title") == "A picture cannot be sent"
+    assert shown(page, "#retry") == ""
+    assert page.evaluate("document.activeElement.id") == "input"
+    return shown(page, "#problem-text")
+
+
+def test_a_picture_that_the_host_does_not_take_is_told_in_words_for_a_person(chat: Page) -> None:
+    send(chat, "slim.svg")
+    assert wait_for_refusal(chat) == "slim.svg is 2000 x 4 pixels: one side is over 200 times the other."
+    assert shown(chat, ".turn") == ""
+    assert "Ask the model" in shown(chat, "#welcome")
+    assert shown(chat, "#pictures li") == ""
+    assert chat.evaluate("document.querySelector('#input').value") == ""
+    chat.click("#new-chat")
+    assert shown(chat, "#problem") == ""
+
+
+def test_a_message_comes_back_without_the_picture_that_the_host_does_not_take(chat: Page) -> None:
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    chat.click("#input")
+    chat.type_text("Which one is red?")
+    send(chat, "broken.png", "square.png")
+    assert wait_for_refusal(chat) == f"{TRUNCATED} Your message is back in the box without it."
+    assert chat.evaluate("document.querySelector('#input').value") == "Which one is red?"
+    assert chat.evaluate("[...document.querySelectorAll('#pictures img')].map(({alt}) => alt)") == ["square.png"]
+    assert chat.evaluate("[...document.querySelectorAll('.turn')].map(({innerText}) => innerText)") == [
+        "Hello",
+        "Hello",
+    ]
+    chat.press("Enter")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert shown(chat, ".turn.assistant") == "Which one is red?"
+    assert chat.evaluate("document.querySelectorAll('.turn').length") == 4
+
+
+def test_what_is_typed_while_a_picture_is_refused_stays(chat: Page) -> None:
+    bring(chat, "drop", "broken.png")
+    wait_for_pictures(chat, 1)
+    chat.click("#input")
+    chat.type_text("What is it?")
+    chat.evaluate("""(async () => {
+      const input = document.querySelector("#input");
+      document.querySelector("#send").click();
+      for (let turn = 0; turn < 100 && input.value; turn += 1) await null;
+      input.value = "Another question";
+    })()""")
+    assert wait_for_refusal(chat) == TRUNCATED
+    assert chat.evaluate("document.querySelector('#input').value") == "Another question"
 
 
 def test_a_large_file_is_made_smaller_before_it_is_sent(chat: Page) -> None:
@@ -320,6 +462,7 @@ def test_a_page_that_has_gone_cannot_be_taken_and_the_chat_says_so(lab: Lab, red
     chat.click("#add-tab")
     chat.wait_for("!document.querySelector('#problem').hidden")
     assert shown(chat, "#problem-title") == "The page could not be taken"
+    assert shown(chat, "#retry") == "Try again"
     chat.close()
 
 
