@@ -1,10 +1,10 @@
 """The command line `tabagent-host`. Commands are imported when they run, so that `doctor` works without packages."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 
+from native_host.cli import streams
 from native_host.cli.arguments import build_parser
 from native_host.cli.terminal import CliError, say_error
 from native_host.runtime import VERSION
@@ -14,17 +14,33 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Expected failures are one sentence on stderr."""
-    options = build_parser().parse_args(arguments)
+    streams.prepare()
+    code = 0
     try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        streams.discard(sys.stdout, sys.stderr)
+    except OSError as error:
+        if not streams.takes_no_more(error):
+            raise
+        streams.discard(sys.stdout)
+        say_error(f"The output cannot be written: {error.strerror}.")
+        return code or 1
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = build_parser().parse_args(arguments)
         return _COMMANDS[options.command](options)
+    except SystemExit as end:  # argparse has printed its help, or what is wrong with the arguments
+        return int(end.code or 0)
     except CliError as error:
         say_error(error.message)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except ImportError as error:
         say_error(f"A package is missing ({error}). Run `tabagent-host doctor`.")
         return 1
