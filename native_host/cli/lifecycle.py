@@ -41,18 +41,23 @@ def serve(*, http_port: int | None, no_token: bool) -> int:
 
 
 def _open_http(port: int | None, no_token: bool) -> int:
-    """Have the daemon that runs offer the HTTP API, and say where it is; CliError if it is elsewhere already."""
+    """Have the daemon that runs offer the HTTP API, and say where it is.
+
+    CliError if it is offered already and not as wanted: elsewhere, without a token, or with one despite `no_token`.
+    """
+    wants_token = _http_config(ANY_PORT if port is None else port, no_token).token
     try:
         with HostClient() as client:
-            wants_token = False if no_token else None
             door = client.call(ActionType.OPEN_HTTP, HttpOpened, timeout=30, port=port, token=wants_token)
     except (HostGone, HostError, TimeoutError) as error:
         raise CliError(str(error)) from error
     how = "with the token of `tabagent-host token`" if door.wants_token else "without a token"
     runs = f"A daemon runs already{_pid_of(read_facts())}"
-    if not door.opened and (port not in (None, urlsplit(door.http_url).port) or (no_token and door.wants_token)):
+    is_elsewhere = port not in (None, urlsplit(door.http_url).port)
+    is_too_open, is_too_closed = wants_token and not door.wants_token, no_token and door.wants_token
+    if not door.opened and (is_elsewhere or is_too_open or is_too_closed):
         where = f"its HTTP API is at {door.http_url}, {how}"
-        raise CliError(f"{runs}, and {where}. To change that, stop it first: tabagent-host stop")
+        raise CliError(f"{runs}, and {where}. To change that, stop it first (tabagent-host stop), then try again.")
     now = "now" if door.opened else "already"
     print(f"{runs}; its HTTP API is at {door.http_url} {now}, {how}. It goes on until: tabagent-host stop")
     return 0

@@ -103,9 +103,9 @@ def test_serve_makes_a_daemon_that_runs_open_its_door() -> None:
         assert f"(pid {pid}); its HTTP API is at http://127.0.0.1:{port} now, without a token." in done.stdout
         health = httpx.get(f"http://127.0.0.1:{port}/api/v1/health", trust_env=False).json()
         assert (health["pid"], health["token_required"], health["model_loaded"]) == (pid, False, "echo")
-        again = host.home.run("serve", "--http", str(port))
+        again = host.home.run("serve", "--http", str(port), "--no-token")
         assert (again.returncode, f"http://127.0.0.1:{port} already" in again.stdout) == (0, True)
-        other = host.home.run("serve", "--http", str(free_port()))
+        other = host.home.run("serve", "--http", str(free_port()), "--no-token")
         assert other.returncode != 0
         assert f"its HTTP API is at http://127.0.0.1:{port}, without a token. To change that" in other.stderr
         assert host.one_shot({"action": "ping"})["http_url"] == f"http://127.0.0.1:{port}"
@@ -120,6 +120,17 @@ def test_a_daemon_that_runs_wants_its_token_unless_told_otherwise() -> None:
         refused = host.home.run("serve", "--http", str(port), "--no-token")
         assert refused.returncode != 0
         assert "stop it first" in refused.stderr
+
+
+def test_a_token_that_is_wanted_and_that_the_daemon_does_not_ask_for_is_a_failure_with_what_to_do() -> None:
+    with HttpHost("--no-token") as host:
+        for arguments in ((), (str(host.http_port),)):
+            refused = host.home.run("serve", "--http", *arguments)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert f"its HTTP API is at {host.url}, without a token. To change that" in refused.stderr
+            assert "(tabagent-host stop), then try again" in refused.stderr
+        host.home.write_config("[http]\ntoken = false\n")
+        assert host.home.run("serve", "--http").returncode == 0
 
 
 def test_a_daemon_that_runs_says_that_the_port_is_taken_and_goes_on(taken: int) -> None:
