@@ -9,10 +9,27 @@ import sys
 from collections import deque
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from types import TracebackType
 
 from native_host.config_sections import LogConfig
+from native_host.one_line import one_line
 
 FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
+_INDENT = "    "
+
+_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class RecordFormatter(logging.Formatter):
+    """One line for each record, and below it the indented traceback if there is one: no text can pass for a record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        return one_line(super().formatMessage(record).rstrip())
+
+    def formatException(self, ei: _Raised) -> str:
+        """The traceback's lines, the exception's own text among them."""
+        return "\n".join(_INDENT + line for line in super().formatException(ei).splitlines())
 
 
 class QuietRotatingFileHandler(RotatingFileHandler):
@@ -49,7 +66,9 @@ def configure_logging(file: Path, config: LogConfig, *, to_stderr: bool = False)
     handlers: list[logging.Handler] = [handler] if handler else []
     if to_stderr or handler is None:
         handlers.append(logging.StreamHandler(sys.stderr))
-    logging.basicConfig(format=FORMAT, level=config.level, handlers=handlers, force=True)
+    for one in handlers:
+        one.setFormatter(RecordFormatter(FORMAT))
+    logging.basicConfig(level=config.level, handlers=handlers, force=True)
     logging.captureWarnings(True)
     return handler is not None
 

@@ -160,7 +160,7 @@ def _connect_sound(path: Path) -> sqlite3.Connection:
 def _require_sound(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        error = sqlite3.DatabaseError(verdict)
+        error = sqlite3.DatabaseError(" ".join(verdict.split()))  # SQLite has put a line break into it
         error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
         raise error
 

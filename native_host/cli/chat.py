@@ -11,6 +11,7 @@ from native_host.cli.chat_session import ChatSession
 from native_host.cli.terminal import CliError, printable, say_error, size, styled
 from native_host.client import HostGone
 from native_host.config import ConfigError, load_config
+from native_host.one_line import one_line
 from native_host.runtime import VERSION
 
 _HELP = """\
@@ -172,13 +173,15 @@ def _list_models(session: ChatSession, screen: TerminalScreen) -> None:
     for model in session.list_models():
         mark = "*" if model.model == session.model else " "
         problem = f" - {model.problem}" if model.problem else ""
-        screen.note(f"{mark} {model.model}  ({model.format}, {size(model.size_bytes)}){problem}")
+        screen.note(f"{mark} {one_line(model.model)}  ({model.format}, {size(model.size_bytes)}){problem}")
 
 
 def _banner(model: ModelState) -> str:
     context = f", {model.context_length} tokens of context" if model.context_length else ""
     engine = model.backend_type or model.backend
-    return f"TabAgent {VERSION}: {model.model} on {engine}{context}. /help for commands, Ctrl-C stops an answer."
+    return (
+        f"TabAgent {VERSION}: {one_line(model.model)} on {engine}{context}. /help for commands, Ctrl-C stops an answer."
+    )
 
 
 def _figures_line(answer: Generated) -> str:

@@ -16,6 +16,7 @@ from native_host.client import HostClient, HostGone
 from native_host.config import ConfigError, Paths, load_config
 from native_host.config_sections import HttpConfig
 from native_host.http.token import read_or_make_token
+from native_host.one_line import one_line
 from native_host.runtime import VERSION
 
 NOT_RUNNING = 3
@@ -160,7 +161,7 @@ def _print_daemon(facts: DaemonFacts | None) -> None:
 
 
 def _print_row(name: str, text: str) -> None:
-    print(f"{name:<8}{text}")
+    print(f"{name:<8}{one_line(text)}")
 
 
 def _describe_model(model: ModelState) -> str:

@@ -3,6 +3,7 @@
 Above it: `native_host.cli.stats`.
 """
 
+import re
 import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 
 from messages.facts import Aggregate
 from native_host.cli.sparkline import sparkline
-from native_host.cli.terminal import duration, printable, size
+from native_host.cli.terminal import duration, size
+from native_host.one_line import one_line
 from native_host.stats_queries import HistoryPoint
 from native_host.stats_rows import GenerationRecord
 
@@ -20,6 +22,9 @@ PARTS = 40
 
 _NAME_WIDTH = 24
 _CHART_NAME_WIDTH = 22
+_INDENT = "  "
+_GAP = "..."
+_FILE_ENDING = re.compile(r"\.[a-z]+$")
 _COUNT_WIDTH = 8
 _CELL_WIDTH = 8
 _SHARES = ("p50", "p95", "p99")
@@ -67,16 +72,16 @@ def _table(report: Report) -> Iterator[str]:
     shares = "".join(f"{share:>{_CELL_WIDTH}}" for share in _SHARES * 2)
     yield f"{'':<{_NAME_WIDTH}}{'count':>{_COUNT_WIDTH}}{shares}"
     for backend, figures in report.backends.items():
-        yield _row(backend, figures)
+        yield _row(_column(backend, _NAME_WIDTH), figures)
         for model, part in report.models[backend].items():
-            yield _row(f"  {model}", part)
+            yield _row(_column(model, _NAME_WIDTH, _INDENT), part)
 
 
 def _row(name: str, figures: Aggregate) -> str:
     parts = (figures.time_to_first_token, figures.tokens_per_second)
     cells = [_figure(getattr(part, share)) for part in parts for share in _SHARES]
     columns = "".join(f"{cell:>{_CELL_WIDTH}}" for cell in cells)
-    return f"{_cut(name, _NAME_WIDTH):<{_NAME_WIDTH}}{figures.count:>{_COUNT_WIDTH},}{columns}"
+    return f"{name}{figures.count:>{_COUNT_WIDTH},}{columns}"
 
 
 def _over_time(report: Report, levels: str) -> Iterator[str]:
@@ -89,7 +94,7 @@ def _over_time(report: Report, levels: str) -> Iterator[str]:
             for point in points:
                 part = min(max(round((point.time - report.since) / part_s), 0), PARTS - 1)
                 medians[part] = point.tokens_per_second.p50
-            name = f"{_cut(f'  {model}', _CHART_NAME_WIDTH):<{_CHART_NAME_WIDTH}}"
+            name = _column(model, _CHART_NAME_WIDTH, _INDENT)
             yield f"{name}{sparkline(medians, levels)}  {_span(medians)}"
 
 
@@ -109,7 +114,7 @@ def _last(last: GenerationRecord) -> list[str]:
     if last.peak_memory is not None:
         parts.append(f"at most {size(last.peak_memory)} of memory")
     ago = duration(time.time() - last.time)
-    text = f"last: {printable(last.model)} on {last.backend}, {ago} ago: {', '.join(parts)}"
+    text = f"last: {one_line(last.model)} on {last.backend}, {ago} ago: {', '.join(parts)}"
     return textwrap.wrap(text, WIDTH, subsequent_indent="      ", break_on_hyphens=False)
 
 
@@ -123,10 +128,22 @@ def _known(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
 
 
+def _column(name: str, width: int, indent: str = "") -> str:
+    """A name in its column, with a space before the next one."""
+    return f"{indent + _cut(one_line(name), width - len(indent) - 1):<{width}}"
+
+
 def _cut(name: str, width: int) -> str:
-    """A name that leaves a space before the next column."""
-    text = printable(name)
-    return text if len(text) < width else f"{text[: width - 4]}..."
+    """A name that fits: of a path its end, where models in one folder differ; of a long file name both its ends."""
+    if len(name) <= width:
+        return name
+    room = width - len(_GAP)
+    file = re.split(r"[/\\]", name)[-1]
+    if len(file) <= room:
+        return f"{_GAP}{name[-room:]}"
+    stem = _FILE_ENDING.sub("", file)
+    end = room * 2 // 5
+    return stem if len(stem) <= width else f"{stem[: room - end]}{_GAP}{stem[-end:]}"
 
 
 def _date(seconds: float) -> str:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 from support.browsers.waiting import wait_until
 from support.host_home import HostHome
+from support.host_process import BrowserHost
 
 from native_host import runtime
 from native_host.cli.lifecycle import NOT_RUNNING
@@ -85,6 +86,16 @@ def test_status_shows_models_and_stop_ends_the_daemon(home: HostHome) -> None:
     stopped = home.run("stop")
     assert f"Stopped the daemon (pid {pid})" in stopped.stdout
     assert home.run("status").returncode == NOT_RUNNING
+
+
+def test_a_line_break_in_a_models_name_makes_no_line_of_its_own(home: HostHome) -> None:
+    name = "a\nmodel   forged: ready"
+    with BrowserHost() as host:
+        assert host.one_shot({"action": "load", "model": name, "backend": "echo"})["status"] == "success"
+        (line,) = [line for line in host.home.run("status").stdout.splitlines() if "forged" in line]
+        assert line.startswith(r"model   a\nmodel   forged: ready: ready")
+        assert not any(line.startswith("model") for line in host.log.splitlines())
+        assert r"loaded a\nmodel   forged: ready with ECHO" in host.log
 
 
 @posix_only

@@ -1,6 +1,7 @@
 """The log files: their form, their rotation, and a disk that does not take them."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,6 +37,25 @@ def test_a_line_has_time_level_process_and_logger(tmp_path: Path) -> None:
     assert line.startswith("20")
     assert "INFO" in line
     assert line.endswith("native_host.daemon: started")
+
+
+def test_no_text_of_a_message_or_an_exception_passes_for_a_record(tmp_path: Path) -> None:
+    file = tmp_path / "daemon.log"
+    configure_logging(file, LogConfig())
+    forged = "\r\n2026-01-01 00:00:00,000 ERROR 1 a: forged\x85\u2028\x1b[2J"
+    logging.getLogger("a").info("loaded %s", f"m{forged}")
+    try:
+        raise ValueError(forged)
+    except ValueError:
+        logging.getLogger("a").exception("failed\n")
+    loaded, failed, *traceback = file.read_text(encoding="utf-8").splitlines()
+    assert loaded.endswith(
+        rf"INFO {os.getpid()} a: loaded m\r\n2026-01-01 00:00:00,000 ERROR 1 a: forged\x85\u2028\x1b[2J"
+    )
+    assert failed.endswith("a: failed")
+    assert "    Traceback (most recent call last):" in traceback
+    assert any("forged" in line for line in traceback)
+    assert all(line.startswith("    ") for line in traceback)
 
 
 def test_a_full_log_is_rotated_and_old_ones_go(tmp_path: Path) -> None:
