@@ -80,7 +80,7 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             return _read(path, _Cursor(file, path.stat().st_size))
     except OSError as error:
-        text = f"The model file cannot be read: {error.strerror}: {path}"
+        text = f"The file {path} cannot be read: {error.strerror}."
         raise HostError(ErrorCode.MODEL_NOT_FOUND, text, model_path=str(path)) from error
     except BadHeader as error:
         raise invalid_model(path, str(error)) from error

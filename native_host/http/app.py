@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Match
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
@@ -34,6 +35,8 @@ from native_host.http.schemas import ERRORS, components
 from native_host.http.settings import HttpSettings
 
 logger = logging.getLogger("tabagent.http")
+
+_METHODS = ("DELETE", "GET", "HEAD", "POST")
 
 _CODE_OF_STATUS = {404: HttpCode.NOT_FOUND, 405: HttpCode.METHOD_NOT_ALLOWED}
 
@@ -91,7 +94,17 @@ async def _starlette_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODE_OF_STATUS.get(error.status_code, ErrorCode.INVALID_REQUEST)
     text = f"{request.method} {request.url.path[:200]}: {error.detail.rstrip('.')}. See /docs."
-    return await _http_error(request, HttpError(code, text, headers=error.headers))
+    allowed = {"Allow": ", ".join(_methods(request))} if code is HttpCode.METHOD_NOT_ALLOWED else {}
+    return await _http_error(request, HttpError(code, text, headers={**(error.headers or {}), **allowed}))
+
+
+def _methods(request: Request) -> list[str]:
+    """What a path may be asked with; the framework knows of the first route that has the path alone."""
+    return [name for name in _METHODS if any(_serves(route, request, name) for route in request.app.routes)]
+
+
+def _serves(route: BaseRoute, request: Request, method: str) -> bool:
+    return route.matches({**request.scope, "method": method})[0] is Match.FULL
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

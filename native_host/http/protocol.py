@@ -6,6 +6,7 @@ Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows n
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -60,11 +61,17 @@ class Surplus(asyncio.Protocol):
 def surplus_answer(max_connections: int) -> bytes:
     """The whole HTTP answer to a connection that is one too many."""
     text = f"{max_connections} connections are open already; try again in a moment."
-    body = error_body("/", HttpError(ErrorCode.BUSY, text, {"retry_after_ms": 5000}))
+    return _last_answer(HttpError(ErrorCode.BUSY, text, {"retry_after_ms": 5000}))
+
+
+def _last_answer(error: HttpError) -> bytes:
+    """The whole HTTP answer to a connection that has come to no request, and is closed."""
+    body = error_body("/", error)
     content = dump(body.content).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(content)), "Connection": "close"}
     lines = [f"{name}: {value}" for name, value in {**headers, **body.headers}.items()]
-    return "\r\n".join(["HTTP/1.1 503 Service Unavailable", *lines, "", ""]).encode() + content
+    status = HTTPStatus(error.status)
+    return "\r\n".join([f"HTTP/1.1 {status.value} {status.phrase}", *lines, "", ""]).encode() + content
 
 
 class _Deadline:
@@ -133,6 +140,11 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
             self._head_bytes = 0
         elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The request's head is over {MAX_HEAD_BYTES} bytes.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Called by uvicorn: what came is no HTTP request, or one whose head is not read to its end."""
+        self.transport.write(_last_answer(HttpError(ErrorCode.INVALID_REQUEST, msg)))
+        self.transport.close()
 
     @property
     def _awaits_head(self) -> bool:

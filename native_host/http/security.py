@@ -86,6 +86,7 @@ class Gate:
             raise too_large(self._settings.config.max_body_bytes)
         has_body = length not in ("", "0") or "transfer-encoding" in headers
         if scope["method"] in ("POST", "PUT", "PATCH") and has_body:
+            _check_encoding(headers.get("content-encoding", "identity"))
             _check_content_type(scope["path"], headers.get("content-type", ""))
 
 
@@ -127,6 +128,12 @@ class _Body:
 def too_large(limit: int) -> HttpError:
     """A body over the limit, in bytes."""
     return HttpError(ErrorCode.FRAME_TOO_LARGE, f"The body is over {limit} bytes; send less at a time.")
+
+
+def _check_encoding(encoding: str) -> None:
+    if encoding.strip().lower() not in ("", "identity"):
+        text = f"The Content-Encoding is {encoding[:100]}; send the body as it is."
+        raise HttpError(HttpCode.UNSUPPORTED_MEDIA_TYPE, text)
 
 
 def _check_content_type(path: str, content_type: str) -> None:

@@ -1,11 +1,12 @@
 """Who may come in over HTTP: the token, the Host header, the Origin, the content type."""
 
+import json
 import stat
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from support.http_host import HttpHost
+from support.http_host import HttpHost, read_all
 
 CONFIG = """
 [http]
@@ -135,6 +136,26 @@ def test_an_unknown_path_and_a_wrong_method_are_told(client: httpx.Client) -> No
     assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
     assert (wrong.status_code, code_of(wrong)) == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "GET"
+    several = {"/api/v1/jobs": "GET, POST", "/api/v1/params": "GET, POST", "/api/v1/jobs/x": "DELETE, GET"}
+    assert {path: client.put(path).headers["allow"] for path in several} == several
+
+
+def test_a_body_that_is_packed_is_refused_by_its_encoding(client: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = client.post("/api/v1/load", content=b"\x1f\x8b", headers=headers)
+    assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")
+    assert "gzip" in answer.json()["message"]
+    headers["Content-Encoding"] = "identity"
+    assert client.post("/api/v1/unload", content=b'{"all": true}', headers=headers).status_code == 200
+
+
+def test_what_is_no_request_is_told_in_json_like_every_other_error(host: HttpHost) -> None:
+    for sent in (b"HELLO\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"\x16\x03\x01\x02\x00" + bytes(64)):
+        with host.raw(sent) as connection:
+            head, _, body = read_all(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 Bad Request"), sent
+        assert b"application/json" in head
+        assert json.loads(body)["error"]["code"] == "invalid_request"
 
 
 def test_errors_under_v1_have_openais_shape(host: HttpHost) -> None:
