@@ -7,6 +7,6 @@ _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\
 """Characters that Python clients take for the end of a line, though the HTML standard does not."""
 
 
-def one_line(json_text: str) -> str:
+def json_line(json_text: str) -> str:
     """JSON text without the line ends that it may have in its strings: there they are escaped."""
     return json_text if json_text.isascii() else json_text.translate(_LINE_ENDS)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject, dump, quoted
 from messages.replies import Embedded, Generated, Partial, call_deltas
-from native_host.http.event_lines import one_line
+from native_host.http.event_lines import json_line
 from native_host.http.openai_logprobs import CompletionLogprobs, Tokens, chat_logprobs
 
 DONE = "data: [DONE]\n\n"
@@ -46,7 +46,7 @@ class Answer(Protocol):
 
 def event(data: Mapping[str, Any], name: str | None = None) -> str:
     """One server-sent event."""
-    line = f"data: {one_line(dump(data))}\n\n"
+    line = f"data: {json_line(dump(data))}\n\n"
     return f"event: {name}\n{line}" if name else line
 
 
@@ -62,7 +62,7 @@ class TextEvent:
 
     def of(self, text: str) -> str:
         """The event with this text."""
-        return f"{self._before}{one_line(quoted(text))}{self._after}"
+        return f"{self._before}{json_line(quoted(text))}{self._after}"
 
 
 def comment(text: str) -> str:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from messages.actions import ActionType
 from messages.frames import dump
 from native_host.http.client import ask, host_of, origin_of
-from native_host.http.event_lines import one_line
+from native_host.http.event_lines import json_line
 from native_host.http.job_events import ALL_TOLD, Event, JobNarrator, Place
 from native_host.http.schemas import gives
 from native_host.jobs import Job
@@ -70,4 +70,4 @@ async def _wait(woken: asyncio.Event, until: float) -> None:
 
 
 def _written(event: Event) -> ServerSentEvent:
-    return ServerSentEvent(one_line(dump(event.fields)), event=event.name, id=event.id, sep="\n")
+    return ServerSentEvent(json_line(dump(event.fields)), event=event.name, id=event.id, sep="\n")
