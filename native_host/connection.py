@@ -56,7 +56,8 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
         self._chunking = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._requests = 0
+        self._asked = False
+        self._takes_more = asyncio.Event()
         self._ahead = 0
         self._answered = False
         self._reading = True
@@ -178,8 +179,10 @@ class Connection(asyncio.BufferedProtocol):
             self._start(message, arrived_at)
 
     def _start(self, message: dict[str, Any], arrived_at: float) -> None:
-        self._requests += 1
-        work = dispatch(self._host, self, message, arrived_at, is_first=self._requests == 1)
+        if self._asked:
+            self._takes_more.set()
+        self._asked = True
+        work = dispatch(self._host, self, message, arrived_at, self._takes_more)
         if answers_at_once(message) and self._writable.is_set():
             _run_at_once(work)
             return

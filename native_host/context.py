@@ -1,5 +1,6 @@
 """What a handler is given: the host, the client it answers, and the request's envelope."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,14 +30,18 @@ class JobFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """One request's surroundings. `arrived_at` is monotonic time; `is_first` of its connection."""
+    """One request's surroundings. `arrived_at` is monotonic time.
+
+    `takes_more` is set once the client is known to take more than one message: as long as it has sent but one, it may
+    be a `sendNativeMessage`.
+    """
 
     host: Host
     client: Client
     request_id: str | int | None
     action: str
     arrived_at: float
-    is_first: bool
+    takes_more: asyncio.Event
 
     @property
     def origin(self) -> str:

@@ -3,6 +3,7 @@
 Above it: `native_host.connection`. Below it: `native_host.handlers`. This is the one place that catches everything.
 """
 
+import asyncio
 import logging
 
 from messages.errors import ErrorCode, HostError
@@ -25,15 +26,15 @@ def answers_at_once(message: JsonObject) -> bool:
     return action_of(message) in IMMEDIATE
 
 
-async def dispatch(host: Host, client: Client, message: Message, arrived_at: float, is_first: bool) -> None:
-    """Carry out one request and send its result; `arrived_at` is the monotonic time of its arrival."""
-    reply = await _result(host, client, message, arrived_at, is_first)
+async def dispatch(host: Host, client: Client, message: Message, arrived_at: float, takes_more: asyncio.Event) -> None:
+    """Carry out one request and send its result; the last two as in `native_host.context.RequestContext`."""
+    reply = await _result(host, client, message, arrived_at, takes_more)
     if host.config.log.log_prompts:
         logger.info("result for %s: %s", client.origin, reply.to_wire())
     await client.send(reply)
 
 
-async def _result(host: Host, client: Client, message: Message, arrived_at: float, is_first: bool) -> Reply:
+async def _result(host: Host, client: Client, message: Message, arrived_at: float, takes_more: asyncio.Event) -> Reply:
     if isinstance(message, dict):
         identity, action = request_id(message), action_of(message)
     else:
@@ -43,7 +44,7 @@ async def _result(host: Host, client: Client, message: Message, arrived_at: floa
     try:
         _check_origin(host, client.origin)
         request = parse(message) if isinstance(message, dict) else message
-        context = RequestContext(host, client, identity, str(request.action), arrived_at, is_first)
+        context = RequestContext(host, client, identity, str(request.action), arrived_at, takes_more)
         fields = await HANDLERS[request.action](context, request)
         return Success(identity, str(request.action), fields)
     except JobFailed as failed:

@@ -76,11 +76,12 @@ async def _progress(context: RequestContext, model: ManagedModel, stream: bool |
     if not is_told:
         yield
         return
-    if stream and model.state is LoadState.LOADING:
+    at_once = stream or context.takes_more.is_set()
+    if at_once and model.state is LoadState.LOADING:
         await _tell(context, model.loading or _beginning(model))
-    quiet_s = ONE_SHOT_GRACE_S if stream is None and context.is_first else 0.0
     queue: asyncio.Queue[LoadProgressEvent] = asyncio.Queue()
-    sender = asyncio.get_running_loop().create_task(_tell_all(context, queue, quiet_s))
+    following = _tell_all(context, queue) if at_once else _tell_all_later(context, model, queue)
+    sender = asyncio.get_running_loop().create_task(following)
     with model.hear_progress(queue.put_nowait):
         try:
             yield
@@ -93,8 +94,20 @@ def _beginning(model: ManagedModel) -> LoadProgress:
     return LoadProgress(phase="starting", progress=None, message=f"Starting a worker for {model.source.name}.")
 
 
-async def _tell_all(context: RequestContext, queue: "asyncio.Queue[LoadProgressEvent]", quiet_s: float) -> None:
-    await asyncio.sleep(quiet_s)
+async def _tell_all_later(
+    context: RequestContext, model: ManagedModel, queue: "asyncio.Queue[LoadProgressEvent]"
+) -> None:
+    """Tell nothing until the client is known to be a port, or has waited for as long as a small model takes."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ONE_SHOT_GRACE_S):
+            await context.takes_more.wait()
+    while not queue.empty():
+        queue.get_nowait()
+    await _tell(context, model.loading or _beginning(model))
+    await _tell_all(context, queue)
+
+
+async def _tell_all(context: RequestContext, queue: "asyncio.Queue[LoadProgressEvent]") -> None:
     while True:
         await _tell(context, await queue.get())
 

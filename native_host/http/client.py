@@ -84,7 +84,9 @@ def arrived_at(request: Request) -> float:
 
 async def carry_out(request: Request, message: Message, client: Client) -> None:
     """Carry out a request of the wire protocol; its answers go to `client`, its Success or Failure last."""
-    await dispatch(host_of(request), client, message, arrived_at(request), is_first=False)
+    takes_more = asyncio.Event()
+    takes_more.set()
+    await dispatch(host_of(request), client, message, arrived_at(request), takes_more)
 
 
 async def ask(request: Request, action: ActionType, fields: JsonObject | None = None) -> Success:

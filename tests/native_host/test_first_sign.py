@@ -74,6 +74,30 @@ def test_a_load_by_a_port_is_heard_of_at_once_though_it_is_the_ports_first_reque
     assert result["model"]["state"] == "ready"
 
 
+def test_a_second_request_tells_that_it_is_a_port_and_its_load_is_heard_of_at_once(
+    host: BrowserHost, port: Port, tmp_path: Path
+) -> None:
+    request = load_request(write_tiny(tmp_path / "model.gguf", layers=LAYERS))
+    del request["stream"]
+    with host.port() as first_port:
+        first_port.send(request)
+        sent = time.monotonic()
+        first_port.send({"id": "asked", "action": "ping"})
+        (told,) = first_port.wait_count(lambda message: message.get("id") == "load", 1)
+        assert (told.message["type"], told.message["phase"]) == ("progress", "starting")
+        assert told.at - sent < BOUND_S
+        assert first_port.result("load", timeout=60)["status"] == "success"
+
+
+def test_a_later_load_of_a_port_is_heard_of_at_once_without_stream(port: Port, tmp_path: Path) -> None:
+    request = load_request(write_tiny(tmp_path / "model.gguf", layers=LAYERS))
+    del request["stream"]
+    first, seconds = first_message(port, request)
+    assert (first["type"], first["phase"]) == ("progress", "starting")
+    assert seconds < BOUND_S
+    assert port.result("load", timeout=60)["status"] == "success"
+
+
 def test_a_load_by_a_port_is_heard_of_at_once_while_others_load_and_make_room(port: Port, tmp_path: Path) -> None:
     models = [str(write_tiny(tmp_path / f"{number}.gguf", layers=LAYERS)) for number in range(3)]
     for model in (models[0], "echo"):
