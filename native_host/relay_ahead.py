@@ -26,7 +26,8 @@ _HEADER_BYTES = 4
 class ReadAhead:
     """Waits for the daemon in the browser's company. `data` is what was read, for the daemon to get before all else.
 
-    A port that asks to `load` with `"stream": true` is told at once that the host starts (PROTOCOL.md, "load").
+    A port that asks to `load` is told at once that the host starts (PROTOCOL.md, "load"). It is known for a port by
+    `"stream": true`, or by a second request.
     """
 
     def __init__(self, to_browser: int) -> None:
@@ -47,14 +48,18 @@ class ReadAhead:
         except OSError:
             piece = b""
         self.data += piece
-        whole = len(self.data) >= _HEADER_BYTES and len(self.data) - _HEADER_BYTES >= _length(self.data)
-        self._reads = bool(piece) and not whole and len(self.data) < MOST_BYTES
+        end = _HEADER_BYTES + _length(self.data)
+        whole = len(self.data) >= max(end, _HEADER_BYTES)
+        waits = not whole
         if whole:
-            self._give_sign(parse(self.data[_HEADER_BYTES : _HEADER_BYTES + _length(self.data)]))
+            request = parse(self.data[_HEADER_BYTES:end])
+            is_port = request.get("stream") is True or len(self.data) > end
+            waits = _may_be_told(request) and not is_port
+            if _may_be_told(request) and is_port:
+                self._give_sign(request)
+        self._reads = self._reads and waits and bool(piece) and len(self.data) < MOST_BYTES
 
     def _give_sign(self, request: "dict[str, object]") -> None:
-        if request.get("action") != "load" or request.get("stream") is not True or not _has_good_id(request):
-            return
         sign = {
             "type": "progress",
             "id": request.get("id"),
@@ -102,6 +107,14 @@ def frame(message: "dict[str, object]") -> bytes:
 def _length(header: bytes) -> int:
     """The length that a frame begins with."""
     return int.from_bytes(header[:_HEADER_BYTES], sys.byteorder)
+
+
+def _may_be_told(request: "dict[str, object]") -> bool:
+    """True for a load by somebody who takes its progress, if it is a port: by its `stream`, or without it by its id."""
+    if request.get("action") != "load" or not _has_good_id(request):
+        return False
+    stream = request.get("stream")
+    return stream is True or (stream is None and request.get("id") is not None)
 
 
 def _has_good_id(request: "dict[str, object]") -> bool:

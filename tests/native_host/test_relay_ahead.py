@@ -75,6 +75,35 @@ def test_a_load_is_heard_of_before_there_is_a_daemon(host: BrowserHost) -> None:
         assert port.result("load")["status"] == "success"
 
 
+def test_a_second_request_shows_that_it_is_a_port_which_is_told_then(host: BrowserHost) -> None:
+    request = load_request()
+    del request["stream"]
+    with host.port() as port:
+        with held_start(host):
+            port.send(request)
+            wait_read(port)
+            assert answers(port) == []
+            port.send({"id": "asked", "action": "generate", "prompt": "a b"})
+            assert port.wait(lambda _: True) == SIGN
+        assert port.result("load")["status"] == "success"
+        assert port.result("asked")["text"] == "a b"
+        assert [one["id"] for one in answers(port) if one["type"] == "result"] == ["load", "asked"]
+
+
+@pytest.mark.parametrize("fields", [{"id": None}, {"stream": False}])
+def test_who_wants_the_result_alone_gets_it_alone_whatever_else_is_asked(host: BrowserHost, fields: Json) -> None:
+    request = load_request(**fields)
+    if "stream" not in fields:
+        del request["stream"]
+    with host.port() as port:
+        with held_start(host):
+            port.send_bytes(frame_of(request) + frame_of({"id": "p", "action": "ping"}))
+            wait_until("a relay that reads", lambda: unread(port) == 0)
+        port.result("p")
+        assert port.result(request["id"])["status"] == "success"
+        assert {one["type"] for one in answers(port)} == {"result"}
+
+
 def test_the_load_is_then_carried_out_once(host: BrowserHost) -> None:
     with host.port() as port:
         port.send(load_request())
