@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.reference_text import Reference
+from support.reference_text import ROUNDING, Reference
 from support.tiny_genai import load, make_tiny, request, run
 from support.tiny_transformersjs import make_transformersjs
 from support.turns import (
@@ -81,6 +81,10 @@ class Model:
         """The greedy text of the bare graph."""
         return self.reference.text(prompt, count, self.in_steps)
 
+    def text_near(self, told: str, prompt: str) -> str:
+        """The same, or `told` if that is as good but for rounding; 8-bit files are to give the very same."""
+        return self.text(prompt) if self.in_steps else self.reference.text_near(told, prompt)
+
 
 class Models:
     """Makes each form's folder once."""
@@ -95,7 +99,8 @@ class Models:
             form, folder = FORMS[name], self._root / name.replace(" ", "-")
             make_transformersjs(folder, form.preset, **{"dtypes": (form.dtype,), **dict(form.changes)})
             (graph,) = (folder / "onnx").glob("*.onnx")
-            self._made[name] = Model(folder, Reference(folder, graph), form.dtype in EIGHT_BIT)
+            rounding = 0.0 if form.dtype == "fp32" else ROUNDING
+            self._made[name] = Model(folder, Reference(folder, graph, rounding=rounding), form.dtype in EIGHT_BIT)
         return self._made[name]
 
 
@@ -135,7 +140,8 @@ def concat(models: Models) -> Iterator[OnnxBackend]:
 def test_greedy_text_is_that_of_the_bare_graph(any_model: Model) -> None:
     backend = load(any_model.folder)
     for prompt in PROMPTS:
-        assert run(backend, prompt, max_tokens=24).text == any_model.text(prompt)
+        told = run(backend, prompt, max_tokens=24).text
+        assert told == any_model.text_near(told, prompt)
     backend.close()
 
 
