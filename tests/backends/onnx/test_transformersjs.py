@@ -99,7 +99,7 @@ class Models:
             form, folder = FORMS[name], self._root / name.replace(" ", "-")
             make_transformersjs(folder, form.preset, **{"dtypes": (form.dtype,), **dict(form.changes)})
             (graph,) = (folder / "onnx").glob("*.onnx")
-            rounding = 0.0 if form.dtype == "fp32" else ROUNDING
+            rounding = ROUNDING if form.dtype == "q4f16" else 0.0
             self._made[name] = Model(folder, Reference(folder, graph, rounding=rounding), form.dtype in EIGHT_BIT)
         return self._made[name]
 
