@@ -3,6 +3,7 @@
 It takes some ten minutes on two cores and stays below `.cache/`. Above it: `llama_server`, which runs it.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tarfile
 from importlib.metadata import version
 
 from benchmarks.models import CACHE
+from installer.compiler import build_variables
 
 COMMAND = "python -m benchmarks.build_llama_server"
 FOLDER = CACHE / "llama-server"
@@ -30,9 +32,11 @@ def build() -> None:
     with tarfile.open(archive) as packed:
         packed.extractall(source, filter="data")
     (vendored,) = source.glob("*/vendor/llama.cpp")
-    subprocess.run(["cmake", "-S", str(vendored), "-B", str(FOLDER / "build"), *_BUILD], check=True)
+    variables = build_variables(os.environ)
+    configure = ["cmake", "-S", str(vendored), "-B", str(FOLDER / "build"), *_BUILD]
+    subprocess.run(configure, check=True, env=variables)
     command = ["cmake", "--build", str(FOLDER / "build"), "--target", "llama-server", "--parallel", "2"]
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=variables)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from installer.compiler import build_variables
 from installer.environment import Environment, PipError
 from installer.errors import InstallError
 from installer.sources import Checkout
@@ -91,7 +92,7 @@ def _install_llamacpp(environment: Environment, requirements: Sequence[str], ter
     _check_compiler()
     terminal.say("  Compiling llama.cpp instead: 6 to 8 minutes on two processor cores, less on more.")
     with terminal.step("Compiling llama.cpp", "Compiled and installed llama.cpp") as step:
-        environment.pip_install(requirements, step)
+        environment.pip_install(requirements, step, variables=build_variables(os.environ))
 
 
 def _reachable(url: str) -> bool:

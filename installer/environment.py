@@ -105,8 +105,14 @@ class Environment:
         if (self.folder / "pyvenv.cfg").is_file():
             shutil.rmtree(self.folder)
 
-    def pip_install(self, arguments: Sequence[str], step: Step, timeout_s: float = PIP_TIMEOUT_S) -> None:
-        """Run `pip install`, telling `step` what it is at.
+    def pip_install(
+        self,
+        arguments: Sequence[str],
+        step: Step,
+        timeout_s: float = PIP_TIMEOUT_S,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run `pip install` with the variables given, or this process's own, telling `step` what it is at.
 
         Raises:
             PipError: it failed or took longer than `timeout_s`.
@@ -123,7 +129,8 @@ class Environment:
             "off",
             *arguments,
         ]
-        env = {**clean_env(os.environ), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        given = os.environ if variables is None else variables
+        env = {**clean_env(given), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         tail: list[str] = []
         with self.log.open("a", encoding="utf-8") as log, _start(command, env) as process:
             log.write(f"$ {' '.join(command)}\n")

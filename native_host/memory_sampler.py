@@ -8,13 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from native_host.managed_model import ManagedModel
-from native_host.stats_rows import MemorySample
+from native_host.stats_rows import MEMORY_REPEAT_S, MemorySample
 
 INTERVAL_S = 10.0
-REPEAT_S = 300.0
-"""How long a sample stands for those after it that differ by less than `NOTABLE`, in seconds."""
-
 NOTABLE = 0.01
+"""A sample that differs from the last by a smaller share is not recorded, for `MEMORY_REPEAT_S`."""
 
 
 class MemorySampler:
@@ -65,7 +63,7 @@ class MemorySampler:
 
     def _note(self, sample: MemorySample) -> None:
         last = self._last.get(sample.model)
-        if last is not None and sample.time - last.time < REPEAT_S:
+        if last is not None and sample.time - last.time < MEMORY_REPEAT_S:
             change = abs(sample.resident_bytes - last.resident_bytes)
             if sample.backend == last.backend and change < NOTABLE * last.resident_bytes:
                 return

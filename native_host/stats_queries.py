@@ -3,18 +3,23 @@
 Above it: `native_host.stats_database` and the terminal. Below it: the tables of `native_host.stats_schema`.
 """
 
+import math
 import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 from messages.facts import Aggregate, Fact, Percentiles
 from native_host.performance import percentiles
-from native_host.stats_rows import GENERATION_COLUMNS, Filter, GenerationRecord
+from native_host.stats_rows import GENERATION_COLUMNS, MEMORY_REPEAT_S, Filter, GenerationRecord
 
 NEWEST = 10_000
 """Rows that percentiles are taken over: the newest ones."""
+
+_LOST_S = MEMORY_REPEAT_S + 60.0
+"""A loaded model's next memory sample comes within `MEMORY_REPEAT_S` and a few seconds, however busy the machine is."""
 
 Grouping = Literal["backend", "model", "origin"]
 
@@ -38,7 +43,10 @@ class HistoryPoint(Fact):
 
 
 class MemoryPoint(Fact):
-    """The most bytes that a model had resident in the part of time that begins at `time`; 0: it was unloaded then."""
+    """The most bytes that a model had resident in the part of time that begins at `time`.
+
+    0: it was unloaded then, or nothing was heard of it from then on, as after a power cut.
+    """
 
     time: float
     resident_bytes: int
@@ -87,23 +95,28 @@ def history(connection: sqlite3.Connection, wanted: Filter, parts: int) -> dict[
 def memory(connection: sqlite3.Connection, wanted: Filter, parts: int) -> dict[str, list[MemoryPoint]]:
     """Resident memory over time for each model, in at most `parts` equal parts of time, as `history` has them.
 
-    A part that ends unloaded says so with a point of its own, or else its most would stand until the next load.
+    A part that ends unloaded says so with a point of its own, or else its most would stand until the next load. So
+    does one after which samples fail to come: its daemon was killed, and could not tell that its models went with it.
     """
     within = Filter(backend=wanted.backend, model=wanted.model, since=wanted.since, until=wanted.until)
     (oldest,) = connection.execute(f"SELECT min(time) FROM memory{within.sql}", within.values).fetchone()
     start, width = _parts(within, oldest or 0.0, parts)
     rows = connection.execute(
         f"SELECT model, min(CAST((time - ?) / ? AS INTEGER), ?) AS part, max(resident_bytes) AS most, "
-        f"max(time) AS last, max(CASE WHEN resident_bytes = 0 THEN time END) AS unloaded "
+        f"min(time) AS first, max(time) AS last, max(CASE WHEN resident_bytes = 0 THEN time END) AS unloaded "
         f"FROM memory{within.sql} GROUP BY model, part ORDER BY model, part",
         [start, width, parts - 1, *within.values],
     )
+    end = min(within.until or math.inf, time.time())
     points: defaultdict[str, list[MemoryPoint]] = defaultdict(list)
-    for row in rows:
+    for row, following in pairwise([*rows, None]):
         if row["most"]:
             points[row["model"]].append(MemoryPoint(time=start + row["part"] * width, resident_bytes=row["most"]))
+        goes_on = following is not None and following["model"] == row["model"]
         if row["unloaded"] == row["last"]:
             points[row["model"]].append(MemoryPoint(time=row["unloaded"], resident_bytes=0))
+        elif (following["first"] if goes_on else end) - row["last"] > _LOST_S:
+            points[row["model"]].append(MemoryPoint(time=row["last"] + MEMORY_REPEAT_S, resident_bytes=0))
     return dict(points)
 
 

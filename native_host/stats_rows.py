@@ -56,6 +56,10 @@ class GenerationRecord:
         )
 
 
+MEMORY_REPEAT_S = 300.0
+"""How long a memory sample stands for those after it that differ from it by next to nothing, in seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class MemorySample:
     """A loaded model's resident memory, in bytes, at a time in seconds since the epoch; 0 once it is unloaded."""

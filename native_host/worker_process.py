@@ -53,12 +53,17 @@ class _Exit:
         tail = "\n".join(self.output)[-2000:]
         if self.returncode < 0:
             name = _signal_name(-self.returncode)
-            text = (
-                f"The engine of {model} crashed ({name}). Send the request again; load the model again if it persists."
-            )
+            text = f"The engine of {model} crashed ({name}). {_remedy(name)}"
             return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, signal=name, last_output=tail)
         text = f"The engine of {model} left (exit code {self.returncode}). Load the model again."
         return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, exit_code=self.returncode, last_output=tail)
+
+
+def _remedy(signal_name: str) -> str:
+    """What to do about a crash: a processor that does not know an instruction will not know it the next time."""
+    if signal_name == "SIGILL":
+        return "It was compiled for another processor, or wrongly for this one; install the engine anew."
+    return "Send the request again; load the model again if it persists."
 
 
 def _signal_name(number: int) -> str:

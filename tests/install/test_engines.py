@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.compilers import make_compiler
 from support.install_machine import Machine, make_environment
 
 from installer import engines
+from installer.compiler import WITHOUT_AMX
 from installer.context import Options
 from installer.environment import Environment
 from installer.errors import InstallError
@@ -19,8 +21,9 @@ from installer.terminal import Terminal
 
 # Says what it was asked for; has no prebuilt wheel where the test says so.
 PIP = """
-import pathlib, sys
+import os, pathlib, sys
 print("ARGUMENTS", *sys.argv[2:])
+print("CXXFLAGS", os.environ.get("CXXFLAGS"))
 if "--only-binary" in sys.argv and pathlib.Path(__file__).with_name("none").exists():
     raise SystemExit("ERROR: No matching distribution found for llama-cpp-python")
 """
@@ -89,6 +92,16 @@ def test_without_a_network_the_prebuilt_one_is_given_up_at_once(
     engines.install_engine(environment, checkout, "llamacpp", Terminal(io.StringIO()))
     (run,) = asked(environment)
     assert "--only-binary" not in run
+
+
+def test_a_compiler_that_gets_amx_wrong_is_told_to_leave_it_alone(
+    environment: Environment, checkout: Checkout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engines, "PREBUILT_LLAMACPP", CLOSED)
+    monkeypatch.setenv("CXX", make_compiler(tmp_path, "exit 1"))
+    monkeypatch.setenv("CXXFLAGS", "-g")
+    engines.install_engine(environment, checkout, "llamacpp", Terminal(io.StringIO()))
+    assert f"CXXFLAGS -g {' '.join(WITHOUT_AMX)}" in environment.log.read_text().splitlines()
 
 
 def test_without_a_compiler_nothing_is_begun_and_the_package_is_named(

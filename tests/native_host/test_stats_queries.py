@@ -72,6 +72,19 @@ def test_memory_says_when_a_model_was_unloaded_also_in_a_part_that_has_more(stor
     ]
 
 
+def test_memory_of_a_daemon_that_was_killed_does_not_stand_until_the_next_one(store: StatsStore) -> None:
+    """Samples come every five minutes at least while a model is loaded; nobody tells of a daemon's own end."""
+    now = time.time()
+    for age in (9000, 8700, 3100, 2800):
+        store.record(MemorySample(now - age, "ECHO", "a", 100))
+    store.record(MemorySample(now - 200, "ECHO", "b", 100))
+    memory = store.memory(Filter(since=now - 10_000, until=now), parts=10)
+    told = {
+        name: [(round(now - point.time), point.resident_bytes) for point in points] for name, points in memory.items()
+    }
+    assert told == {"a": [(9000, 100), (8400, 0), (4000, 100), (3000, 100), (2500, 0)], "b": [(1000, 100)]}
+
+
 def test_pages_give_every_row_once_and_in_order(store: StatsStore) -> None:
     for number in range(7):
         store.record(row(rate=float(number), model="odd" if number % 2 else "even"))

@@ -145,8 +145,15 @@ def test_a_worker_that_does_not_leave_is_killed(monkeypatch: pytest.MonkeyPatch)
     assert with_worker(play) == [None]
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGRTMIN + 5, "signal 39")])
-def test_a_worker_that_is_killed_fails_its_calls_with_the_signal(number: int, name: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "name", "remedy"),
+    [
+        (signal.SIGKILL, "SIGKILL", "Send the request again"),
+        (signal.SIGRTMIN + 5, "signal 39", "Send the request again"),
+        (signal.SIGILL, "SIGILL", "install the engine anew"),
+    ],
+)
+def test_a_worker_that_is_killed_fails_its_calls_with_the_signal(number: int, name: str, remedy: str) -> None:
     async def play(worker: WorkerProcess) -> None:
         await load(worker, prefill_ms=60_000)
         commands = [generation(worker, "x") for _ in range(2)]
@@ -157,6 +164,7 @@ def test_a_worker_that_is_killed_fails_its_calls_with_the_signal(number: int, na
         for call in calls:
             error = await failure(call)
             assert (error.code, error.details["signal"]) == (ErrorCode.BACKEND_CRASHED, name)
+            assert remedy in error.message
 
     (told,) = with_worker(play)
     assert told is not None

@@ -1,0 +1,36 @@
+"""What the compiler of llama.cpp is told: nothing, but where it makes something wrong of AMX."""
+
+import os
+from pathlib import Path
+
+import pytest
+from support.compilers import make_compiler
+
+from installer import compiler
+
+
+@pytest.fixture
+def variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in ("CC", "CXX", "CFLAGS", "CXXFLAGS")}
+
+
+def test_with_the_flags_this_machines_own_compiler_is_right(variables: dict[str, str], tmp_path: Path) -> None:
+    """Where the processor has AMX and the compiler is, say, GCC 12.2, it is wrong without them."""
+    assert compiler._is_right(compiler.build_variables(variables), tmp_path) is True
+
+
+@pytest.mark.parametrize("program", ["exit 1", "kill -SEGV $$", "kill -ILL $$"])
+def test_a_compiler_that_is_wrong_is_told_to_leave_amx_alone_beside_what_it_is_told_already(
+    variables: dict[str, str], tmp_path: Path, program: str
+) -> None:
+    variables |= {"CXX": make_compiler(tmp_path, program), "CFLAGS": "-g"}
+    told = compiler.build_variables(variables)
+    without = " ".join(compiler.WITHOUT_AMX)
+    assert told == {**variables, "CFLAGS": f"-g {without}", "CXXFLAGS": without}
+
+
+def test_a_compiler_that_is_right_or_missing_or_fails_is_told_nothing(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    for name in (make_compiler(tmp_path, "exit 0"), "/nonexistent/c++", "false"):
+        assert compiler.build_variables({**variables, "CXX": name}) == {**variables, "CXX": name}
