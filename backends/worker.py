@@ -33,7 +33,7 @@ from backends.registry import BackendRow, row
 from backends.sender import TokenSender
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
-from messages.frames import FrameDecoder, FrameError, frame
+from messages.frames import MAX_WORKER_BYTES, FrameDecoder, FrameError, frame
 from messages.worker import (
     TOKEN_VARIABLE,
     CancelCommand,
@@ -202,7 +202,7 @@ class Worker:
         """Read commands until the socket ends; then leave, soon even if the engine hangs."""
         engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
         engine.start()
-        decoder = FrameDecoder()
+        decoder = FrameDecoder(MAX_WORKER_BYTES)
         while data := self._receive():
             decoder.feed(data)
             for body in decoder.frames():

@@ -19,6 +19,10 @@ MAX_INBOUND_BYTES = 64 * 1024 * 1024
 MAX_OUTBOUND_BYTES = 256 * 1024
 """Largest body that we write as one frame, in bytes; larger messages go out as chunks."""
 
+MAX_WORKER_BYTES = 8 * MAX_INBOUND_BYTES
+"""Largest body between the daemon and a worker, in bytes: the largest request with all settings beside it, or as much
+text, of which a character that was one byte may take six as an escape."""
+
 MAX_SAFE_INTEGER = 2**53
 
 _HEADER = struct.Struct("=I")

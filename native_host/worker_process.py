@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from messages.errors import ErrorCode, HostError
-from messages.frames import FrameDecoder, FrameError, frame_of
+from messages.frames import MAX_WORKER_BYTES, FrameDecoder, FrameError, frame_of
 from messages.worker import Command, Event, FailedEvent, read_event, write_command
 from native_host import runtime, worker_link
 
@@ -88,7 +88,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._on_exit = on_exit
         self._calls: dict[int, _Call] = {}
         self._next_ref = 0
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(MAX_WORKER_BYTES)
         self._inbox = memoryview(bytearray(READ_BYTES))
         self._outbox: deque[bytes | memoryview] = deque()
         self._writable = True

@@ -1,5 +1,6 @@
 """Generations through the real relay: streams, signs of life, stops, crashes, and their figures."""
 
+import json
 import re
 import signal
 import statistics
@@ -11,7 +12,9 @@ from typing import Any
 import psutil
 import pytest
 from support.browsers.waiting import wait_until
-from support.host_process import BrowserHost, Json, Port
+from support.host_process import BrowserHost, Json, Port, raw_frame
+
+from messages.frames import MAX_INBOUND_BYTES
 
 CONFIG = "[worker]\nstop_timeout_s = 0.5\n[daemon]\nqueue_limit = 2\n"
 THINKING = re.compile(r"Generating analysis\.\.\. \((\d+) tokens,\s*([\d.]+) tps\)")
@@ -405,3 +408,22 @@ def test_a_long_answer_arrives_whole_though_it_is_larger_than_any_frame(port: Po
     result = port.call("generate", prompt=text)
     assert result["text"] == text
     assert max(port.frame_sizes) <= 256 * 1024
+
+
+def test_a_request_of_the_largest_size_is_answered(port: Port) -> None:
+    load(port)
+    head, tail = b'{"id":1,"action":"generate","stream":false,"prompt":"', b'"}'
+    text = b"x" * (MAX_INBOUND_BYTES - len(head) - len(tail))
+    port.send_bytes(raw_frame(head + text + tail))
+    assert port.result(1, 120)["text"] == text.decode()
+
+
+def test_a_word_is_answered_that_is_longer_as_the_worker_sends_it_than_as_the_browser_did(port: Port) -> None:
+    load(port)
+    text = "я" * (MAX_INBOUND_BYTES // 6 + 1000)
+    port.send_bytes(
+        raw_frame(
+            json.dumps({"id": 1, "action": "generate", "stream": False, "prompt": text}, ensure_ascii=False).encode()
+        )
+    )
+    assert port.result(1, 120)["text"] == text
