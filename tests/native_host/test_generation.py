@@ -375,6 +375,18 @@ def test_the_figures_can_be_read_while_a_generation_runs(port: Port) -> None:
     port.call("stop_generation")
 
 
+def test_a_model_that_has_not_generated_has_no_figures_of_another(port: Port) -> None:
+    load(port, "measured")
+    port.call("generate", prompt=words(3))
+    load(port, "fresh")
+    for told in (port.call("get_stats", model="fresh"), port.call("get_stats")):
+        assert (told["model"], told["output_tokens"], told["total_time"]) == ("fresh", None, None)
+    assert port.call("get_stats", model="measured")["output_tokens"] == 3
+    port.call("unload", all=True)
+    told = port.call("get_stats")
+    assert (told["model"], told["output_tokens"]) == (None, 3)
+
+
 def test_settings_hold_from_the_next_generation_of_this_origin_on(host: BrowserHost, port: Port) -> None:
     load(port)
     updated = port.call("update_settings", settings={"max_tokens": 2, "temperature": 0})
