@@ -112,8 +112,10 @@ def parse_object(body: bytes | bytearray) -> JsonObject | FrameError:
         return FrameError("invalid_json", f"The message is not UTF-8 (byte {error.start}).")
     except RecursionError:
         return FrameError("invalid_json", "The message is nested too deeply.")
-    except ValueError as error:
+    except (json.JSONDecodeError, _RefusedConstant) as error:
         return FrameError("invalid_json", f"The message is not JSON: {error}.")
+    except ValueError:  # what int() says of its limit is meant for programmers
+        return FrameError("invalid_json", "The message has a number of too many digits.")
     if not isinstance(value, dict):
         kind = _JSON_KINDS[type(value)]
         return FrameError("invalid_json", f"The message is {kind}; send a JSON object.")
@@ -258,8 +260,12 @@ def _nearest_double(value: int) -> float:
         return float("inf")
 
 
+class _RefusedConstant(ValueError):
+    """NaN or Infinity, which Python's parser would take."""
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise _RefusedConstant(f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

@@ -48,11 +48,12 @@ class _NamesModel(Request):
     def _read_model_path(cls, data: dict[str, Any]) -> dict[str, Any]:
         if "model_path" not in data:
             return data
-        if "model" in data and data["model"] != data["model_path"]:
+        given = [data[name] for name in ("model", "model_path") if data.get(name) is not None]
+        if len(given) == 2 and given[0] != given[1]:
             raise ValueError("model_path: model and model_path are two spellings of one field; give one of them")
         return {
             **{key: value for key, value in data.items() if key != "model_path"},
-            "model": data["model_path"],
+            "model": given[0] if given else None,
         }
 
 

@@ -135,6 +135,12 @@ def test_a_value_of_another_kind_is_a_bug_and_is_raised() -> None:
         dump({"a": b"x"})
 
 
+def test_a_number_of_too_many_digits_is_told_in_the_words_of_json() -> None:
+    error = parse_object(b'{"id":' + b"9" * 5000 + b"}")
+    assert isinstance(error, FrameError)
+    assert error.message == "The message has a number of too many digits."
+
+
 @pytest.mark.parametrize("case", BAD_BODIES)
 def test_a_bad_body_is_an_error_that_leaves_the_stream_usable(case: str) -> None:
     error = parse_object(BAD_BODIES[case])

@@ -248,6 +248,11 @@ def test_the_name_of_a_wrong_field_is_repeated_only_in_part() -> None:
     assert len(error.message) < 1000
 
 
+def test_null_is_no_second_spelling_of_a_model() -> None:
+    for named in ({"model": None, "model_path": "/m.gguf"}, {"model": "/m.gguf", "model_path": None}):
+        assert getattr(parse({"action": "load", **named}), "model", None) == "/m.gguf"
+
+
 def test_model_path_is_another_spelling_of_model() -> None:
     request = parse({"action": "load", "model_path": "/m.gguf"})
     assert isinstance(request, Load)
