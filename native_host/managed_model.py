@@ -76,6 +76,7 @@ class ManagedModel:
         self._progress: LoadProgressEvent | None = None
         self._slot = asyncio.Lock()
         self._waiting = 0
+        self._holders = 0
         self._restarts_left = 1
         self._crash: HostError | None = None
 
@@ -98,8 +99,8 @@ class ManagedModel:
 
     @property
     def in_use(self) -> bool:
-        """True while a generation runs or waits."""
-        return self._slot.locked() or self._waiting > 0
+        """True while a generation runs or waits, or the model is held."""
+        return self._slot.locked() or self._waiting > 0 or self._holders > 0
 
     @property
     def loading(self) -> LoadProgress | None:
@@ -167,6 +168,15 @@ class ManagedModel:
         finally:
             self._slot.release()
             self.last_used, self.was_used = time.monotonic(), True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While this is entered the model is in use, though nobody has its turn: its worker answers in between."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
 
     def note_success(self) -> None:
         """A generation was done: the next crash is a first one again."""

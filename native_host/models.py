@@ -7,7 +7,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from messages.errors import ErrorCode, HostError
@@ -73,7 +73,7 @@ class ModelTable:
         if found is not None:
             source = found.source
         if found is not None and found.state is not LoadState.CRASHED:
-            _refuse_other_options(found, backend, options)
+            _refuse_other_options(found, backend, options, self._keep_alive_s)
             self._use(found)
             return found, False
         if found is not None:
@@ -103,16 +103,23 @@ class ModelTable:
         self._use(model)
 
     def release(self, model: ManagedModel) -> None:
-        """A generation is over: the model's keep-alive begins."""
+        """A generation is over: the model's keep-alive begins. It was used when it began, others maybe since."""
         if self._models.get(model.source.name) is model:
-            self._use(model)
+            self._keep(model)
 
-    async def unload(self, model: ManagedModel, reason: str = "asked for") -> None:
-        """End a model's worker and tell everybody."""
-        name = model.source.name
-        await self._remove(model)
-        logger.info("unloaded %s: %s", name, reason)
-        self._on_event("model_unloaded", {"model": name, "reason": reason})
+    def unload(
+        self, model: ManagedModel, reason: str = "asked for", generations: Sequence[asyncio.Event] = ()
+    ) -> "asyncio.Task[None]":
+        """Take a model out of the table at once, so that who loads it from now on loads it anew.
+
+        Then, in a task that no client's end can stop, end its worker and tell everybody; each of `generations` is set
+        when one that was cancelled has ended, for which the worker is kept.
+        """
+        self._forget(model)
+        task = asyncio.get_running_loop().create_task(self._end(model, reason, generations))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        return task
 
     async def close(self) -> None:
         """End all workers."""
@@ -144,8 +151,11 @@ class ModelTable:
         return model
 
     def _use(self, model: ManagedModel) -> None:
+        self._active = model.source.name
+        self._keep(model)
+
+    def _keep(self, model: ManagedModel) -> None:
         name = model.source.name
-        self._active = name
         keep_alive_s = model.source.options.keep_alive_s
         seconds = min(self._keep_alive_s if keep_alive_s is None else keep_alive_s, FOREVER_S)
         if seconds == 0 and not model.was_used:
@@ -161,14 +171,16 @@ class ModelTable:
         if self._models.get(model.source.name) is not model or model.in_use:
             return
         if model.state is LoadState.LOADING:
-            self._use(model)
+            self._keep(model)
             return
-        self._close_later(model, "not used")
+        self.unload(model, "not used")
 
-    def _close_later(self, model: ManagedModel, reason: str) -> None:
-        task = asyncio.get_running_loop().create_task(self.unload(model, reason))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+    async def _end(self, model: ManagedModel, reason: str, generations: Sequence[asyncio.Event]) -> None:
+        for over in generations:
+            await over.wait()
+        await model.close()
+        logger.info("unloaded %s: %s", model.source.name, reason)
+        self._on_event("model_unloaded", {"model": model.source.name, "reason": reason})
 
     def _make_room(self) -> None:
         """Unload the model that was not used for longest, if there are too many; HostError `busy` if all are in use."""
@@ -182,8 +194,7 @@ class ModelTable:
                 retry_after_ms=5000,
             )
         oldest = min(idle, key=lambda model: model.last_used)
-        self._forget(oldest)
-        self._close_later(oldest, "room for another")
+        self.unload(oldest, "room for another")
 
     def _crashed(self, model: ManagedModel, error: HostError) -> None:
         signal = error.details.get("signal")
@@ -198,16 +209,16 @@ class ModelTable:
         )
 
     def _load_failed(self, model: ManagedModel) -> None:
-        if self._models.get(model.source.name) is model:
-            self._forget(model)
+        self._forget(model)
 
     def _forget(self, model: ManagedModel) -> None:
         name = model.source.name
-        if self._models.get(name) is model:
-            del self._models[name]
-            timer = self._timers.pop(name, None)
-            if timer is not None:
-                timer.cancel()
+        if self._models.get(name) is not model:
+            return
+        del self._models[name]
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
         if self._active == name:
             latest = max(self._models.values(), key=lambda other: other.last_used, default=None)
             self._active = latest.source.name if latest else None
@@ -226,10 +237,20 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions) -> None:
-    """Loading what is loaded already is success, but never with options that are not those in force."""
-    ours = {**_found_out(model), **model.source.options.model_dump(exclude_none=True)}
-    others = sorted(name for name, value in options.model_dump(exclude_none=True).items() if ours.get(name) != value)
+_LEFT_OUT: Mapping[str, object] = {"device": "auto", "dtype": "auto", "parallel": 1}
+"""What is in force of options that a load leaves out, beside what the engine chooses."""
+
+
+def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions, keep_alive_s: float) -> None:
+    """Loading what is loaded already is success, but never with options that are not those in force.
+
+    keep_alive_s is in force for a model that was loaded without it.
+    """
+    named = {**_LEFT_OUT, "keep_alive_s": keep_alive_s, **model.source.options.model_dump(exclude_none=True)}
+    chosen = _found_out(model)
+    wanted = options.model_dump(exclude_none=True)
+    others = sorted(name for name, value in wanted.items() if value not in (named.get(name), chosen.get(name)))
+    ours = {**named, **chosen, **model.source.options.model_dump(exclude_none=True)}
     fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]
     if backend not in ("auto", model.source.row.name):
         fields.append(f"backend: is {model.source.row.name} in the loaded model")
@@ -242,7 +263,7 @@ def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOption
 
 
 def _found_out(model: ManagedModel) -> dict[str, object]:
-    """Options that a load did not name and that its engine has chosen."""
+    """Options that an engine has chosen, or has taken as they were asked for."""
     info = model.info
     if info is None:
         return {}

@@ -76,14 +76,23 @@ def result_of(job: Job) -> Generated:
 
 async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCount:
     """Count a prompt's tokens with the model's own tokenizer and template."""
-    model = context.host.models.find(request.model)
+    models = context.host.models
+    model = models.find(request.model)
     _refuse_media(model, request.prompt_input)
+    models.use(model)
+    try:
+        with model.held():
+            return await _count(model, request.prompt_input)
+    finally:
+        models.release(model)
+
+
+async def _count(model: ManagedModel, prompt: PromptInput) -> TokenCount:
     await model.wait_ready()
     worker = model.worker
-    command = CountCommand(ref=worker.next_ref(), prompt=request.prompt_input)
+    command = CountCommand(ref=worker.next_ref(), prompt=prompt)
     event = await worker.call(command, command.ref)
     assert isinstance(event, CountedEvent)
-    context.host.models.use(model)
     return TokenCount(tokens=event.tokens, context_length=event.context_length)
 
 

@@ -36,9 +36,8 @@ async def unload(context: RequestContext, request: Unload) -> Unloaded:
         raise HostError(ErrorCode.NO_ACTIVE_BACKEND, "No model is loaded; there is nothing to unload.")
     else:
         chosen = [table.find(request.model)]
-    for model in chosen:
-        await _stop_jobs(context, model)
-        await table.unload(model)
+    ends = [table.unload(model, generations=_cancel_jobs(context, model)) for model in chosen]
+    await asyncio.gather(*(asyncio.shield(end) for end in ends))
     names = [model.source.name for model in chosen]
     return Unloaded(unloaded=names, message=f"Unloaded {', '.join(names)}." if names else "No model was loaded.")
 
@@ -59,14 +58,14 @@ async def list_models(context: RequestContext, request: ListModels) -> ModelList
     return ModelList(models=await asyncio.to_thread(table.catalog.listings, loaded))
 
 
-async def _stop_jobs(context: RequestContext, model: ManagedModel) -> None:
+def _cancel_jobs(context: RequestContext, model: ManagedModel) -> list[asyncio.Event]:
+    """Cancel what a model generates, without waiting for the ends."""
     name = model.source.name
     because = HostError(ErrorCode.CANCELLED, f"{name} was unloaded while it generated; load it and ask again.")
     jobs = [job for job in context.host.jobs.running() if job.model == name]
     for job in jobs:
         job.cancel(because)
-    for job in jobs:
-        await job.over.wait()
+    return [job.over for job in jobs]
 
 
 @contextlib.asynccontextmanager

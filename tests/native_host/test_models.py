@@ -89,6 +89,16 @@ def test_loading_what_is_loaded_with_what_its_engine_chose_is_success(port: Port
     assert answer["error"]["details"]["fields"] == ['options.device: is "cpu" in the loaded model']
 
 
+def test_loading_what_is_loaded_with_what_is_in_force_without_being_said_is_success(port: Port) -> None:
+    first = load(port, "echo")
+    for options in ({"keep_alive_s": 900}, {"parallel": 1}, {"device": "auto"}):
+        answer = port.call("load", model="echo", options=options)
+        assert (answer["status"], answer["model"]["pid"]) == ("success", first["pid"]), options
+    answer = port.call("load", model="echo", options={"keep_alive_s": 60, "parallel": 2})
+    fields = ["options.keep_alive_s: is 900.0 in the loaded model", "options.parallel: is 1 in the loaded model"]
+    assert answer["error"]["details"]["fields"] == fields
+
+
 def test_a_file_is_loaded_once_however_its_path_is_spelt(host: BrowserHost, port: Port, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     path = tiny_gguf.write_tiny(tmp_path / "folder" / "tiny.gguf")
@@ -131,6 +141,32 @@ def test_an_unload_ends_the_worker_and_is_told_to_everybody(host: BrowserHost, p
         assert not is_alive(worker)
         event = other.wait(lambda message: message["type"] == "event")
         assert (event["event"], event["model"], event["reason"]) == ("model_unloaded", "echo", "asked for")
+
+
+def test_a_load_right_behind_an_unload_loads_anew_though_a_generation_has_to_end_first(port: Port) -> None:
+    first = load(port, "echo", tokens_per_second=20)
+    generation = port.ask("generate", prompt="a " * 100)
+    port.wait(lambda message: message["type"] == "partial")
+    unload, again = port.ask("unload", model="echo"), port.ask("load", model="echo", backend="echo")
+    assert port.result(unload)["unloaded"] == ["echo"]
+    result = port.result(again)
+    assert (result["message"], result["model"]["state"]) == ("echo is loaded.", "ready")
+    assert result["model"]["pid"] != first["pid"]
+    assert port.result(generation)["error"]["code"] == "cancelled"
+    assert loaded(port) == ["echo"]
+    assert port.call("generate", prompt="a b", stream=False)["text"] == "a b"
+
+
+def test_an_unload_goes_on_though_the_port_that_asked_is_gone(host: BrowserHost, port: Port) -> None:
+    load(port, "echo", fault="hang@1")
+    generation = port.ask("generate", prompt="a b c")
+    port.wait(lambda message: message["type"] == "partial")
+    with host.port() as other:
+        other.ask("unload", model="echo")
+        other.call("ping")
+    assert port.result(generation)["error"]["code"] == "cancelled"
+    wait_until("the worker's end", lambda: workers(host) == [])
+    assert loaded(port) == []
 
 
 def test_all_models_can_be_unloaded_at_once(port: Port) -> None:
@@ -176,6 +212,16 @@ def test_a_keep_alive_of_zero_unloads_after_the_first_use_and_not_before(port: P
     assert loaded(port) == []
 
 
+def test_tokens_are_counted_though_the_keep_alive_would_end_meanwhile(port: Port) -> None:
+    load(port, "echo", keep_alive_s=0, tokens_per_second=100)
+    generation = port.ask("generate", prompt="a " * 30)
+    port.wait(lambda message: message["type"] == "partial")
+    counts = [port.ask("count_tokens", prompt="a " * 200_000) for _ in range(2)]
+    assert [port.result(count).get("tokens") for count in counts] == [200_001, 200_001]
+    assert port.result(generation)["status"] == "success"
+    port.wait(lambda message: message["type"] == "event" and message["event"] == "model_unloaded", 5)
+
+
 def test_one_model_too_many_unloads_the_one_that_was_not_used_for_longest(port: Port) -> None:
     load(port, "one")
     load(port, "two")
@@ -204,6 +250,15 @@ def test_a_request_that_names_no_model_means_the_last_one_loaded_or_used(port: P
     port.call("generate", model="one", prompt="x")
     assert port.call("get_state")["active"] == "one"
     port.call("unload", model="one")
+    assert port.call("get_state")["active"] == "two"
+
+
+def test_the_end_of_a_generation_takes_no_requests_from_a_model_that_was_used_since(port: Port) -> None:
+    load(port, "one", tokens_per_second=20)
+    generation = port.ask("generate", model="one", prompt="a b c d e f g h")
+    port.accepted(generation)
+    load(port, "two")
+    assert port.result(generation)["status"] == "success"
     assert port.call("get_state")["active"] == "two"
 
 
