@@ -164,6 +164,8 @@ class Generation:
         if self._cancelled and error is not self._because and error.code is ErrorCode.BACKEND_CRASHED:
             self._finish_cancelled()
             return
+        if self._because is not None and error.code is ErrorCode.CANCELLED:
+            error = self._because  # the worker was closed before it heard of the cancel: it is not why
         cancelled = error.code is ErrorCode.CANCELLED
         self._complete("cancelled" if cancelled else "error", None, None)
         self._job.fail(error, self._metrics.figures())
