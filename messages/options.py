@@ -1,5 +1,6 @@
 """How a model is to be loaded, and how its output is to be constrained."""
 
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -8,10 +9,12 @@ MAX_DEPTH = 100
 """Levels that a JSON value inside a request may be nested: every hop's parser and writer takes that many."""
 
 
-def _refuse_depth(value: dict[str, Any]) -> dict[str, Any]:
+def _refuse_unwritable(value: dict[str, Any]) -> dict[str, Any]:
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _children(outer)]
+        if any(isinstance(inner, float) and not isfinite(inner) for inner in level):
+            raise ValueError("must have no number beyond those of a double")
         if not level:
             return value
     raise ValueError(f"must not be nested deeper than {MAX_DEPTH} levels")
@@ -23,7 +26,7 @@ def _children(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_refuse_depth)]
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_refuse_unwritable)]
 """A JSON schema, or an object that holds one."""
 
 
