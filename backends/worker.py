@@ -120,28 +120,19 @@ class Engine:
         tokens = TokenSender(command.ref, self._writer.write)
         raw = backend.generate(plan.request, cancel)
         events = raw if plan.reader is None else read_events(raw, plan.reader, cancel)
-        end: GenerationEnd | None = None
+        ended: EndedEvent | None = None
         try:
             with cancellable(cancel):
                 for event in events:
                     end = self._forward(command.ref, event, tokens)
+                    ended = None if end is None else _ended(command.ref, end, tokens.decode_s)
         except Cancelled:
-            end = GenerationEnd(FinishReason.CANCELLED, input_tokens=0, output_tokens=0)
+            ended = _cancelled_early(command.ref)
         finally:
             tokens.flush()
-        if end is None:
+        if ended is None:
             raise RuntimeError(f"{self._name} ended a generation without saying so")
-        self._writer.write(
-            EndedEvent(
-                ref=command.ref,
-                finish_reason=end.finish_reason,
-                input_tokens=end.input_tokens,
-                output_tokens=end.output_tokens,
-                cached_tokens=end.cached_tokens,
-                decode_s=tokens.decode_s,
-                pictures=end.pictures,
-            )
-        )
+        self._writer.write(ended)
         self._heap.note_generation()
 
     def count(self, command: CountCommand) -> None:
@@ -307,6 +298,24 @@ def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:
         unsupported_settings=tuple(sorted(backend.unsupported_settings)),
         response_formats=tuple(sorted(backend.response_formats)),
     )
+
+
+def _ended(ref: int, end: GenerationEnd, decode_s: float | None) -> EndedEvent:
+    return EndedEvent(
+        ref=ref,
+        finish_reason=end.finish_reason,
+        input_tokens=end.input_tokens,
+        output_tokens=end.output_tokens,
+        cached_tokens=end.cached_tokens,
+        decode_s=decode_s,
+        pictures=end.pictures,
+    )
+
+
+def _cancelled_early(ref: int) -> EndedEvent:
+    """The end of a generation that its engine never began: what the prompt would have taken is not known."""
+    reason = FinishReason.CANCELLED
+    return EndedEvent(ref=ref, finish_reason=reason, input_tokens=None, output_tokens=0, cached_tokens=None)
 
 
 def open_link(address: str) -> socket.socket:

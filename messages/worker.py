@@ -182,15 +182,16 @@ class _More(_Frame):
 class EndedEvent(_Frame):
     """A generation is over. Counts are the engine's own, decode_s the seconds from its first token to its last.
 
-    pictures are those of the request, in their order.
+    input_tokens and cached_tokens are None if it was cancelled before they were known. pictures are those of the
+    request, in their order.
     """
 
     event: Literal["ended"] = "ended"
     ref: int
     finish_reason: FinishReason
-    input_tokens: int
+    input_tokens: int | None
     output_tokens: int
-    cached_tokens: int
+    cached_tokens: int | None
     decode_s: float | None = None
     pictures: tuple[PictureFigures, ...] = ()
 

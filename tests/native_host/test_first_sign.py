@@ -177,5 +177,6 @@ def test_a_stop_is_heard_while_large_pictures_are_decoded(port: Port) -> None:
     assert time.monotonic() - started < BOUND_S
     result = port.result(request)
     assert (result["finish_reason"], result["stats"]["output_tokens"]) == ("cancelled", 0)
+    assert (result["stats"]["input_tokens"], result["stats"]["cached_tokens"]) == (None, None)
     assert port.call("generate", model="seeing", prompt="a b")["text"] == "a b"
     assert port.call("get_state")["models"][0]["pid"] == worker
