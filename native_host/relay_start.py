@@ -70,7 +70,7 @@ def answer_unavailable(ahead: bytes, to_browser: int, reason: str) -> None:
         "type": "result",
         "action": request.get("action") if isinstance(request.get("action"), str) else None,
         "status": "error",
-        "message": f"{reason}. Run `tabagent-host doctor`; the log is {log}.",
+        "message": f"{reason.rstrip('.')}. Run `tabagent-host doctor`; the log is {log}.",
         "error": {"code": "daemon_unavailable", "details": {"log": log}},
     }
     write_all(to_browser, frame(reply))

@@ -323,7 +323,9 @@ def test_a_daemon_that_refuses_is_said_with_its_reason(host: BrowserHost) -> Non
     with host.port(origin="https://example.org/") as port:
         answer = port.call("ping")
     assert answer["error"]["code"] == "daemon_unavailable"
-    assert "'https://example.org/' is not an extension's origin" in answer["message"]
+    assert answer["message"].startswith(
+        "'https://example.org/' is not an extension's origin. Run `tabagent-host doctor`"
+    )
 
 
 def test_a_socket_that_nobody_listens_on_is_replaced(own_host: BrowserHost) -> None:
