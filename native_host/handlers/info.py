@@ -4,7 +4,7 @@ import asyncio
 import os
 from functools import cache
 
-from messages.facts import Figures
+from messages.facts import BackendType, Figures
 from messages.replies import BackendList, Pong, Stats
 from messages.requests import GetStats, GetSystemInfo, ListBackends, Ping
 from messages.system import SystemInfo
@@ -17,6 +17,10 @@ FEATURES = [
     "embed",
     *("logprobs", "tools", "reasoning", "pictures"),
 ]
+
+
+_BACKEND_TYPES = frozenset(BackendType)
+"""What by_backend tells of: a generation that ended before its model was loaded was on none of them."""
 
 
 async def ping(context: RequestContext, request: Ping) -> Pong:
@@ -45,7 +49,8 @@ async def get_stats(context: RequestContext, request: GetStats) -> Stats:
     only = name if request.model is not None else None
     aggregate = await asyncio.to_thread(host.stats.aggregate, model=name, origin=origin)
     by_backend = await asyncio.to_thread(host.stats.by_backend, model=only, origin=origin)
-    return Stats(**figures.model_dump(), model=name, aggregate=aggregate, by_backend=by_backend)
+    known = {backend: one for backend, one in by_backend.items() if backend in _BACKEND_TYPES}
+    return Stats(**figures.model_dump(), model=name, aggregate=aggregate, by_backend=known)
 
 
 async def list_backends(context: RequestContext, request: ListBackends) -> BackendList:

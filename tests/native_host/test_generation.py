@@ -387,6 +387,16 @@ def test_a_model_that_has_not_generated_has_no_figures_of_another(port: Port) ->
     assert (told["model"], told["output_tokens"]) == (None, 3)
 
 
+def test_a_generation_that_ends_before_its_model_is_loaded_is_on_no_backend(port: Port) -> None:
+    port.ask("load", model="early", backend="echo", options={"fault": "hang@load"})
+    request = port.ask("generate", model="early", prompt="x")
+    port.accepted(request)
+    assert port.call("stop_generation")["stopped_backends"] == []
+    assert port.result(request)["finish_reason"] == "cancelled"
+    told = port.call("get_stats", model="early")
+    assert (told["aggregate"]["cancelled"], told["by_backend"]) == (1, {})
+
+
 def test_settings_hold_from_the_next_generation_of_this_origin_on(host: BrowserHost, port: Port) -> None:
     load(port)
     updated = port.call("update_settings", settings={"max_tokens": 2, "temperature": 0})
