@@ -16,6 +16,18 @@ from installer.sources import Checkout
 from installer.terminal import Terminal
 
 COMMANDS = ("install", "check", "status", "uninstall")
+OPTIONS_OF = {
+    "browser": ("install",),
+    "extension_id": ("install",),
+    "user_data_dir": ("install",),
+    "engines": ("install",),
+    "dry_run": ("install", "uninstall"),
+    "force": ("install", "uninstall"),
+    "purge": ("uninstall",),
+    "no_prove": ("install", "check"),
+}
+"""The commands that heed each option; the others refuse it, lest `uninstall --browser x` should remove everything."""
+
 INTERRUPTED = 130
 DESCRIPTION = "Install the TabAgent native host for yourself, register it with your browsers, and see it work."
 EPILOG = """\
@@ -63,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--prefix", type=Path, metavar="FOLDER", help="where it is installed (default: your data folder)"
+        "--prefix", type=_folder, metavar="FOLDER", help="where it is installed (default: your data folder)"
     )
     parser.add_argument(
         "--system", action="store_true", help="for all users of this machine; needs an administrator's rights"
@@ -86,7 +98,7 @@ def _add_install_options(parser: argparse.ArgumentParser) -> None:
         "--user-data-dir",
         action="append",
         default=[],
-        type=Path,
+        type=_folder,
         metavar="FOLDER",
         help="register with a Chromium that is started with this --user-data-dir; repeatable",
     )
@@ -97,6 +109,25 @@ def _add_install_options(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help="engines besides onnx, with commas between: llamacpp, mediapipe, mlx, all",
     )
+
+
+def _folder(text: str) -> Path:
+    """A folder as it was typed; a shell leaves the `~` of `--prefix=~/here` to us."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from error
+
+
+def _misplaced(arguments: argparse.Namespace) -> str:
+    """What is wrong with options that this command would not heed; empty if nothing is."""
+    for name, heeding in OPTIONS_OF.items():
+        if getattr(arguments, name) and arguments.command not in heeding:
+            option, commands = name.replace("_", "-"), " and ".join(heeding)
+            return f"--{option} is an option of {commands}, not of {arguments.command}"
+    return ""
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -116,13 +147,17 @@ def _options(arguments: argparse.Namespace) -> Options:
 
 
 def _context(arguments: argparse.Namespace, terminal: Terminal) -> Context:
-    platform = Platform.current()
-    prefix = Path(platform.system_prefix()) if arguments.system else find_prefix(platform)
+    try:
+        platform = Platform.current()
+    except RuntimeError as error:
+        raise InstallError("You have no home folder here.", "Set HOME to a folder that you may write.") from error
+    default = Path(platform.system_prefix()) if arguments.system else find_prefix(platform)
+    prefix = (arguments.prefix or default).absolute()
     return Context(
         platform,
         open_registry(),
         terminal,
-        (arguments.prefix or prefix).absolute(),
+        manifest.check_prefix(prefix),
         manifest.check_host_name(arguments.host_name),
         arguments.system,
     )
@@ -147,7 +182,10 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status; see `EPILOG`.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed = parser.parse_args(arguments)
+    if mistake := _misplaced(parsed):
+        parser.error(mistake)
     terminal = Terminal()
     try:
         return _run(_context(parsed, terminal), _options(parsed))

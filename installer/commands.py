@@ -10,6 +10,8 @@ from installer.proving import show_proof
 from installer.receipt import Receipt
 
 OK, FAILED, NOT_REGISTERED = 0, 1, 3
+REGISTERED, ANOTHERS = "registered", "another's"
+BY_FORCE = "With --force if it is to be replaced."
 
 
 def check(context: Context, options: Options) -> int:
@@ -24,13 +26,17 @@ def check(context: Context, options: Options) -> int:
     say, written = context.terminal.say, context.receipt()
     if not written.environment:
         raise _not_installed(context)
-    problems = [*_file_problems(written), *_environment_problems(context)]
-    registered = 0
-    for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
-        registered += one.manifest is not None and not one.problems
-        say(f"  {_state(one):<15} {one.title} ({one.scope}): {one.path}")
+    problems = [*_unfinished(written), *_file_problems(written), *_environment_problems(context)]
+    found = inspection.inspect(context.platform, context.host_name, context.prefix, context.registry)
+    states = [_state(context, written, one) for one in found]
+    for one, state in zip(found, states, strict=True):
+        say(f"  {state:<15} {one.title} ({one.scope}): {one.path}")
         if not one.is_missing or str(one.path) in written.files:
             problems += [f"{problem.text} {problem.remedy}" for problem in one.problems]
+        if state == ANOTHERS and one.manifest:
+            say(f"                  starts {one.manifest.path}")
+            if str(one.path) in written.files:
+                problems.append(f"{one.path} starts {one.manifest.path} now. {inspection.RUN_INSTALLER} {BY_FORCE}")
     for problem in problems:
         say(f"  Problem: {problem}")
     if options.prove:
@@ -38,8 +44,8 @@ def check(context: Context, options: Options) -> int:
     if problems:
         say(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found.")
         return FAILED
-    if not registered:
-        report.say_no_browser(context)
+    if REGISTERED not in states:
+        report.say_no_registration(context, is_any_here=bool(found))
         return NOT_REGISTERED
     say("All is well.")
     return OK
@@ -68,17 +74,24 @@ def _environment_problems(context: Context) -> list[str]:
     return [f"The environment {context.environment.folder} does not run. {inspection.RUN_INSTALLER}"]
 
 
-def _state(one: Registration) -> str:
+def _unfinished(written: Receipt) -> list[str]:
+    return [] if written.fingerprint else [f"The installation was not finished. {inspection.RUN_INSTALLER}"]
+
+
+def _state(context: Context, written: Receipt, one: Registration) -> str:
+    """One word or two for a browser's manifest; one that starts another program than ours registers that one."""
     if one.is_missing:
         return "not registered"
-    return "problem" if one.problems else "registered"
+    if one.problems or one.manifest is None:
+        return "problem"
+    return REGISTERED if one.manifest.path in {str(context.launcher), *written.launchers()} else ANOTHERS
 
 
 def status(context: Context) -> int:
     """Say what is installed where; nothing is started.
 
     Returns:
-        0, or 1 where nothing is installed.
+        0, or 1 where nothing is installed, or not all of it.
     """
     say, written = context.terminal.say, context.receipt()
     if written.environment:
@@ -86,10 +99,12 @@ def status(context: Context) -> int:
         say(f"  engines      {', '.join(written.engines)}")
         say(f"  launcher     {context.launcher}")
         say(f"  environment  {written.environment}")
+        for sentence in _unfinished(written):
+            say(f"  {sentence}")
     else:
         say(f"Nothing is installed in {context.prefix}. To install: python3 install.py")
     for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
-        say(f"  {_state(one):<15} {one.title} ({one.scope}): {one.path}")
+        say(f"  {_state(context, written, one):<15} {one.title} ({one.scope}): {one.path}")
         if one.manifest:
             say(f"                  starts {one.manifest.path}")
             say(f"                  for {', '.join(one.manifest.allowed)}")
@@ -97,7 +112,7 @@ def status(context: Context) -> int:
             say(f"                  {problem.text} {problem.remedy}")
     for boxed in sandboxes.detect(context.platform):
         say("  " + boxed.truth.replace("\n", "\n    "))
-    return OK if written.environment else FAILED
+    return OK if written.environment and written.fingerprint else FAILED
 
 
 def uninstall(context: Context, options: Options) -> int:

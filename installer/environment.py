@@ -4,6 +4,7 @@ Above: `install`. Below: `subprocess`. pip runs with the user's own configuratio
 for the options that would make it install somewhere else.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from installer.terminal import Step
 
 CREATE_TIMEOUT_S = 180
 PIP_TIMEOUT_S = 1800
+PIP_LEAVES_S = 5
 TAIL_LINES = 12
 _STRAY = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
@@ -140,6 +142,10 @@ class Environment:
             try:
                 _follow(process, log.write, tail, step)
                 code = process.wait()
+            except KeyboardInterrupt:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PIP_LEAVES_S)  # the terminal told it too, and it removes its temporary files
+                raise
             finally:
                 timer.cancel()
                 process.kill()

@@ -118,7 +118,7 @@ def _examine(target: Target, found: bool, registry: Registry) -> Registration:
         parsed = manifest.parse(content, target.family) if content is not None else None
         problems = list(_manifest_problems(parsed, target, registry))
     except InstallError as error:
-        problems = [Problem(ProblemCode.UNREADABLE, str(error), "Give yourself the right to read it.")]
+        problems = [Problem(ProblemCode.UNREADABLE, str(error), "Move it out of the way, or make it readable.")]
     except ManifestError as error:
         text = f"No browser takes {path}: {error}."
         problems = [Problem(ProblemCode.INVALID, text, RUN_INSTALLER)]
@@ -151,7 +151,11 @@ def launcher_problems(path: Path) -> Iterator[Problem]:
     elif not path.is_file():
         yield Problem(ProblemCode.LAUNCHER_MISSING, f"The launcher {path} is not there.", RUN_INSTALLER)
     elif not os.access(path, os.X_OK):
-        yield Problem(ProblemCode.LAUNCHER_NOT_EXECUTABLE, f"The launcher {path} may not be run.", f"chmod +x '{path}'")
+        yield Problem(
+            ProblemCode.LAUNCHER_NOT_EXECUTABLE,
+            f"The launcher {path} may not be run.",
+            f"chmod +x {shlex.quote(str(path))}",
+        )
     elif (program := interpreter(path)) and not os.access(program, os.X_OK):
         text = f"The launcher's interpreter {program} is not there; was Python removed or upgraded?"
         yield Problem(ProblemCode.INTERPRETER_MISSING, text, RUN_INSTALLER)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 from installer.browsers import Family
 from installer.errors import InstallError
@@ -50,6 +51,21 @@ def check_host_name(name: str) -> str:
         f'"{name}" is not a host name that browsers accept.',
         "Use a-z, 0-9, _ and single dots between them, such as com.example.my_host.",
     )
+
+
+def check_prefix(prefix: Path) -> Path:
+    """The folder, where a manifest can name it: manifests are UTF-8, and names of files need not be.
+
+    Raises:
+        InstallError: it cannot.
+    """
+    try:
+        str(prefix).encode()
+    except UnicodeEncodeError as error:
+        raise InstallError(
+            f"No browser can be told of {prefix}: its name is not UTF-8.", "Choose another place with --prefix FOLDER."
+        ) from error
+    return prefix
 
 
 def allowed_entry(extension_id: str) -> tuple[Family, str]:
@@ -131,7 +147,7 @@ def parse(content: bytes, family: Family) -> HostManifest:
     """
     try:
         row = json.loads(content.decode("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"it is not JSON in UTF-8 ({error})") from error
     if not isinstance(row, dict):
         raise ManifestError("it is not a JSON object")

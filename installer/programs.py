@@ -40,6 +40,8 @@ def _write_link(context: Context, link: Path, written: Receipt) -> None:
     program = context.environment.program("tabagent-host")
     entry = written.files.get(str(link))
     if link.is_symlink() and os.readlink(link) == str(program):
+        written.files.setdefault(str(link), WrittenFile("link", str(program)))
+        written.save(context.prefix)
         return
     if link.exists() and entry is None:
         context.terminal.say(f"  {link} is there already and not ours; it stays as it is.")

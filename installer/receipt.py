@@ -21,7 +21,7 @@ FileKind = Literal["manifest", "launcher", "link", "log"]
 @dataclass
 class WrittenFile:
     """A file. `digest` is its SHA-256 (a link: what it points to); `previous` is the text it replaced, if that
-    was someone else's, and comes back on uninstall."""
+    was someone else's, and comes back on uninstall; what is not UTF-8 in it is kept as `surrogateescape` has it."""
 
     kind: FileKind
     digest: str
@@ -62,9 +62,9 @@ class Receipt:
         return [path for path, entry in self.files.items() if entry.kind == "launcher"]
 
     def save(self, prefix: Path) -> None:
-        """Write it to the prefix, which must exist."""
+        """Write it to the prefix, which must exist; in ASCII, since paths and old texts need not be UTF-8."""
         row = {"format": FORMAT, **dataclasses.asdict(self)}
-        content = (json.dumps(row, indent=1, ensure_ascii=False) + "\n").encode()
+        content = (json.dumps(row, indent=1) + "\n").encode()
         path = prefix / FILE_NAME
         if files.read(path) != content:
             files.write_atomically(path, content, 0o600)
@@ -81,7 +81,7 @@ def load(prefix: Path) -> Receipt | None:
         return None
     try:
         return _parse(json.loads(content))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InstallError(
             f"The receipt {prefix / FILE_NAME} is damaged or of a newer version ({error}).",
             "Delete that file and run install.py again: it finds its own files and writes a new receipt.",

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from installer import files, manifest
 from installer.browsers import Target
+from installer.errors import InstallError
 from installer.manifest import HostManifest, ManifestError
 from installer.receipt import Receipt, WrittenFile, WrittenKey
 from installer.registry import Registry
@@ -23,6 +24,7 @@ class Verdict(StrEnum):
     UPDATED = "updated"
     REPLACED = "replaced"
     FOREIGN = "foreign"
+    BLOCKED = "blocked"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class PlannedManifest:
     verdict: Verdict
     reason: str = ""
     previous: str | None = None
+
+    @property
+    def will_stand(self) -> bool:
+        """Whether the browser finds this host after the run."""
+        return self.verdict not in (Verdict.FOREIGN, Verdict.BLOCKED)
 
 
 def is_ours(path: str, launcher_path: PurePath, receipt: Receipt) -> bool:
@@ -54,7 +61,10 @@ def plan(
     """
     host_name = target.manifest.stem
     wanted = manifest.build(target.family, host_name, str(launcher_path), entries)
-    existing = files.read(Path(target.manifest))
+    try:
+        existing = files.read(Path(target.manifest))
+    except InstallError as error:
+        return PlannedManifest(target, b"", Verdict.BLOCKED, f"{error} Move it out of the way.")
     if existing is None:
         return PlannedManifest(target, manifest.render(wanted), Verdict.NEW)
     try:
@@ -71,7 +81,7 @@ def _plan_over_broken(
     target: Target, wanted: HostManifest, existing: bytes, receipt: Receipt, why: str
 ) -> PlannedManifest:
     """No browser takes the file as it is, so nothing is lost by mending it; its text is kept all the same."""
-    previous = None if str(target.manifest) in receipt.files else existing.decode("utf-8", "replace")
+    previous = None if str(target.manifest) in receipt.files else existing.decode("utf-8", "surrogateescape")
     return PlannedManifest(target, manifest.render(wanted), Verdict.REPLACED, f"it was broken: {why}", previous)
 
 
@@ -126,7 +136,7 @@ def apply(planned: PlannedManifest, prefix: Path, receipt: Receipt, registry: Re
         InstallError: the system refused; what was written before stays and is in the receipt.
     """
     target = planned.target
-    if planned.verdict is Verdict.FOREIGN:
+    if not planned.will_stand:
         return
     path = Path(target.manifest)
     receipt.note_folders(path.parent)

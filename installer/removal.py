@@ -115,7 +115,7 @@ def _remove_manifest(path: Path, entry: WrittenFile, launchers: Sequence[str], o
             return
         note = f" (changed since; it let in {', '.join(found.allowed)})"
     if entry.previous is not None:
-        files.write_atomically(path, entry.previous.encode())
+        files.write_atomically(path, entry.previous.encode("utf-8", "surrogateescape"))
         outcome.removed.append(f"{path} (set back to what it was before)")
         return
     _delete(path, outcome, note)
@@ -148,7 +148,7 @@ def daemon_files(platform: Platform) -> list[Path]:
 
 
 def purge(platform: Platform) -> list[str]:
-    """Remove the daemon's files, and its folders where they are then empty.
+    """Remove the daemon's files, and its folders where they are then empty; a link goes, what it leads to stays.
 
     Raises:
         InstallError: the system refused.
@@ -156,7 +156,7 @@ def purge(platform: Platform) -> list[str]:
     removed = daemon_files(platform)
     for path in removed:
         with files.explained("remove", path):
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()

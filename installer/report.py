@@ -10,7 +10,7 @@ from installer.context import Context, Options
 from installer.environment import PipError
 from installer.errors import InstallError
 from installer.receipt import Receipt
-from installer.registration import PlannedManifest, Verdict
+from installer.registration import PlannedManifest
 from installer.sources import Checkout
 
 
@@ -27,7 +27,7 @@ def show_plan(context: Context, planned: Sequence[PlannedManifest], wanted: Sequ
         )
         for key in one.target.registry_keys:
             say(f"  registry     {one.target.hive}\\{key}")
-        if one.verdict is not Verdict.FOREIGN:
+        if one.will_stand:
             say("      " + one.content.decode().rstrip().replace("\n", "\n      "))
     say_sandboxes(context)
     if not planned:
@@ -57,6 +57,15 @@ def say_sandboxes(context: Context) -> None:
         context.terminal.say("  " + boxed.truth.replace("\n", "\n    "))
 
 
+def say_no_registration(context: Context, *, is_any_here: bool) -> None:
+    """No browser starts this host, whether there are browsers or not."""
+    if not is_any_here:
+        say_no_browser(context)
+        return
+    context.terminal.say("  The host is registered with no browser.")
+    context.terminal.say(f"  To register with all that are here: {again(context, 'install')}")
+
+
 def say_no_browser(context: Context) -> None:
     """There is no browser to register with."""
     names = ", ".join(browser.name for browser in browsers.known(context.platform))
@@ -68,11 +77,11 @@ def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedMani
     """What was done and what to do next."""
     say = context.terminal.say
     command = command_name(context, written)
-    titles = [one.target.title for one in planned if one.verdict is not Verdict.FOREIGN]
+    titles = [one.target.title for one in planned if one.will_stand]
     say()
     say(f"Installed in {context.prefix}" + (f", registered with {', '.join(titles)}." if titles else "."))
     say("Next:")
-    families = {one.target.family for one in planned if one.verdict is not Verdict.FOREIGN}
+    families = {one.target.family for one in planned if one.will_stand}
     extension = checkout.root / "extension"
     if "chromium" in families:
         say("  Chat in Chromium or another of its family: open chrome://extensions, switch on Developer mode,")
@@ -98,9 +107,9 @@ def again(context: Context, command: str) -> str:
 
 
 def command_name(context: Context, written: Receipt) -> str:
-    """How the user calls `tabagent-host`: by its name where the link's folder is on PATH, else by its path."""
+    """How the user calls `tabagent-host`: by its name where the link's folder is on PATH, else by its path, quoted."""
     links = [Path(path) for path, entry in written.files.items() if entry.kind == "link"]
     on_path = context.platform.env.get("PATH", "").split(os.pathsep)
     if any(str(link.parent) in on_path for link in links):
         return "tabagent-host"
-    return str(links[0] if links else context.environment.program("tabagent-host"))
+    return shlex.quote(str(links[0] if links else context.environment.program("tabagent-host")))

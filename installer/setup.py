@@ -192,6 +192,10 @@ def register(context: Context, planned: Sequence[PlannedManifest], written: Rece
             refused.append(title)
             context.terminal.say(f"  Not registered with {title}: {path}: {one.reason}. --force replaces it.")
             continue
+        if one.verdict is Verdict.BLOCKED:
+            refused.append(title)
+            context.terminal.say(f"  Not registered with {title}. {one.reason}")
+            continue
         try:
             registration.apply(one, context.prefix, written, context.registry)
         except InstallError as error:

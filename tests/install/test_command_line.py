@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from installer import cli
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -76,6 +78,7 @@ def test_a_dry_run_in_an_empty_home_writes_nothing(tmp_path: Path) -> None:
         (("--host-name", "Bad-Name"), "is not a host name"),
         (("--engines", "cuda"), "is not an engine"),
         (("check",), "Nothing is installed"),
+        (("--dry-run", "--prefix", "caf\udce9"), "is not UTF-8"),
     ],
 )
 def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -84,6 +87,44 @@ def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path, arguments:
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("uninstall", "--browser", "firefox"), "--browser is an option of install, not of uninstall"),
+        (("uninstall", "--extension-id", "a" * 32), "--extension-id is an option of install"),
+        (("install", "--purge"), "--purge is an option of uninstall"),
+        (("check", "--dry-run"), "--dry-run is an option of install and uninstall, not of check"),
+        (("--dry-run", "--prefix", ""), "it is empty"),
+    ],
+)
+def test_an_option_that_would_not_be_heeded_is_refused(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_every_option_says_which_commands_heed_it() -> None:
+    everywhere = {"help", "command", "prefix", "system", "host_name", "prove_model", "prove_backend"}
+    assert {action.dest for action in cli._parser()._actions} == everywhere | set(cli.OPTIONS_OF)
+    assert {command for commands in cli.OPTIONS_OF.values() for command in commands} <= set(cli.COMMANDS)
+
+
+def test_a_tilde_that_the_shell_left_means_the_home(tmp_path: Path) -> None:
+    done = run(tmp_path, "--dry-run", "--prefix=~/here", "--user-data-dir=~/a profile")
+    assert done.returncode == 0, done.stderr
+    assert f"launcher     {tmp_path}/here/" in done.stdout
+    assert f"{tmp_path}/a profile/NativeMessagingHosts/" in done.stdout
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cli.main(["status"]) == 1
+    assert "Set HOME" in capsys.readouterr().err
 
 
 def test_a_reader_that_leaves_and_a_poor_encoding_do_not_stop_the_work(tmp_path: Path) -> None:

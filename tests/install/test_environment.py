@@ -54,6 +54,22 @@ def test_a_pip_that_hangs_is_stopped_in_time(environment: Environment) -> None:
         environment.pip_install(["x"], Step(Output(io.StringIO()), "x"), timeout_s=0.3)
 
 
+def test_an_interrupted_pip_may_remove_its_temporary_files(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A terminal tells pip of Ctrl-C as well: it is not killed before it has tidied up."""
+    tidied = tmp_path / "tidied"
+    write_pip(environment, f"import sys, time; print('begun', flush=True); time.sleep(0.3); open({str(tidied)!r}, 'w')")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("installer.environment._follow", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        environment.pip_install(["x"], Step(Output(io.StringIO()), "x"))
+    assert tidied.exists()
+
+
 def test_a_user_installation_and_other_pythons_are_not_passed_on(environment: Environment) -> None:
     write_pip(environment, "import os; print('PIP_USER', os.environ['PIP_USER'])")
     environment.pip_install(["x"], Step(Output(io.StringIO()), "x"))

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,17 @@ def test_uninstall_keeps_the_daemons_files_until_it_is_told_to_purge(browsing: M
     assert mine.exists()
 
 
+def test_purging_removes_the_link_to_a_models_folder_elsewhere_and_nothing_there(browsing: Machine) -> None:
+    browsing.install()
+    disk = browsing.root / "disk"
+    disk.mkdir()
+    (disk / "mine.gguf").touch()
+    (browsing.context.prefix / "models").symlink_to(disk)
+    assert commands.uninstall(browsing.context, Options("uninstall", purge=True)) == 0
+    assert not (browsing.context.prefix / "models").is_symlink()
+    assert (disk / "mine.gguf").exists()
+
+
 def test_uninstall_takes_the_environment_only_if_it_is_one(browsing: Machine) -> None:
     browsing.install()
     (browsing.context.environment.folder / "pyvenv.cfg").unlink()
@@ -199,6 +211,40 @@ def test_check_finds_a_changed_launcher_and_a_broken_manifest(browsing: Machine)
     assert commands.check(browsing.context, Options("check")) == 0
 
 
+def test_check_does_not_take_another_programs_manifest_for_ours(browsing: Machine) -> None:
+    browsing.install()
+    path = browsing.manifest(CHROMIUM)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "path": "/bin/sh"}))
+    assert commands.check(browsing.context, Options("check", prove=False)) == 1
+    said = browsing.output.getvalue()
+    assert "another's       Chromium" in said
+    assert f"{path} starts /bin/sh now" in said
+    commands.status(browsing.context)
+    assert browsing.output.getvalue().count("another's       Chromium") == 2
+
+
+def test_check_counts_no_browser_that_starts_another_program(prepared: Machine) -> None:
+    prepared.add_browser("chromium")
+    path = prepared.manifest(CHROMIUM)
+    path.parent.mkdir(parents=True)
+    other = {"name": path.stem, "description": "x", "path": "/bin/sh", "type": "stdio", "allowed_origins": [STRANGER]}
+    path.write_text(json.dumps(other))
+    assert prepared.install() == 1
+    assert commands.check(prepared.context, Options("check", prove=False)) == commands.NOT_REGISTERED
+    assert "registered with no browser" in prepared.output.getvalue()
+    assert "No browser was found" not in prepared.output.getvalue()
+
+
+def test_what_was_not_finished_is_not_called_installed(browsing: Machine) -> None:
+    browsing.install()
+    written = browsing.context.receipt()
+    written.fingerprint = ""
+    written.save(browsing.context.prefix)
+    assert commands.status(browsing.context) == 1
+    assert commands.check(browsing.context, Options("check", prove=False)) == 1
+    assert browsing.output.getvalue().count("was not finished") == 2
+
+
 def test_check_misses_a_manifest_that_was_written_and_is_gone(browsing: Machine) -> None:
     browsing.install()
     browsing.manifest(CHROMIUM).unlink()
@@ -245,6 +291,25 @@ def test_one_browser_whose_folder_cannot_be_written_does_not_stop_the_others(bro
     assert "Not registered with Chromium" in browsing.output.getvalue()
 
 
+def test_one_manifest_that_cannot_be_read_does_not_stop_the_others(browsing: Machine) -> None:
+    browsing.manifest(CHROMIUM).mkdir(parents=True)
+    assert browsing.install() == 1
+    assert browsing.manifest(FIREFOX).exists()
+    said = browsing.output.getvalue()
+    assert "Not registered with Chromium. Cannot read" in said
+    assert "Move it out of the way" in said
+    assert "registered with Firefox." in said
+
+
+def test_a_broken_manifest_comes_back_byte_for_byte(browsing: Machine) -> None:
+    path = browsing.manifest(CHROMIUM)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"description": "caf\xe9')
+    assert browsing.install() == 0
+    assert commands.uninstall(browsing.context, Options("uninstall")) == 0
+    assert path.read_bytes() == b'{"description": "caf\xe9'
+
+
 def test_a_home_that_cannot_be_written_is_said_before_anything_is_done(machine: Machine) -> None:
     readonly = replace(machine.platform, home=Path("/proc/1/home"))
     machine.platform = readonly
@@ -277,6 +342,25 @@ def test_the_command_is_linked_where_users_commands_go(browsing: Machine) -> Non
     assert f"{link} chat" in browsing.output.getvalue()
 
 
+def test_the_command_is_told_so_that_a_shell_takes_it(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "Ada L's home")
+    machine.prepare()
+    machine.add_browser("chromium")
+    machine.install()
+    (line,) = (line for line in machine.output.getvalue().splitlines() if "Chat in the terminal:" in line)
+    link = machine.home / ".local" / "bin" / "tabagent-host"
+    assert shlex.split(line.partition(":")[2]) == [str(link), "chat"]
+
+
+def test_uninstall_takes_the_command_too_that_a_lost_receipt_had_named(browsing: Machine) -> None:
+    browsing.install()
+    (browsing.context.prefix / receipt.FILE_NAME).unlink()
+    browsing.receipt_of_environment().save(browsing.context.prefix)
+    browsing.install()
+    commands.uninstall(browsing.context, Options("uninstall"))
+    assert not (browsing.home / ".local" / "bin" / "tabagent-host").is_symlink()
+
+
 def test_a_command_of_that_name_that_is_not_ours_stays(browsing: Machine) -> None:
     link = browsing.home / ".local" / "bin" / "tabagent-host"
     link.parent.mkdir(parents=True)
@@ -296,10 +380,13 @@ def test_a_host_that_does_not_work_is_reported_in_the_end(browsing: Machine) -> 
     assert browsing.manifest(CHROMIUM).exists()
 
 
-def test_a_damaged_receipt_is_named_with_the_way_out(browsing: Machine) -> None:
+@pytest.mark.parametrize(
+    "damage", ['{"format": 99}', '{"format": 1', '"text"', '{"format": 1, "files": [], "keys": []}', "[" * 100_000]
+)
+def test_a_damaged_receipt_is_named_with_the_way_out(browsing: Machine, damage: str) -> None:
     browsing.install()
     path = browsing.context.prefix / receipt.FILE_NAME
-    path.write_text('{"format": 99}')
+    path.write_text(damage)
     with pytest.raises(InstallError, match="damaged") as raised:
         browsing.install()
     assert "Delete that file" in raised.value.remedy

@@ -107,6 +107,7 @@ GOOD = {"name": "x", "description": "x", "path": "/x", "type": "stdio", "allowed
         (b"\xff\xfe", "not JSON"),
         (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "not JSON"),
         (b"[]", "not a JSON object"),
+        (b"[" * 100_000, "not JSON"),
         (json.dumps({**GOOD, "description": ""}).encode(), '"description"'),
         (json.dumps({**GOOD, "path": 1}).encode(), '"path"'),
         (json.dumps({**GOOD, "type": "pipe"}).encode(), '"type"'),
