@@ -11,6 +11,7 @@ import httpx
 from support.browsers.waiting import wait_until
 from support.http_host import free_port
 
+from backends.llamacpp import amx
 from benchmarks.build_llama_server import BINARY, COMMAND
 from benchmarks.transformersjs_reference import ReferenceMissing
 
@@ -30,6 +31,8 @@ class LlamaServer:
         self.url = f"http://127.0.0.1:{port}"
         command = [str(BINARY), "--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--no-webui"]
         command += ["--threads", str(threads), "--parallel", str(slots), "--ctx-size", str(CONTEXT_TOKENS * slots)]
+        if amx.is_broken():  # the same compiler made it
+            command.append("--no-repack")
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

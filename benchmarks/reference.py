@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import llama_cpp
 
+from backends.llamacpp import amx
 from backends.llamacpp.memory import choose_batches
 from benchmarks.hosts import REPOSITORY
 from benchmarks.line_process import LineProcess, answer_lines
@@ -27,7 +29,7 @@ class BareLoop:
 
     def __init__(self, model: str, threads: int) -> None:
         llama_cpp.llama_backend_init()
-        self._model = llama_cpp.llama_model_load_from_file(model.encode(), llama_cpp.llama_model_default_params())
+        self._model = llama_cpp.llama_model_load_from_file(model.encode(), amx.model_parameters())
         parameters = llama_cpp.llama_context_default_params()
         parameters.n_ctx = CONTEXT_TOKENS
         self._batches = choose_batches(os.path.getsize(model), on_gpu=False)
@@ -79,9 +81,12 @@ class _Engines:
 
     @cached_property
     def chat(self) -> Any:
-        return llama_cpp.Llama(
-            self._model, n_ctx=CONTEXT_TOKENS, n_threads=self._threads, n_threads_batch=self._threads, verbose=False
-        )
+        threads = self._threads
+        # It has no option for the parameters that it begins with.
+        with patch.object(llama_cpp.llama_cpp, "llama_model_default_params", amx.model_parameters):
+            return llama_cpp.Llama(
+                self._model, n_ctx=CONTEXT_TOKENS, n_threads=threads, n_threads_batch=threads, verbose=False
+            )
 
     def answer(self, request: JsonObject) -> JsonObject:
         if request["op"] == "bare":

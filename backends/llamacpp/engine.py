@@ -11,6 +11,7 @@ import llama_cpp
 import psutil
 
 from backends.base import ProgressCallback
+from backends.llamacpp import amx
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
@@ -97,7 +98,7 @@ class Engine:
 
 def _load_model(path: Path, placement: Placement, log: EngineLog, progress: ProgressCallback) -> Any:
     llama_cpp.llama_backend_init()
-    parameters = llama_cpp.llama_model_default_params()
+    parameters = amx.model_parameters()
     handles = [gpu.handle for gpu in placement.gpus]
     devices = (ctypes.c_void_p * (len(handles) + 1))(*handles, None)
     parameters.devices = ctypes.addressof(devices)

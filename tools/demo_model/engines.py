@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
 GGUF_FILE = ROOT / "backends" / "demo" / "demo-q8_0.gguf"
@@ -43,10 +44,14 @@ class LlamaCppEngine:
         import llama_cpp
         from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
+        from backends.llamacpp import amx
+
         # Unset, the batch threads would be as many as there are cores, and spin against one another on a busy machine.
-        self._llama = llama_cpp.Llama(
-            str(path), n_ctx=CONTEXT_LENGTH, n_threads=threads, n_threads_batch=threads, verbose=False
-        )
+        # It has no option for the parameters that it begins with.
+        with patch.object(llama_cpp.llama_cpp, "llama_model_default_params", amx.model_parameters):
+            self._llama = llama_cpp.Llama(
+                str(path), n_ctx=CONTEXT_LENGTH, n_threads=threads, n_threads_batch=threads, verbose=False
+            )
         self._template = Jinja2ChatFormatter(
             template=self._llama.metadata["tokenizer.chat_template"], eos_token="<|im_end|>", bos_token=""
         )
