@@ -13,7 +13,9 @@ const QUESTION = "Describe the picture.";
 const SETTINGS = { max_tokens: 2048, thinking_update_interval: 1 };
 const SETTINGS_WITH_PICTURES = { ...SETTINGS, temperature: 0 }; // a description is to be right, not varied
 const REMEMBERED = "model";
+const RUNNING = "job";
 const SIZES_NAMED = 3;
+const NO_ANSWER = "The model gave no answer.";
 const REMARKS = { cancelled: "Stopped.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
 
@@ -32,6 +34,7 @@ class Chat {
   constructor() {
     this.#view.bind({
       send: (text) => this.#send(text),
+      suggest: (text) => this.#send(text, this.#view.input.value),
       stop: () => this.#stopper?.abort(),
       newChat: () => this.#reset(),
       choose: (model) => this.#load(model),
@@ -47,6 +50,7 @@ class Chat {
     this.#view.showState("waiting", "Connecting");
     this.#view.showProblem(null);
     try {
+      await this.#stopForgotten();
       const { models } = await this.#host.listModels();
       this.#names = models.map((entry) => entry.model);
       if (!this.#names.includes(this.#model)) this.#model = DEFAULT_MODEL;
@@ -56,6 +60,19 @@ class Chat {
       return;
     }
     await this.#load(this.#model);
+  }
+
+  /** A page that was loaded anew in mid-answer has forgotten it: the model should not go on for nobody. */
+  async #stopForgotten() {
+    const job = sessionStorage.getItem(RUNNING);
+    const [{ type }] = performance.getEntriesByType("navigation");
+    sessionStorage.removeItem(RUNNING);
+    if (!job || type !== "reload") return; // a copy of this tab has a copy of what it keeps
+    try {
+      await this.#host.stop({ job_id: job });
+    } catch (error) {
+      if (error.code !== "job_not_found") throw error; // it had ended, and the host was started anew
+    }
   }
 
   async #load(model) {
@@ -81,8 +98,8 @@ class Chat {
     }
   }
 
-  /** A picture that was brought a moment ago belongs to the message: wait until it is here. */
-  async #send(words) {
+  /** A picture that was brought a moment ago belongs to the message: wait until it is here. `draft` stays in the box. */
+  async #send(words, draft = "") {
     if (this.#sending) return;
     this.#sending = true;
     await this.#tray.settled();
@@ -90,7 +107,7 @@ class Chat {
     const text = words || (this.#tray.pictures.length ? QUESTION : "");
     if (!text || !this.#ready || this.#stopper || this.#obstacle()) return;
     const pictures = this.#tray.take();
-    this.#view.input.value = "";
+    this.#view.input.value = draft;
     const turn = this.#view.addUserTurn(text, pictures);
     const message = { role: "user", content: contentOf(text, pictures) };
     this.#answer([...this.#messages, message], { words, pictures, turn });
@@ -147,14 +164,15 @@ class Chat {
       const result = await this.#generate(messages, answer, progress);
       conversation.splice(0, Infinity, ...messages, { role: "assistant", content: result.text });
       this.#checkPictures();
-      answer.end(REMARKS[result.finish_reason]);
+      answer.end(REMARKS[result.finish_reason] ?? (result.text ? undefined : NO_ANSWER));
       const earlier = picturesOf(messages.slice(0, -1)).length;
-      this.#view.showFigures(finalFigures(result.stats, result.stats.pictures.slice(earlier)));
+      const figures = finalFigures(result.stats, result.stats.pictures.slice(earlier));
+      if (conversation === this.#messages) this.#view.showFigures(figures); // else a new chat was begun meanwhile
       this.#view.showState("ready");
     } catch (error) {
       const stopped = error.name === "AbortError"; // while the model was still loading
       answer.end(stopped ? REMARKS.cancelled : undefined);
-      if (stopped) this.#view.showState("ready");
+      if (stopped || conversation !== this.#messages) this.#view.showState("ready");
       else this.#failToAnswer(error, messages, sent);
     }
     progress.end();
@@ -167,20 +185,19 @@ class Chat {
     const refused = refusedPicture(error);
     const isOfLast = refused?.message === messages.length - 1 && refused.part < sent.pictures.length;
     if (isOfLast) this.#takeBack(sent, refused);
-    else this.#fail(error, () => this.#answer(messages, sent));
+    else this.#fail(error, () => this.#answer(messages, sent), undefined, true);
   }
 
   /** Give all of a message but the picture that the host refused back to the person, to be sent again. */
   #takeBack({ words, pictures, turn }, { part, reason }) {
     this.#view.showState("ready");
-    if (!turn.isConnected) return; // a new chat was begun meanwhile
     const others = pictures.filter((picture, place) => place !== part);
     const { input } = this.#view;
     this.#view.removeTurn(turn);
     this.#tray.putBack(others);
     input.value ||= words;
     const back = words ? input.value === words : others.length > 0;
-    this.#view.showProblem(explainRefused(pictures[part].name, reason, back));
+    this.#view.showProblem(explainRefused(pictures[part].name, reason, back), null, true);
   }
 
   /** Load first: that is success at once, unless the model was unloaded meanwhile, or crashed. */
@@ -198,11 +215,16 @@ class Chat {
     };
     const settings = picturesOf(messages).length ? SETTINGS_WITH_PICTURES : SETTINGS;
     const fields = { model, messages, settings };
-    return this.#host.generate(fields, { onPartial, onThinking, signal: this.#stopper.signal });
+    const onAccepted = ({ job_id: job }) => sessionStorage.setItem(RUNNING, job);
+    try {
+      return await this.#host.generate(fields, { onAccepted, onPartial, onThinking, signal: this.#stopper.signal });
+    } finally {
+      sessionStorage.removeItem(RUNNING);
+    }
   }
 
-  #fail(error, retry, words) {
-    this.#view.showProblem(explain(error, runtime.id), retry);
+  #fail(error, retry, words, isOfChat = false) {
+    this.#view.showProblem(explain(error, runtime.id), retry, isOfChat);
     this.#view.showState(this.#ready ? "ready" : "failed", words);
   }
 

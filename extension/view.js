@@ -11,14 +11,15 @@ export class View {
   #scroller = find("#scroller");
   #state = "waiting";
   #obstacle = false;
+  #problemIsOfChat = false;
 
   constructor() {
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
   }
 
-  /** Call the handlers when the person acts: send(text), stop(), newChat(), choose(model), openFigures(), addTab(),
-   *  useVision(). */
-  bind({ send, stop, newChat, choose, openFigures, addTab, useVision }) {
+  /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
+   *  addTab(), useVision(). */
+  bind({ send, suggest, stop, newChat, choose, openFigures, addTab, useVision }) {
     find("#composer").addEventListener("submit", (event) => {
       event.preventDefault();
       send(this.input.value.trim());
@@ -28,14 +29,17 @@ export class View {
       event.preventDefault();
       send(this.input.value.trim());
     });
-    document.addEventListener("keydown", (event) => event.key === "Escape" && stop());
+    document.addEventListener("keydown", (event) => {
+      const closesOther = event.isComposing || find("#figures-dialog").open;
+      if (event.key === "Escape" && !closesOther) stop();
+    });
     find("#stop").addEventListener("click", stop);
     find("#new-chat").addEventListener("click", newChat);
     find("#open-figures").addEventListener("click", openFigures);
     find("#add-tab").addEventListener("click", addTab);
     find("#use-vision").addEventListener("click", useVision);
     find("#suggestions").addEventListener("click", (event) => {
-      if (event.target.matches(".suggestion")) send(event.target.textContent);
+      if (event.target.matches(".suggestion")) suggest(event.target.textContent);
     });
     find("#problem-command button").addEventListener("click", () => {
       navigator.clipboard.writeText(find("#problem-command code").textContent);
@@ -79,8 +83,12 @@ export class View {
     find("#figures").textContent = words;
   }
 
-  /** Show an error with what to do about it, and call `retry` when the person has, if there is one; null: no error. */
-  showProblem(problem, retry = null) {
+  /**
+   * Show an error with what to do about it, and call `retry` when the person has, if there is one; null: no error.
+   * `isOfChat`: it is about a message, and goes with the chat.
+   */
+  showProblem(problem, retry = null, isOfChat = false) {
+    this.#problemIsOfChat = isOfChat;
     find("#retry").onclick = retry;
     find("#retry").hidden = retry === null;
     find("#problem").hidden = !problem;
@@ -95,7 +103,7 @@ export class View {
     find("#log").replaceChildren();
     find("#welcome").hidden = false;
     this.showFigures("");
-    if (find("#retry").hidden) this.showProblem(null); // it was about a message of the chat that is gone
+    if (this.#problemIsOfChat) this.showProblem(null);
   }
 
   /** Show what the person said and return its element. */
@@ -122,6 +130,7 @@ export class View {
 
   #showSend() {
     find("#send").disabled = this.#state !== "ready" || this.#obstacle;
+    for (const button of document.querySelectorAll(".suggestion")) button.disabled = find("#send").disabled;
   }
 
   #add(className, text) {

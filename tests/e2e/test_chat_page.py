@@ -77,6 +77,69 @@ def test_new_chat_forgets_what_was_said(chat: Page) -> None:
     assert "Ask the model" in shown(chat, "#welcome")
 
 
+def test_escape_closes_the_figures_and_does_not_stop_the_answer(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, " ".join(f"word{number}" for number in range(500)))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    chat.click("#open-figures")
+    chat.wait_for("document.querySelector('#figures-dialog').open")
+    chat.press("Escape")
+    chat.wait_for("!document.querySelector('#figures-dialog').open")
+    seen = "document.querySelector('.turn.assistant').textContent.length"
+    chat.wait_for(f"{seen} > {chat.evaluate(seen)}")
+    chat.press("Escape")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == "Stopped."
+
+
+def test_a_problem_with_a_chat_goes_with_the_chat(chat: Page) -> None:
+    choose_echo(chat, "small", context_length=40)
+    ask(chat, " ".join("word" for _ in range(80)))
+    wait_for_end(chat)
+    assert "Begin a new chat." in shown(chat, "#problem")
+    chat.click("#new-chat")
+    assert shown(chat, "#problem") == ""
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "Hello"
+
+
+def test_a_suggestion_leaves_what_was_typed(chat: Page) -> None:
+    chat.click("#input")
+    chat.type_text("a draft")
+    chat.click(".suggestion")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.user") == "What can you do?"
+    assert chat.evaluate("document.querySelector('#input').value") == "a draft"
+
+
+def test_suggestions_can_be_taken_only_while_a_message_can_be_sent(chat: Page) -> None:
+    disabled = "document.querySelector('.suggestion').disabled"
+    assert chat.evaluate(disabled) is False
+    assert chat.evaluate(f"document.querySelector('#model').dispatchEvent(new Event('change')) && {disabled}") is True
+    chat.wait_for(f"!{disabled}")
+
+
+def test_an_answer_without_a_word_is_said_to_be_none(chat: Page, tmp_path: Path) -> None:
+    choose(chat, str(write_scripted(tmp_path / "m.gguf", "")))
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == "The model gave no answer."
+
+
+def test_a_page_that_is_loaded_anew_stops_the_answer_that_it_forgot(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, " ".join(f"word{number}" for number in range(2000)))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    chat.evaluate("setTimeout(() => location.reload()), null")
+    chat.wait_for("performance.getEntriesByType('navigation')[0].type === 'reload' && document.querySelector('#send')")
+    wait_until_ready(chat)
+    jobs = chat.evaluate(
+        f"(globalThis.browser ?? chrome).runtime.sendNativeMessage({HOST_NAME!r}, {{action: 'list_jobs'}})"
+    )["jobs"]
+    assert [job["state"] for job in jobs if job["model"] == "slow"][-1] == "cancelled"
+
+
 def test_the_figures_are_shown_without_http(chat: Page) -> None:
     ask(chat, "What are you?")
     wait_for_end(chat)
