@@ -45,6 +45,14 @@ def _raise() -> None:
     raise RuntimeError("a fault was asked for")
 
 
+class PanicException(BaseException):
+    """What pyo3 calls a panic of Rust code."""
+
+
+def _panic() -> None:
+    raise PanicException("a panic was asked for")
+
+
 def _leak() -> None:
     _LEAKED.append(bytearray(os.urandom(1) * LEAK_BYTES))
 
@@ -59,6 +67,7 @@ FAULTS: Mapping[str, Callable[[], None]] = {
     "hang": _hang,
     "print": _print,
     "raise": _raise,
+    "panic": _panic,
     "leak": _leak,
 }
 

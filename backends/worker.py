@@ -29,6 +29,7 @@ from backends.base import (
 )
 from backends.cancellation import Cancelled, cancellable
 from backends.heap import HeapTrimmer
+from backends.panics import is_failure
 from backends.registry import BackendRow, row
 from backends.sender import TokenSender
 from messages.errors import ErrorCode, HostError
@@ -241,7 +242,9 @@ class Worker:
                 self._fail(ref, error)
             except MemoryError:
                 self._fail(ref, HostError(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory."))
-            except Exception as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 logger.exception("the engine failed")
                 text = f"The engine failed: {type(error).__name__}. The worker's log has the details."
                 self._fail(ref, HostError(ErrorCode.INTERNAL, text))

@@ -47,6 +47,9 @@ from messages.settings import InferenceSettings
 
 NAME = "mlx_vlm"
 
+_SAMPLE = "Hello"
+"""A text of which every tokenizer that works makes tokens; one that does not is better found out while loading."""
+
 _UNSCALED = (
     "The folder has no preprocessor_config.json: pictures are scaled as mlx-vlm does without one, which the model may"
     " not have been trained on."
@@ -150,6 +153,8 @@ def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
     config = model.config
     image_token = getattr(config, "image_token_index", None) or getattr(config, "image_token_id", None)
     preprocessor = Preprocessor(model.processor, image_token, sees=checkpoint.sees)
+    if not preprocessor.tokenize(_SAMPLE, add_special_tokens=False):
+        raise EngineError("its tokenizer makes no tokens of a text")
     own_end = getattr(model.tokenizer, "eos_token_id", None)
     eos_tokens = checkpoint.eos_tokens | ({own_end} if isinstance(own_end, int) else frozenset())
     description = read_json(checkpoint.path / "tokenizer.json")

@@ -27,6 +27,9 @@ _SAME_SIZES = (("patch_size", "patch_size"), ("merge_size", "spatial_merge_size"
 _BOUNDS = ("min_pixels", "max_pixels")
 """Between what areas such a preprocessor scales pictures."""
 
+_LAYER_COUNTS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer", "depth", "layers")
+"""How many layers a part of a model has, by the names of the families that mlx-vlm 0.7.10 knows."""
+
 _CODE_KEYS = ("auto_map",)
 _TOKENIZER_FILES = ("tokenizer_config.json",)
 _VALUE_BYTES = {"float32": 4, "float64": 8}
@@ -110,10 +113,20 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     if not files:
         refuse(folder / "model.safetensors", "is missing (it holds weights)")
     described = bool(config.get("vision_config"))
-    has_weights = any(word in name for name in tensor_names(files) for word in _VISION_WORDS)
+    names = tensor_names(files)
+    _require_possible_layers(file, config, len(names))
+    has_weights = any(word in name for name in names for word in _VISION_WORDS)
     scaling = _require_vision(folder, config, has_weights) if described else {}
     sees, scales = has_weights or not described, bool(scaling) or not described
     return Checkpoint(folder, config, tuple(files), tokens, sees, scales)
+
+
+def _require_possible_layers(file: Path, config: dict[str, Any], tensors: int) -> None:
+    """A layer has a tensor at least. mlx-vlm makes every layer that a config names before it looks at the weights."""
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for key in _LAYER_COUNTS:
+            if (_whole(part.get(key)) or 0) > tensors:
+                refuse(file, f"says {key} {part[key]}, and the weights have {tensors} tensors")
 
 
 def _refuse_code(file: Path) -> None:

@@ -3,19 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from backends.panics import is_failure
 from messages.errors import ErrorCode, HostError
-
-_FOREIGN_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 _OUT_OF_MEMORY = ("Unable to allocate", "Insufficient Memory", "out of memory", "bad_alloc")
 
@@ -34,10 +23,14 @@ class EngineError(Exception):
 
 @contextmanager
 def engine_errors() -> Iterator[None]:
-    """Turn what the engine raises into EngineError; a HostError of ours passes, as it is none of those."""
+    """Turn what the engine raises into EngineError: anything, since tokenizers raises bare Exceptions, and panics."""
     try:
         yield
-    except _FOREIGN_ERRORS as error:
+    except (HostError, EngineError, MemoryError):
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         words = " ".join(str(error).split())[:_LONGEST]
         raise EngineError(f"{type(error).__name__}: {words}" if words else type(error).__name__) from error
 

@@ -53,8 +53,9 @@ class Preprocessor:
         return 1 if isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
 
     def spell(self, token: int) -> str:
-        """How a special token is written."""
-        return str(self._tokenizer.convert_ids_to_tokens(token) or "")
+        """How a special token is written. Raises EngineError."""
+        with engine_errors():
+            return str(self._tokenizer.convert_ids_to_tokens(token) or "")
 
     def tokenize(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Tokens of a text; special tokens in it are recognised. Raises EngineError."""

@@ -91,6 +91,11 @@ def refuse_other_media(prompt: PromptInput) -> None:
 
 def _adds_start(description: dict[str, Any]) -> bool:
     """True if tokenizer.json puts a special token before a text (Hugging Face tokenizers, TemplateProcessing)."""
-    processor = description.get("post_processor") or {}
-    processors = processor.get("processors", [processor])
-    return any("SpecialToken" in entry["single"][0] for entry in processors if entry.get("single"))
+    processor = description.get("post_processor")
+    chain = processor.get("processors") if isinstance(processor, dict) else None
+    entries = chain if isinstance(chain, list) else [processor]
+    templates = [entry.get("single") for entry in entries if isinstance(entry, dict)]
+    return any(
+        isinstance(template, list) and template and isinstance(template[0], dict) and "SpecialToken" in template[0]
+        for template in templates
+    )

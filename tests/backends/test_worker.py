@@ -179,8 +179,9 @@ def test_a_generation_that_waits_in_the_worker_can_be_cancelled(worker: RunningW
     }
 
 
-def test_what_came_before_a_failure_is_sent_before_it(worker: RunningWorker) -> None:
-    worker.load(fault="raise@5")
+@pytest.mark.parametrize("fault", ["raise@5", "panic@5"])
+def test_what_came_before_a_failure_is_sent_before_it(worker: RunningWorker, fault: str) -> None:
+    worker.load(fault=fault)
     worker.generate(2, "a b c d e f g")
     events = worker.until("failed")
     assert text_of(events) == "a b c d e"

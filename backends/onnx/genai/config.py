@@ -126,7 +126,7 @@ def _read_folder(path: Path) -> GenaiFolder:
         weights_bytes=sum(sizes),
         token_bytes=_token_bytes(decoder, headers.values()),
         share_buffer=config.search.past_present_share_buffer,
-        providers=_providers(decoder.session_options),
+        providers=_providers(path / "genai_config.json", decoder.session_options),
         adapted={name: kind for header in headers.values() for name, kind in header.optional.items()},
     )
 
@@ -197,6 +197,8 @@ def _token_bytes(decoder: _Decoder, headers: Iterable[OnnxHeader]) -> int:
     )
 
 
-def _providers(options: dict[str, Any]) -> tuple[str, ...]:
-    entries = options.get("provider_options", [])
+def _providers(file: Path, options: dict[str, Any]) -> tuple[str, ...]:
+    entries = options.get("provider_options") or []
+    if not isinstance(entries, list):
+        refuse(file, "is not complete (model.decoder.session_options.provider_options: should be a list)")
     return tuple(name for entry in entries if isinstance(entry, dict) for name in entry)

@@ -5,6 +5,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from backends.huggingface.files import refuse
+from backends.panics import is_failure
 
 
 class JsonTokenizer:
@@ -26,5 +27,7 @@ def read_tokenizer(file: Path) -> Tokenizer:
     """Read a `tokenizer.json`; HostError `model_invalid`."""
     try:
         return Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - the library raises bare Exceptions (tokenizers 0.22)
+    except BaseException as error:  # the library raises bare Exceptions, and panics (tokenizers 0.23)
+        if not is_failure(error):
+            raise
         refuse(file, f"is not a tokenizer ({error})", error)

@@ -108,6 +108,11 @@ BAD: dict[str, tuple[Damage, str]] = {
     "a config that is garbage": (garbage("config.json"), "config.json cannot be read"),
     "a config that is a list": (lambda folder: (folder / "config.json").write_text("[]"), "is not a JSON object"),
     "no model type": (set_in("config.json", model_type=None), "model_type"),
+    "more layers than weights": (set_in("config.json", num_hidden_layers=2**62), "num_hidden_layers"),
+    "more layers that look than weights": (
+        lambda folder: _set_in_vision(folder, depth=2**62),
+        "says depth 4611686018427387904",
+    ),
     "no weights": (without(WEIGHTS), "model.safetensors is missing"),
     "weights cut off": (cut(WEIGHTS, -1000), "model.safetensors is cut off"),
     "weights cut off in their header": (cut(WEIGHTS, 100), "header is longer than the file"),
@@ -136,6 +141,8 @@ BAD: dict[str, tuple[Damage, str]] = {
     "a tokenizer that is code": (evil_tokenizer, "the host runs no code of a model"),
 }
 
+_TEMPLATE = {"type": "TemplateProcessing", "special_tokens": {}}
+
 BAD_IN_THE_ENGINE: dict[str, tuple[Damage, str]] = {
     "a model type that nobody knows": (set_in("config.json", model_type="foo_bar"), "foo_bar not supported"),
     "a config without a width": (lambda folder: _drop(folder, "hidden_size"), "hidden_size"),
@@ -144,7 +151,20 @@ BAD_IN_THE_ENGINE: dict[str, tuple[Damage, str]] = {
     "a tensor too many": (weights(lambda held: held.update({"model.foo.weight": np.zeros(3, "f")})), "foo"),
     "weights that are no numbers": (weights(lambda held: held["model.norm.weight"].fill(np.nan)), "no number"),
     "a processor that is code": (evil_processor, ""),
+    "a setting that Transformers refuses": (set_in("config.json", pad_token_id=[[]]), "pad_token_id"),
+    "a tokenizer of an odd shape": (set_in("tokenizer.json", post_processor={"type": "?"}), "PostProcessorWrapper"),
+    "a token for pictures that cannot be": (set_in("config.json", image_token_id=2**62), ""),
+    "a tokenizer that cannot count": (set_in("tokenizer_config.json", model_max_length="many"), ""),
+    "a tokenizer that makes no tokens": (
+        set_in("tokenizer.json", post_processor={**_TEMPLATE, "single": [], "pair": []}),
+        "makes no tokens",
+    ),
 }
+
+
+def _set_in_vision(folder: Path, **values: Any) -> None:
+    vision = json.loads((folder / "config.json").read_text())["vision_config"]
+    set_in("config.json", vision_config={**vision, **values})(folder)
 
 
 def _drop(folder: Path, key: str) -> None:

@@ -89,6 +89,7 @@ BAD = {
         in_decoder(session_options={"provider_options": [{"qnn": {"backend_path": "/tmp/x.so"}}]}),
         "genai_config.json",
     ),
+    "providers a number": (in_decoder(session_options={"provider_options": 5}), "genai_config.json"),
     "graph missing": (remove("model.onnx"), "model.onnx"),
     "graph empty": (write("model.onnx", b""), "model.onnx"),
     "graph cut off": (cut("model.onnx", 3000), "model.onnx"),

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from support.tiny_genai import load, request
 
+from backends.onnx.prompt import PromptEncoder
 from backends.shield import SHIELD
+from messages.content import PromptInput
 
 
 @pytest.fixture
@@ -83,6 +85,23 @@ def test_a_bare_prompt_gets_a_start_token_where_the_tokenizer_wants_one(
     set_in(copied / file, **values)
     assert count(copied, "abc") == 4
     assert count(copied, "") == 1
+
+
+class Letters:
+    """A tokenizer for which every letter is the same token."""
+
+    def encode(self, text: str) -> list[int]:
+        return [1] * len(text)
+
+
+@pytest.mark.parametrize(
+    "processor", [1.5, [], {"processors": None}, {"processors": [1]}, {"single": {"a": 1}}, {"single": [None]}]
+)
+def test_a_post_processor_of_an_odd_shape_adds_no_start(copied: Path, processor: object) -> None:
+    description = {**json.loads((copied / "tokenizer.json").read_text()), "post_processor": processor}
+    remove_from(copied / "tokenizer_config.json", "add_bos_token")
+    encoder = PromptEncoder(copied, description, Letters(), bos_token=0)
+    assert encoder.encode(PromptInput(prompt="abc")).tokens == [1, 1, 1]
 
 
 def test_the_mark_that_shields_a_message_s_text_is_not_part_of_it(copied: Path) -> None:

@@ -108,6 +108,14 @@ def rename_past(model: onnx.ModelProto) -> None:
         node.input[:] = ["gone" if name == "present.0.key" else name for name in node.input]
 
 
+def prefixed_merges(folder: Path) -> None:
+    """A prefix that no token has: tokenizers 0.23 cuts it off from each all the same."""
+    file = folder / "tokenizer.json"
+    description = json.loads(file.read_text())
+    description["model"]["continuing_subword_prefix"] = "no token begins with this"
+    file.write_text(json.dumps(description))
+
+
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 TEXT: dict[str, list[str | int]] = {"input_ids": ["batch", "length"]}
 PICTURE: dict[str, list[str | int]] = {"pixel_values": [1, 3, 8, 8]}
@@ -121,6 +129,7 @@ BAD: dict[str, tuple[Damage, str, str]] = {
     "tokenizer missing": (remove("tokenizer.json"), "tokenizer.json", "is missing"),
     "tokenizer a web page": (write("tokenizer.json", b"<!DOCTYPE html>"), "tokenizer.json", "cannot be read"),
     "tokenizer of no kind": (write("tokenizer.json", b'{"model": {"type": "X"}}'), "tokenizer.json", "no tokenizer"),
+    "tokenizer that makes its reader panic": (prefixed_merges, "tokenizer.json", "is not a tokenizer"),
     "tokenizer settings missing": (remove("tokenizer_config.json"), "tokenizer_config.json", "is missing"),
     "graph missing": (remove(GRAPH), GRAPH, "is missing"),
     "graph empty": (write(GRAPH, b""), GRAPH, "the file is empty"),
