@@ -42,7 +42,7 @@ def load_encoder_decoder(folder: TransformersJsFolder, spec: LoadSpec, progress:
     _refuse_options(spec.options)
     file = folder.path / "tokenizer.json"
     description = read_json(file)
-    reader = SourceReader(folder.path, description, JsonTokenizer(file))
+    reader = SourceReader(folder.path, description, JsonTokenizer(file, ends=True))
     context = folder.context_for(spec.options.context_length)
     placed = place(spec, _plan(folder, context), progress)
     progress("tokenizer", 0.8, "Reading the tokenizer.")

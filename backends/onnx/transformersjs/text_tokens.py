@@ -38,7 +38,7 @@ class TextReader:
         """Read the tokenizer; HostError `model_invalid` if it is none."""
         self._file = file = folder / "tokenizer.json"
         config = read_json(folder / "tokenizer_config.json")
-        self._raw = read_tokenizer(file)
+        self._raw = read_tokenizer(file, ends=True)
         padding = self._raw.padding or {}
         self.pads_left = str(config.get("padding_side", padding.get("direction", ""))).lower() == "left"
         self._pad = _pad_token(self._raw, config, padding.get("pad_id", pad_token_id))

@@ -7,13 +7,15 @@ from tokenizers import Tokenizer
 from backends.huggingface.files import refuse
 from backends.panics import is_failure
 
+_SAMPLE = "Hello"
+
 
 class JsonTokenizer:
     """A `tokenizer.json`; satisfies `backends.onnx.interface.TextTokenizer`."""
 
-    def __init__(self, file: Path) -> None:
-        """Read the file; HostError `model_invalid` if it is not a tokenizer."""
-        self.raw = read_tokenizer(file)
+    def __init__(self, file: Path, *, ends: bool = False) -> None:
+        """Read the file; HostError `model_invalid` if it is no tokenizer. ends: its special tokens will be wanted."""
+        self.raw = read_tokenizer(file, ends=ends)
         self.raw.no_truncation()
         self.raw.no_padding()
 
@@ -23,10 +25,15 @@ class JsonTokenizer:
         return tokens
 
 
-def read_tokenizer(file: Path) -> Tokenizer:
-    """Read a `tokenizer.json`; HostError `model_invalid`."""
+def read_tokenizer(file: Path, *, ends: bool) -> Tokenizer:
+    """Read a `tokenizer.json` and try it, with the special tokens that it puts around a text if those will be wanted.
+
+    Raises HostError `model_invalid`.
+    """
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.encode(_SAMPLE, add_special_tokens=ends)
+        return tokenizer
     except BaseException as error:  # the library raises bare Exceptions, and panics (tokenizers 0.23)
         if not is_failure(error):
             raise

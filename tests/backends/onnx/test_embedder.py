@@ -196,6 +196,23 @@ def test_a_text_without_any_token_is_refused_by_its_place(tmp_path: Path) -> Non
     assert embed(backend, ["a"]).shape == (1, 32)
 
 
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("tokenizer.json", lambda said: {**said, "model": {**said["model"], "vocab": {"x": 0}}}, "is not a tokenizer"),
+        ("tokenizer_config.json", lambda said: {**said, "pad_token": "\ud83d"}, "cannot be read"),
+    ],
+)
+def test_a_tokenizer_that_no_text_would_get_through_is_refused_while_loading(
+    tmp_path: Path, name: str, damage: Callable[[Any], Any], reason: str
+) -> None:
+    folder = make_embedder(tmp_path)
+    edit(folder / name, damage)
+    error = refusal(folder)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert f"{name} {reason}" in error.message
+
+
 def test_texts_of_megabytes_are_looked_at_as_far_as_the_model_reads(mean: Path) -> None:
     backend = load(mean)
     long = "the cat " * 500_000

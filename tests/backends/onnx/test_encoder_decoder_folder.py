@@ -45,6 +45,14 @@ def configure(**changes: Any) -> Damage:
     return change
 
 
+def unknown_end(folder: Path) -> None:
+    """Have the tokenizer end each text by a token that it does not tell of, at which tokenizers 0.23 panics."""
+    file = folder / "tokenizer.json"
+    description = json.loads(file.read_text())
+    description["post_processor"]["single"][-1]["SpecialToken"]["id"] = "nowhere"
+    file.write_text(json.dumps(description))
+
+
 def edit(name: str, change: Callable[[onnx.ModelProto], object]) -> Damage:
     def rewrite(folder: Path) -> None:
         model = onnx.load(folder / "onnx" / name)
@@ -125,6 +133,7 @@ def test_options_for_other_kinds_of_model_are_unsupported(good: Path, option: di
         (configure(bad_words_ids=7), ["bad_words_ids"]),
         (configure(eos_token_id=None), ["eos_token_id"]),
         (lambda folder: (folder / "tokenizer.json").write_text("{}"), ["tokenizer.json is not a tokenizer"]),
+        (unknown_end, ["tokenizer.json is not a tokenizer"]),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
