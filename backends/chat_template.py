@@ -7,6 +7,7 @@ does not escape HTML, and `generation` blocks that only mark text.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -32,6 +33,7 @@ DEFAULT_TEMPLATE = (
 TIME_LIMIT_S = 5.0
 """Longest time that one rendering may take, in seconds; 10,000 messages take well under one."""
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST_REPEAT = 1_000_000
 _NEEDLE = "needle-4711"
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -78,9 +80,16 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """Return the prompt of a conversation and the tools it may use, up to where the assistant begins to speak.
 
-        Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`),
-        `model_invalid` if the template fails, imports, or takes longer than `TIME_LIMIT_S`.
+        Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`), or
+        leaves nothing of it, `model_invalid` if the template fails, imports, or takes longer than `TIME_LIMIT_S`.
         """
+        if text := self._render_with_calls(messages, tools):
+            return text
+        nothing = "The model's chat template makes an empty prompt of this conversation."
+        raise HostError(ErrorCode.INVALID_REQUEST, nothing, fields=["messages"])
+
+    def _render_with_calls(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """Arguments of calls are given as what they are, and as JSON text to a template that joins them to a text."""
         given = [tool.model_dump(exclude_none=True) for tool in tools] or None
         try:
             return self._render([_plain(message, self._wants_parts) for message in messages], given)
@@ -92,7 +101,7 @@ class ChatTemplate:
     def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
         self._deadline = time.monotonic() + TIME_LIMIT_S
         try:
-            return self._template.render(
+            text = self._template.render(
                 self._variables,
                 messages=messages,
                 tools=tools,
@@ -110,6 +119,7 @@ class ChatTemplate:
             raise _broken("it makes a text that does not fit into memory") from error
         except _FOREIGN_ERRORS as error:
             raise _broken(error) from error
+        return _LONE_SURROGATE.sub("\ufffd", text)
 
     def _check_time(self) -> str:
         if time.monotonic() > self._deadline:

@@ -116,6 +116,17 @@ def test_a_template_that_does_not_end_is_an_invalid_model(source: str, monkeypat
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("source", ["{{ '' }}", "{% if messages | length > 5 %}x{% endif %}"])
+def test_a_template_that_leaves_nothing_of_a_conversation_refuses_it(source: str) -> None:
+    error = _error(source)
+    assert error.code is ErrorCode.INVALID_REQUEST
+    assert "makes an empty prompt" in error.message
+
+
+def test_half_a_character_of_a_template_is_a_character_that_engines_take() -> None:
+    assert _render("{{ '\\ud83d' }}x") == "\ufffdx"
+
+
 def test_ten_thousand_messages_take_well_under_the_limit() -> None:
     started = time.monotonic()
     prompt = _render(DEFAULT_TEMPLATE, [Message(role="user", content="word " * 5)] * 10_000)
