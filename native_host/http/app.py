@@ -99,8 +99,12 @@ async def _starlette_error(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """What a path may be asked with; the framework knows of the first route that has the path alone."""
-    return [name for name in _METHODS if any(_serves(route, request, name) for route in request.app.routes)]
+    """What a path may be asked with; the framework knows of the first route that has the path alone.
+
+    HEAD goes with GET (see `native_host.http.heads`).
+    """
+    served = {name for name in _METHODS if any(_serves(route, request, name) for route in request.app.routes)}
+    return [name for name in _METHODS if name in served or (name == "HEAD" and "GET" in served)]
 
 
 def _serves(route: BaseRoute, request: Request, method: str) -> bool:

@@ -38,7 +38,7 @@ def make_router() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     files = sorted(path for path in FOLDER.rglob("*") if path.suffix in MEDIA_TYPES)
     for path in files:
-        router.add_api_route(_url_of(path), partial(_serve, path), methods=["GET", "HEAD"], response_class=FileResponse)
+        router.add_api_route(_url_of(path), partial(_serve, path), response_class=FileResponse)
     return router
 
 

@@ -4,12 +4,12 @@ Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows n
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from messages.errors import ErrorCode
 from messages.frames import dump
@@ -92,6 +92,29 @@ class _Deadline:
             self._timer = None
 
 
+class _Unchunked:
+    """The answer to a client of HTTP/1.0, which knows no chunks: one of unknown length ends with the connection.
+
+    uvicorn writes chunks to it as to any other; here it is told of each piece's length instead.
+    Source: https://www.rfc-editor.org/rfc/rfc9112#section-6.1
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._write: Callable[[Any], Awaitable[None]] = cycle.send
+        self._knows_length = False
+
+    async def send(self, message: Any) -> None:
+        """Called by the application."""
+        if message["type"] == "http.response.start":
+            self._knows_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not self._knows_length:
+                self._cycle.chunked_encoding = False
+        elif not self._knows_length:
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._write(message)
+
+
 class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """A connection with a timer for what it owes: a request's head, or the reading of what was written to it.
 
@@ -131,19 +154,33 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self.data_received(bytes(self._bounds.inbox[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
-        """What has come: the head is there once a request runs."""
-        if self._awaits_head:
-            self._head_bytes += len(data)
+        """What has come: the head is there once a request runs. The next one's may come while it does."""
+        self._head_bytes += len(data)
         super().data_received(data)
         if not self._awaits_head:
             self._head.clear()
-            self._head_bytes = 0
-        elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The request's head is over {MAX_HEAD_BYTES} bytes.")
 
+    def on_headers_complete(self) -> None:
+        """Called by the parser: a head is there to its end."""
+        self._head_bytes = 0
+        super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser: this was no head, and no trailer either."""
+        self._head_bytes = 0
+        super().on_body(body)
+
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn: what came is no HTTP request, or one whose head is not read to its end."""
-        self.transport.write(_last_answer(HttpError(ErrorCode.INVALID_REQUEST, msg)))
+        """Called by uvicorn: what came is no HTTP request, or one whose head is not read to its end.
+
+        Behind a request that is still being answered it only ends the connection: nothing can be said in between.
+        """
+        if self._awaits_head:
+            self.transport.write(_last_answer(HttpError(ErrorCode.INVALID_REQUEST, msg)))
         self.transport.close()
 
     @property
@@ -151,9 +188,10 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def on_response_complete(self) -> None:
-        """Called by uvicorn: the next request's head is awaited."""
-        self._head.set(self._bounds.config.read_timeout_s, self.transport.close)
+        """Called by uvicorn: the next request's head is awaited, unless it came before this answer's end."""
         super().on_response_complete()
+        if self._awaits_head:
+            self._head.set(self._bounds.config.read_timeout_s, self.transport.close)
 
     def pause_writing(self) -> None:
         """Called by asyncio while the other end does not read."""

@@ -12,6 +12,7 @@ from uvicorn.lifespan.off import LifespanOff
 from native_host.host import Host
 from native_host.http.app import ERROR_ANSWERS, direct_endpoints, make_app
 from native_host.http.direct import Direct
+from native_host.http.heads import Heads
 from native_host.http.protocol import protocol_factory
 from native_host.http.security import Gate
 from native_host.http.settings import HttpSettings
@@ -29,7 +30,7 @@ class HttpServer:
     def __init__(self, host: Host, settings: HttpSettings, listening: list[socket.socket]) -> None:
         self.wants_token = settings.token is not None
         self._sockets = listening
-        app: Any = Gate(Direct(make_app(host, settings), direct_endpoints(), ERROR_ANSWERS), settings)
+        app: Any = Gate(Heads(Direct(make_app(host, settings), direct_endpoints(), ERROR_ANSWERS)), settings)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,

@@ -23,6 +23,8 @@ HEAD = "POST /api/v1/load HTTP/1.1\r\nHost: localhost\r\nContent-Type: applicati
 @pytest.fixture(scope="module")
 def host() -> Iterator[HttpHost]:
     with HttpHost("--no-token", config=CONFIG) as made:
+        with made.port() as port:
+            port.call("load", model="echo", options={"tokens_per_second": 20})
         yield made
         assert "Traceback" not in made.log
 
@@ -118,6 +120,41 @@ def test_a_request_that_names_no_host_is_refused(host: HttpHost) -> None:
 def test_a_head_without_end_is_refused(host: HttpHost) -> None:
     data = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000
     assert answer_to(host, data)[0] in (400, 431)
+
+
+def test_a_head_without_end_is_not_read_while_an_answer_streams_either(host: HttpHost) -> None:
+    with stream_of(host, 10) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"GET / HTTP/1.1\r\nX: " + b"x" * 8_000_000)
+            answer = read_all(connection)
+            assert b"[DONE]" not in answer
+            assert b"HTTP/1.1 400" not in answer  # nothing can be said amid an answer
+    assert is_healthy(host.url)
+
+
+def test_trailers_without_end_are_not_read(host: HttpHost) -> None:
+    head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n0\r\n".encode()
+    trailers = (b"X: " + b"x" * 10_000 + b"\r\n") * 1000
+    with host.raw(head) as connection, pytest.raises(ConnectionError):
+        connection.sendall(trailers)
+
+
+def test_a_request_that_was_sent_before_the_last_answer_is_answered_to_its_end(host: HttpHost) -> None:
+    with host.raw(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n" + completion(2)) as connection:
+        assert read_all(connection).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def stream_of(host: HttpHost, seconds: int) -> socket.socket:
+    """A connection on which a stream has been asked for."""
+    return host.raw(completion(seconds))
+
+
+def completion(seconds: int) -> bytes:
+    """A request for a stream that takes some seconds, which are more than `read_timeout_s`."""
+    body = json.dumps({"model": "echo", "prompt": "word " * (20 * seconds), "stream": True}).encode()
+    head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def test_a_body_of_unknown_length_is_bounded_too(host: HttpHost) -> None:

@@ -135,8 +135,13 @@ def test_an_unknown_path_and_a_wrong_method_are_told(client: httpx.Client) -> No
     unknown, wrong = client.get("/api/v1/nothing"), client.delete("/api/v1/health")
     assert (unknown.status_code, code_of(unknown)) == (404, "not_found")
     assert (wrong.status_code, code_of(wrong)) == (405, "method_not_allowed")
-    assert wrong.headers["allow"] == "GET"
-    several = {"/api/v1/jobs": "GET, POST", "/api/v1/params": "GET, POST", "/api/v1/jobs/x": "DELETE, GET"}
+    assert wrong.headers["allow"] == "GET, HEAD"
+    several = {
+        "/api/v1/jobs": "GET, HEAD, POST",
+        "/api/v1/params": "GET, HEAD, POST",
+        "/api/v1/jobs/x": "DELETE, GET, HEAD",
+        "/api/v1/load": "POST",
+    }
     assert {path: client.put(path).headers["allow"] for path in several} == several
 
 
