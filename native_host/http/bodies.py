@@ -4,6 +4,7 @@ Above it: the routers. Below it: `messages.frames`, whose parser reads the JSON:
 """
 
 from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from messages.data_urls import MAX_PICTURES, as_picture_url
@@ -41,9 +42,11 @@ async def json_body(request: Request) -> JsonObject:
 async def generate_fields(request: Request) -> JsonObject:
     """The fields of a `generate`, of JSON or of a form."""
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        most = _settings(request).config.max_body_bytes
-        async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS, max_part_size=most) as form:
+        form = await _read_form(request)
+        try:
             return await _fields_of_form(form)
+        finally:
+            await form.close()
     return gather_settings(await json_body(request))
 
 
@@ -67,6 +70,31 @@ def gather_settings(body: JsonObject) -> JsonObject:
 def _settings(request: Request) -> HttpSettings:
     settings: HttpSettings = request.app.state.settings
     return settings
+
+
+class _FormParser(MultiPartParser):
+    """Reads a form; starlette's own takes a text that is not in the form's charset for Latin-1, and none is refused."""
+
+    def on_part_end(self) -> None:
+        """Called once a part has come. HttpError for a text that cannot be read."""
+        part = self._current_part
+        if part.file is None:
+            try:
+                part.data.decode(self._charset)
+            except (UnicodeDecodeError, LookupError):
+                raise invalid_field(part.field_name[:100], f"is no {self._charset} text") from None
+        super().on_part_end()
+
+
+async def _read_form(request: Request) -> FormData:
+    """The form that a request carries. HttpError if it cannot be read."""
+    most = _settings(request).config.max_body_bytes
+    counts = {"max_files": _MOST_PARTS, "max_fields": _MOST_PARTS}
+    try:
+        return await _FormParser(request.headers, request.stream(), **counts, max_part_size=most).parse()
+    except MultiPartException as error:
+        text = f"The form cannot be read: {error.message.rstrip('.')}."
+        raise HttpError(ErrorCode.INVALID_REQUEST, text) from None
 
 
 def _object(body: bytes) -> JsonObject:

@@ -83,6 +83,21 @@ def test_a_field_that_is_given_twice_is_refused(client: httpx.Client) -> None:
     assert refusal(answer) == (400, "invalid_request", "prompt: is given twice; give it once")
 
 
+@pytest.mark.parametrize("name", ["prompt", "system", "settings"])
+def test_text_of_a_form_that_is_not_utf_8_is_refused_by_name(client: httpx.Client, name: str) -> None:
+    form: Form = {"prompt": (None, "a"), name: (None, b"caf\xe9 \xff")}
+    assert refusal(client.post("/api/v1/jobs", files=form)) == (400, "invalid_request", f"{name}: is no utf-8 text")
+
+
+def test_text_of_a_form_may_be_in_the_charset_that_it_names(client: httpx.Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncaf\xe9\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=iso-8859-1"}
+    begun = client.post("/api/v1/jobs", content=body, headers=headers)
+    path = f"/api/v1/jobs/{begun.json()['job_id']}"
+    wait_until("the end", lambda: client.get(path).json()["state"] == "finished")
+    assert client.get(path).json()["text"] == "café"
+
+
 def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"--x\r\nContent-Disposition: form-data", b"nothing", b""):
