@@ -153,13 +153,17 @@ class TokenChunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GenerationEnd:
-    """The last thing a generation yields; token counts are the engine's own, pictures those of the request."""
+    """The last thing a generation yields; token counts are the engine's own, pictures those of the request.
+
+    reasoning_tokens are the reader's to count, which knows what is reasoning.
+    """
 
     finish_reason: FinishReason
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
     pictures: tuple[PictureFigures, ...] = ()
+    reasoning_tokens: int = 0
 
 
 GenerationEvent = Prefill | TokenChunk | GenerationEnd

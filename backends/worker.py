@@ -128,7 +128,7 @@ class Engine:
                     end = self._forward(command.ref, event, tokens)
                     ended = None if end is None else _ended(command.ref, end, tokens.decode_s)
         except Cancelled:
-            ended = _cancelled_early(command.ref)
+            ended = _cancelled_early(command)
         finally:
             tokens.flush()
         if ended is None:
@@ -277,6 +277,18 @@ def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand
         )
 
 
+def _cancelled_early(command: GenerateCommand) -> EndedEvent:
+    """The end of a generation whose prompt nobody has read: what is in it is not known."""
+    return EndedEvent(
+        ref=command.ref,
+        finish_reason=FinishReason.CANCELLED,
+        input_tokens=None,
+        output_tokens=0,
+        cached_tokens=None,
+        pictures=None if command.prompt.has_part("image") else (),
+    )
+
+
 def _path(text: str | None) -> Path | None:
     return None if text is None else Path(text)
 
@@ -310,15 +322,10 @@ def _ended(ref: int, end: GenerationEnd, decode_s: float | None) -> EndedEvent:
         input_tokens=end.input_tokens,
         output_tokens=end.output_tokens,
         cached_tokens=end.cached_tokens,
+        reasoning_tokens=end.reasoning_tokens,
         decode_s=decode_s,
         pictures=end.pictures,
     )
-
-
-def _cancelled_early(ref: int) -> EndedEvent:
-    """The end of a generation that its engine never began: what the prompt would have taken is not known."""
-    reason = FinishReason.CANCELLED
-    return EndedEvent(ref=ref, finish_reason=reason, input_tokens=None, output_tokens=0, cached_tokens=None)
 
 
 def open_link(address: str) -> socket.socket:

@@ -113,7 +113,7 @@ class Figures(Fact):
 
     time_to_first_token and total_time are ms from the request's arrival at the daemon, tokens_per_second is output
     tokens over the time from the first to the last of them, tokens are the engine's own. pictures are those of the
-    request, in their order, empty until they were read.
+    request, in their order; reasoning_tokens are those of the output tokens that the model spent on its reasoning.
     """
 
     time_to_first_token: float | None = None
@@ -122,8 +122,9 @@ class Figures(Fact):
     output_tokens: int | None = None
     total_time: float | None = None
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
     finish_reason: str | None = None
-    pictures: tuple[PictureFigures, ...] = ()
+    pictures: tuple[PictureFigures, ...] | None = None
 
 
 class Percentiles(Fact):

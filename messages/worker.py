@@ -182,8 +182,8 @@ class _More(_Frame):
 class EndedEvent(_Frame):
     """A generation is over. Counts are the engine's own, decode_s the seconds from its first token to its last.
 
-    input_tokens and cached_tokens are None if it was cancelled before they were known. pictures are those of the
-    request, in their order.
+    pictures are those of the request, in their order. What is not known is None, as after a cancel before the engine
+    began.
     """
 
     event: Literal["ended"] = "ended"
@@ -192,8 +192,9 @@ class EndedEvent(_Frame):
     input_tokens: int | None
     output_tokens: int
     cached_tokens: int | None
+    reasoning_tokens: int = 0
     decode_s: float | None = None
-    pictures: tuple[PictureFigures, ...] = ()
+    pictures: tuple[PictureFigures, ...] | None = ()
 
 
 class CountedEvent(_Frame):

@@ -59,6 +59,7 @@ class Generation:
         self._arrived_at = arrived_at
         self._on_over = on_over
         self._metrics: GenerationMetrics = model.tracker.start_generation(arrived_at=arrived_at)
+        self._metrics.pictures = None if prompt.has_part("image") else ()
         self._ref: int | None = None
         self._cancelled = False
         self._because: HostError | None = None
@@ -145,10 +146,10 @@ class Generation:
 
     def _finish(self, end: EndedEvent) -> None:
         self._model.note_success()
+        self._metrics.pictures, self._metrics.reasoning_tokens = end.pictures, end.reasoning_tokens
         if self._because is not None:
             self._finish_error(self._because)
             return
-        self._metrics.pictures = end.pictures
         outcome: Outcome = "cancelled" if end.finish_reason is FinishReason.CANCELLED else "success"
         self._complete(outcome, end.finish_reason, end)
         self._job.finish(end.finish_reason, self._metrics.figures())

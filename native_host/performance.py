@@ -42,7 +42,8 @@ class GenerationMetrics:
     first_batch_tokens: int = 0
     decode_s: float | None = None
     left_queue_at: float | None = None
-    pictures: tuple[PictureFigures, ...] = ()
+    reasoning_tokens: int | None = None
+    pictures: tuple[PictureFigures, ...] | None = None
     gaps: Histogram = field(default_factory=lambda: Histogram(GAP_BOUNDS_S))
 
     @property
@@ -83,6 +84,7 @@ class GenerationMetrics:
             output_tokens=self.output_tokens,
             total_time=self.total_time,
             cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
             finish_reason=self.finish_reason,
             pictures=self.pictures,
         )

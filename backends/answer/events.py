@@ -30,7 +30,7 @@ def read_events(
     for event in events:
         match event:
             case TokenChunk():
-                yield AnswerChunk(event, reader.feed(event.text))
+                yield AnswerChunk(event, reader.feed(event.text, event.tokens))
                 if reader.is_full and not cancel.cancelled:
                     cancelled_here = True
                     cancel.cancel()
@@ -43,4 +43,5 @@ def read_events(
 
 def _ended(end: GenerationEnd, reader: AnswerReader, cancelled_here: bool) -> GenerationEnd:
     is_whole = end.finish_reason is FinishReason.STOP or cancelled_here
-    return replace(end, finish_reason=FinishReason.TOOL_CALLS) if is_whole and reader.calls else end
+    reason = FinishReason.TOOL_CALLS if is_whole and reader.calls else end.finish_reason
+    return replace(end, finish_reason=reason, reasoning_tokens=reader.reasoning_tokens)

@@ -80,6 +80,8 @@ class AnswerReader:
         self._place = _Place.REASONING if in_reasoning else _Place.TEXT
         self._opened_by = ""
         self._buffer = ""
+        self._untold: list[tuple[int, int]] = []
+        """Tokens whose text begins in the buffer: the place where, and how many."""
         self._searched = 0
         self._skips_white = in_reasoning
         self._gap = ""
@@ -90,16 +92,23 @@ class AnswerReader:
         self._pieces: list[AnswerPiece] = []
         self.calls = 0
         """Calls that were read so far."""
+        self.reasoning_tokens = 0
+        """Tokens whose text began in reasoning, the marks around it not counted."""
 
     @property
     def is_full(self) -> bool:
         """True once there are as many calls as may be; what comes after them is dropped."""
         return self._most_calls is not None and self.calls >= self._most_calls
 
-    def feed(self, text: str) -> list[AnswerPiece]:
-        """Take new raw text and return what is certain now, in the order in which the model wrote it."""
+    def feed(self, text: str, tokens: int = 0) -> list[AnswerPiece]:
+        """Take new raw text, of so many tokens, and return what is certain now, in the order of the raw text."""
         if self._is_plain(text):
-            return [AnswerPiece(reasoning=text) if self._place is _Place.REASONING else AnswerPiece(text)]
+            if self._place is not _Place.REASONING:
+                return [AnswerPiece(text)]
+            self.reasoning_tokens += tokens
+            return [AnswerPiece(reasoning=text)]
+        if tokens:
+            self._untold.append((len(self._buffer), tokens))
         self._buffer += text
         while self._step():
             pass
@@ -115,7 +124,7 @@ class AnswerReader:
             self._give(self._opened_by + self._buffer)
         elif not (self.calls and not self._buffer.strip()):
             self._give(self._buffer)
-        self._buffer = ""
+        self._drop(len(self._buffer) + 1, counts=True)
         return self._take()
 
     def _is_plain(self, text: str) -> bool:
@@ -176,12 +185,23 @@ class AnswerReader:
             return
         certain = len(self._buffer[: marks.candidate(self._buffer, self._searched)].rstrip())
         self._give(self._buffer[:certain])
-        self._buffer, self._searched = self._buffer[certain:], max(0, self._searched - certain)
+        self._searched = max(0, self._searched - certain)
+        self._drop(certain, counts=True)
+
+    def _drop(self, count: int, *, counts: bool) -> None:
+        """Forget the buffer's first characters; with `counts` the tokens that begin there, if it is reasoning."""
+        begun = [tokens for place, tokens in self._untold if place < count]
+        self._untold = [(place - count, tokens) for place, tokens in self._untold if place >= count]
+        self._buffer = self._buffer[count:]
+        if counts and self._place is _Place.REASONING:
+            self.reasoning_tokens += sum(begun)
 
     def _cross(self, found: re.Match[str]) -> None:
         """Leave what is before a mark, and begin what is behind it."""
         before, mark = self._buffer[: found.start()], found[0]
-        self._buffer, self._searched = self._buffer[found.end() :], 0
+        self._drop(len(before), counts=True)
+        self._drop(len(mark), counts=False)
+        self._searched = 0
         if self._place is _Place.CALL:
             self._leave_call(before, mark)
             return

@@ -14,7 +14,6 @@ from backends.base import (
     BackendState,
     CancelToken,
     Embeddings,
-    GenerationEnd,
     GenerationEvent,
     GenerationRequest,
     LoadSpec,
@@ -22,6 +21,7 @@ from backends.base import (
     ProgressCallback,
     refuse_embeddings,
 )
+from backends.cancellation import Cancelled
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_room, require_single
 from backends.llamacpp.abort import Aborted, AbortFlag
@@ -49,7 +49,7 @@ from backends.llamacpp.vocabulary import Pieces
 from backends.logprobs import LogprobRecorder
 from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
-from messages.facts import BackendType, Capabilities, FinishReason
+from messages.facts import BackendType, Capabilities
 from messages.settings import InferenceSettings
 
 if TYPE_CHECKING:
@@ -106,7 +106,10 @@ class LlamaCppBackend:
         )
 
     def generate(self, request: GenerationRequest, cancel: CancelToken) -> Iterator[GenerationEvent]:
-        """Yield Prefill, TokenChunk and one GenerationEnd; the KV cache is kept for the next turn."""
+        """Yield Prefill, TokenChunk and one GenerationEnd; the KV cache is kept for the next turn.
+
+        Raises Cancelled if that comes before the prompt is known in tokens.
+        """
         loaded = self._require_loaded()
         loaded.settings = request.settings
         grammar = grammar_for(request)
@@ -114,8 +117,7 @@ class LlamaCppBackend:
         try:
             prompt = loaded.prompts.read(request.prompt, flag)
         except Aborted:
-            yield GenerationEnd(FinishReason.CANCELLED, 0, 0)
-            return
+            raise Cancelled from None
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None

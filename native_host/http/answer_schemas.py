@@ -148,6 +148,12 @@ class CachedTokens(BaseModel):
     cached_tokens: int
 
 
+class ReasoningTokens(BaseModel):
+    """Output tokens that the model spent on its reasoning."""
+
+    reasoning_tokens: int
+
+
 class Usage(BaseModel):
     """Token counts, the engine's own."""
 
@@ -155,6 +161,7 @@ class Usage(BaseModel):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: CachedTokens
+    completion_tokens_details: ReasoningTokens
 
 
 class ChatCompletion(BaseModel):

@@ -89,6 +89,7 @@ def usage(stats: Figures) -> JsonObject:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": stats.cached_tokens or 0},
+        "completion_tokens_details": {"reasoning_tokens": stats.reasoning_tokens or 0},
     }
 
 

@@ -118,6 +118,6 @@ def _usage(stats: Figures) -> JsonObject:
         "input_tokens": read,
         "input_tokens_details": {"cached_tokens": stats.cached_tokens or 0},
         "output_tokens": written,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": stats.reasoning_tokens or 0},
         "total_tokens": read + written,
     }

@@ -174,6 +174,7 @@ def test_a_generation_that_waits_in_the_worker_can_be_cancelled(worker: RunningW
         "input_tokens": 1,
         "output_tokens": 0,
         "cached_tokens": 0,
+        "reasoning_tokens": 0,
         "decode_s": None,
         "pictures": [],
     }

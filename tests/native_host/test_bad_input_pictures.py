@@ -115,3 +115,15 @@ def test_a_model_for_text_takes_no_picture_and_does_not_look_at_it(port: Port) -
 def test_text_alone_is_answered_by_a_model_that_takes_pictures(port: Port) -> None:
     answer = ask(port)
     assert (answer["status"], answer["stats"]["pictures"]) == ("success", [])
+
+
+def test_pictures_that_were_never_read_are_not_known(port: Port) -> None:
+    port.call("load", model="slow", backend="echo", options={"pictures": True, "prefill_ms": 60_000})
+    asked = port.ask("generate", model="slow", prompt="in the way")
+    parts = [{"type": "image", "data": png_url(two_halves())}, {"type": "text", "text": "What is it?"}]
+    waits = port.ask("generate", model="slow", messages=[{"role": "user", "content": parts}])
+    port.call("stop_generation", model="slow")
+    first, second = port.result(asked)["stats"], port.result(waits)["stats"]
+    assert (first["finish_reason"], first["pictures"]) == ("cancelled", [])
+    assert (second["finish_reason"], second["pictures"]) == ("cancelled", None)
+    assert (second["input_tokens"], second["reasoning_tokens"]) == (None, None)

@@ -348,6 +348,31 @@ def test_where_the_text_is_cut_makes_no_difference(parts: list[str], cuts: list[
     assert joined(told + reader.finish()) == read(HERMES, raw, in_reasoning=in_reasoning)
 
 
+@pytest.mark.parametrize(
+    ("tokens", "in_reasoning", "count"),
+    [
+        (["<think>", "Hm", ".", "</think>", "Yes"], False, 2),
+        (["Hm", ".", "</think>", "\n", "Yes"], True, 2),
+        (["<", "think", ">", "Hm", ".", "</", "think", ">", "\n\n", "Yes"], False, 2),
+        (["<think>Hm", ".</think>", "Yes"], False, 1),
+        (["<think>", "Hm", ".</think>Yes"], False, 2),
+        (["<think>", "\n", "Hm", "\n", "</think>", "Yes"], False, 3),
+        (["<think>", "a", " <", "b", "</think>", "<think>", "c", "</think>", "d"], False, 4),
+        (["<think>", "Hm", "", "."], False, 3),
+        (["Say", " `", "<think>", "`", " twice"], False, 0),
+        (["<think>", "Hm", "</think>", '<tool_call>{"name": "add"}', "</tool_call>"], False, 1),
+        (["Yes"], False, 0),
+    ],
+)
+def test_a_token_is_of_the_reasoning_where_it_begins_in_it(tokens: list[str], in_reasoning: bool, count: int) -> None:
+    assert HERMES
+    reader = AnswerReader(HERMES, SCHEMAS, in_reasoning)
+    for token in tokens:
+        reader.feed(token, 1)
+    reader.finish()
+    assert reader.reasoning_tokens == count
+
+
 def test_a_model_that_neither_thinks_nor_calls_has_no_dialect() -> None:
     assert find_dialect("{{ messages }}", False, frozenset()) is None
 

@@ -71,6 +71,20 @@ def test_a_chat_completion_has_reasoning_text_and_calls(openai: OpenAI) -> None:
     assert len({call.id for call in choice.message.tool_calls}) == 2
 
 
+def test_the_tokens_of_reasoning_are_counted(openai: OpenAI) -> None:
+    answer = chat(openai, logprobs=True)
+    texts = [one.token for one in answer.choices[0].logprobs.content]
+    raw = "".join(texts)
+    begins = [len("".join(texts[:place])) for place in range(len(texts))]
+    thoughts = range(raw.index("<think>") + len("<think>"), raw.index("</think>"))
+    count = sum(begin in thoughts for begin in begins)
+    assert 0 < count < answer.usage.completion_tokens
+    assert answer.usage.completion_tokens_details.reasoning_tokens == count
+    *_, last = chat(openai, stream=True, stream_options={"include_usage": True})
+    assert last.usage.completion_tokens_details.reasoning_tokens == count
+    assert respond(openai).usage.output_tokens_details.reasoning_tokens == count
+
+
 def test_a_streams_deltas_build_the_same_message_up(openai: OpenAI) -> None:
     chunks = list(chat(openai, stream=True))
     deltas = [chunk.choices[0].delta for chunk in chunks]
