@@ -36,6 +36,8 @@ class Only:
         return {"enum": [None, *self._values], "description": "Accepted with these values only."}
 
     def _check(self, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, dict):  # null in it is not set, as elsewhere
+            value = {name: one for name, one in value.items() if one is not None}
         if value is not None and not any(type(value) is type(one) and value == one for one in self._values):
             raise unsupported(info.field_name or "", self._values)
         return value

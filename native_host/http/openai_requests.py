@@ -123,7 +123,7 @@ class ResponseBody(Habits):
     include: Annotated[Any, Only([], [_INCLUDE_LOGPROBS])] = None
     background: Annotated[Any, Only(False)] = None
     top_logprobs: TopLogprobs | None = None
-    reasoning: Annotated[Any, Only({})] = None
+    reasoning: Annotated[Any, Only({}, {"effort": "none"})] = None
     previous_response_id: Annotated[Any, Only()] = None
     conversation: Annotated[Any, Only()] = None
     context_management: Annotated[Any, Only([])] = None
@@ -175,7 +175,7 @@ class EmbeddingBody(Habits):
 
     model: ModelName | None = None
     input: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=MAX_TEXTS)]
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
     def to_wire(self) -> JsonObject:

@@ -1,7 +1,7 @@
 """The items of a response's output - reasoning, a message, function calls - and the events that build them up.
 
-Above it: `native_host.http.openai_responses`. Below it: `native_host.http.openai_answers`. Items are there once
-something of them has come, in the order of their beginnings.
+Above it: `native_host.http.openai_responses`. Below it: `native_host.http.openai_answers`. An item begins with the
+first that comes of it and ends before the next one begins: clients keep items in the order in which they end.
 
 Source: OpenAI's API reference ("Streaming events"), and the types of the `openai` Python client 3.52.
 """
@@ -9,56 +9,70 @@ Source: OpenAI's API reference ("Streaming events"), and the types of the `opena
 from collections.abc import Iterator
 
 from messages.content import ToolCall
+from messages.facts import TokenLogprob
 from messages.frames import JsonObject
-from messages.replies import Generated
 from native_host.http.openai_answers import new_id
 from native_host.http.openai_logprobs import Tokens, response_logprobs
 
 Event = tuple[str, JsonObject]
 """An event's type and fields."""
 
+MESSAGE, REASONING = "message", "reasoning"
+
+COMPLETED = "completed"
+"""The status of an item that has come to its end."""
+
 
 class TextItem:
-    """The message or the reasoning: one part of text."""
+    """A message or a stretch of reasoning: one part of text."""
 
     def __init__(self, index: int, kind: str) -> None:
-        self._is_message = kind == "message"
-        self._id = new_id("msg_" if self._is_message else "rs_")
-        self._part_type = "output_text" if self._is_message else "reasoning_text"
-        self.index = index
+        self.is_message = kind == MESSAGE
+        self._id = new_id("msg_" if self.is_message else "rs_")
+        self._part_type = "output_text" if self.is_message else "reasoning_text"
+        self._index = index
+        self._texts: list[str] = []
+        self._tokens: list[TokenLogprob] = []
 
     def begin(self) -> Iterator[Event]:
         """The item and its part, both empty."""
-        yield "response.output_item.added", {"output_index": self.index, "item": self._item("in_progress", [])}
+        yield "response.output_item.added", {"output_index": self._index, "item": self._item("in_progress", [])}
         yield "response.content_part.added", {**self._place, "part": self._part("", ())}
 
-    def delta(self, text: str, tokens: Tokens) -> Event:
+    def add(self, text: str, tokens: Tokens) -> Event:
         """New text."""
+        self._texts.append(text)
+        self.add_tokens(tokens)
         return f"response.{self._part_type}.delta", {**self._place, "delta": text, **self._logprobs(tokens)}
 
-    def end(self, text: str, tokens: Tokens, status: str) -> Iterator[Event]:
-        """The part and the item, both whole."""
-        yield f"response.{self._part_type}.done", {**self._place, "text": text, **self._logprobs(tokens)}
-        yield "response.content_part.done", {**self._place, "part": self._part(text, tokens)}
-        yield "response.output_item.done", {"output_index": self.index, "item": self.whole(text, tokens, status)}
+    def add_tokens(self, tokens: Tokens) -> None:
+        """Tokens of no text: the item's end tells them."""
+        self._tokens.extend(tokens or ())
 
-    def whole(self, text: str, tokens: Tokens, status: str) -> JsonObject:
+    def end(self, status: str) -> Iterator[Event]:
+        """The part and the item, both whole."""
+        text = "".join(self._texts)
+        yield f"response.{self._part_type}.done", {**self._place, "text": text, **self._logprobs(self._tokens)}
+        yield "response.content_part.done", {**self._place, "part": self._part(text, self._tokens)}
+        yield "response.output_item.done", {"output_index": self._index, "item": self.whole(status)}
+
+    def whole(self, status: str) -> JsonObject:
         """The item."""
-        return self._item(status, [self._part(text, tokens)])
+        return self._item(status, [self._part("".join(self._texts), self._tokens)])
 
     @property
     def _place(self) -> JsonObject:
-        return {"item_id": self._id, "output_index": self.index, "content_index": 0}
+        return {"item_id": self._id, "output_index": self._index, "content_index": 0}
 
     def _logprobs(self, tokens: Tokens) -> JsonObject:
-        return {"logprobs": response_logprobs(tokens)} if self._is_message else {}
+        return {"logprobs": response_logprobs(tokens)} if self.is_message else {}
 
     def _part(self, text: str, tokens: Tokens) -> JsonObject:
-        own = {"annotations": [], **self._logprobs(tokens)} if self._is_message else {}
+        own = {"annotations": [], **self._logprobs(tokens)} if self.is_message else {}
         return {"type": self._part_type, "text": text, **own}
 
     def _item(self, status: str, content: list[JsonObject]) -> JsonObject:
-        own = {"type": "message", "role": "assistant"} if self._is_message else {"type": "reasoning", "summary": []}
+        own = {"type": "message", "role": "assistant"} if self.is_message else {"type": "reasoning", "summary": []}
         return {"id": self._id, **own, "status": status, "content": content}
 
 
@@ -68,20 +82,20 @@ class CallItem:
     def __init__(self, index: int, call: ToolCall) -> None:
         self._id = new_id("fc_")
         self._call = call
-        self.index = index
+        self._index = index
 
     def events(self) -> Iterator[Event]:
         """All events of the item."""
-        place = {"item_id": self._id, "output_index": self.index}
+        place = {"item_id": self._id, "output_index": self._index}
         name, arguments = self._call.function.name, self._call.function.arguments
-        yield "response.output_item.added", {"output_index": self.index, "item": self._item("in_progress", "")}
+        yield "response.output_item.added", {"output_index": self._index, "item": self._item("in_progress", "")}
         yield "response.function_call_arguments.delta", {**place, "delta": arguments}
         yield "response.function_call_arguments.done", {**place, "name": name, "arguments": arguments}
-        yield "response.output_item.done", {"output_index": self.index, "item": self.whole()}
+        yield "response.output_item.done", {"output_index": self._index, "item": self.whole(COMPLETED)}
 
-    def whole(self) -> JsonObject:
+    def whole(self, status: str) -> JsonObject:
         """The item."""
-        return self._item("completed", self._call.function.arguments)
+        return self._item(status, self._call.function.arguments)
 
     def _item(self, status: str, arguments: str) -> JsonObject:
         name = self._call.function.name
@@ -90,65 +104,69 @@ class CallItem:
 
 
 class OutputItems:
-    """The items of one response."""
+    """The items of one response, of which the last one may be open."""
 
     def __init__(self) -> None:
-        self._message: TextItem | None = None
-        self._reasoning: TextItem | None = None
-        self._calls: list[CallItem] = []
+        self._items: list[TextItem | CallItem] = []
+        self._open: TextItem | None = None
+        self._untold: list[TokenLogprob] = []
+        """Tokens that came without text, such as those of reasoning and calls: only messages have a place for them."""
+
+    def add_tokens(self, tokens: Tokens) -> None:
+        """Tokens have come, and maybe text with them, which is then to be added next."""
+        self._untold.extend(tokens or ())
 
     def add_reasoning(self, text: str) -> Iterator[Event]:
         """New reasoning."""
-        if self._reasoning is None:
-            self._reasoning = TextItem(self._next_index, "reasoning")
-            yield from self._reasoning.begin()
-        yield self._reasoning.delta(text, None)
+        item, events = self._opened(REASONING)
+        yield from events
+        yield item.add(text, None)
 
-    def add_text(self, text: str, tokens: Tokens) -> Iterator[Event]:
+    def add_text(self, text: str) -> Iterator[Event]:
         """New text."""
-        yield from self._begin_message()
-        assert self._message is not None
-        yield self._message.delta(text, tokens)
+        item, events = self._opened(MESSAGE)
+        yield from events
+        yield item.add(text, self._take_untold())
 
     def add_call(self, call: ToolCall) -> Iterator[Event]:
         """A call."""
-        item = CallItem(self._next_index, call)
-        self._calls.append(item)
+        yield from self._close(COMPLETED)
+        item = CallItem(len(self._items), call)
+        self._items.append(item)
         yield from item.events()
 
-    def end(self, result: Generated, status: str) -> Iterator[Event]:
-        """What has not come as events: an empty message where there is nothing else, and the ends of the texts."""
-        yield from self._begin_missing(result)
-        if self._reasoning is not None:
-            yield from self._reasoning.end(result.reasoning or "", None, "completed")
-        if self._message is not None:
-            yield from self._message.end(result.text, result.logprobs, status)
+    def end(self, status: str) -> Iterator[Event]:
+        """The last item's end. There is a message, an empty one if need be, unless there are calls."""
+        if not any(isinstance(item, CallItem) or item.is_message for item in self._items):
+            _, events = self._opened(MESSAGE)
+            yield from events
+        yield from self._close(status)
+        messages = [item for item in self._items if isinstance(item, TextItem) and item.is_message]
+        if messages:
+            messages[-1].add_tokens(self._take_untold())
 
-    def whole(self, result: Generated, status: str) -> list[JsonObject]:
-        """All items, in the order of their beginnings."""
-        for _ in self._begin_missing(result):
-            pass
-        items = {item.index: item.whole() for item in self._calls}
-        if self._reasoning is not None:
-            items[self._reasoning.index] = self._reasoning.whole(result.reasoning or "", None, "completed")
-        if self._message is not None:
-            items[self._message.index] = self._message.whole(result.text, result.logprobs, status)
-        return [items[index] for index in sorted(items)]
+    def whole(self, status: str) -> list[JsonObject]:
+        """All items, after their end; with `status` that of the last one if it is a message."""
+        last = len(self._items) - 1
+        is_cut = isinstance(self._items[last], TextItem)
+        return [item.whole(status if is_cut and at == last else COMPLETED) for at, item in enumerate(self._items)]
 
-    def _begin_missing(self, result: Generated) -> Iterator[Event]:
-        """Begin what a result has and no event has told of; there is a message unless there are calls alone."""
-        if result.reasoning and self._reasoning is None:
-            yield from self.add_reasoning(result.reasoning)
-        if result.text or not result.tool_calls:
-            yield from self._begin_message()
-        for call in (result.tool_calls or ())[len(self._calls) :]:
-            yield from self.add_call(call)
+    def _opened(self, kind: str) -> tuple[TextItem, list[Event]]:
+        """The open item of a kind, and the events that lead to it."""
+        if self._open is not None and self._open.is_message is (kind == MESSAGE):
+            return self._open, []
+        events = list(self._close(COMPLETED))
+        item = self._open = TextItem(len(self._items), kind)
+        self._items.append(item)
+        return item, [*events, *item.begin()]
 
-    def _begin_message(self) -> Iterator[Event]:
-        if self._message is None:
-            self._message = TextItem(self._next_index, "message")
-            yield from self._message.begin()
+    def _close(self, status: str) -> Iterator[Event]:
+        item, self._open = self._open, None
+        if item is not None:
+            if item.is_message:
+                item.add_tokens(self._take_untold())
+            yield from item.end(status)
 
-    @property
-    def _next_index(self) -> int:
-        return len(self._calls) + (self._message is not None) + (self._reasoning is not None)
+    def _take_untold(self) -> list[TokenLogprob]:
+        taken, self._untold = self._untold, []
+        return taken

@@ -7,9 +7,10 @@ Source: OpenAI's API reference ("Streaming events"), and the types of the `opena
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from messages.facts import Figures, FinishReason, TokenLogprob
+from messages.content import ToolCall
+from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject
 from messages.replies import Generated, Partial
 from native_host.http.openai_answers import event, new_id
@@ -25,15 +26,19 @@ class ResponseAnswer:
         self._id, self._created = new_id("resp_"), int(time.time())
         self._items = OutputItems()
         self._number = 0
-        self._untold: list[TokenLogprob] = []
-        """Tokens that came without text, such as those of reasoning: only deltas of text have a place for them."""
 
     def whole(self, result: Generated) -> JsonObject:
         """The response."""
+        for _ in self._all_events(result):
+            pass
+        return self._ended(result)
+
+    def _ended(self, result: Generated) -> JsonObject:
+        """The response, once its items are whole."""
         status = _status(result)
         cut = {"reason": "max_output_tokens"} if result.finish_reason == FinishReason.LENGTH else None
         return self._response(status) | {
-            "output": self._items.whole(result, status),
+            "output": self._items.whole(status),
             "incomplete_details": cut,
             "usage": _usage(result.stats),
         }
@@ -45,31 +50,34 @@ class ResponseAnswer:
 
     def partial(self, partial: Partial) -> Iterator[str]:
         """New reasoning, text and calls; each item begins with the first that comes of it."""
-        if partial.logprobs is not None:
-            self._untold.extend(partial.logprobs)
-        if partial.reasoning:
-            yield from self._told(self._items.add_reasoning(partial.reasoning))
-        if partial.text:
-            tokens = None if partial.logprobs is None else self._take_untold()
-            yield from self._told(self._items.add_text(partial.text, tokens))
-        for call in partial.tool_calls:
-            yield from self._told(self._items.add_call(call))
+        self._items.add_tokens(partial.logprobs)
+        yield from self._told(self._events(partial.reasoning, partial.text, partial.tool_calls))
 
     def end(self, result: Generated) -> Iterator[str]:
         """The items and the response, all of them whole."""
         status = _status(result)
-        yield from self._told(self._items.end(result, status))
+        yield from self._told(self._items.end(status))
         name = "completed" if status == "completed" else "incomplete"
-        yield self._event(f"response.{name}", response=self.whole(result))
+        yield self._event(f"response.{name}", response=self._ended(result))
 
     def fail(self, error: JsonObject) -> Iterator[str]:
         """The response with its error."""
         told = {"code": "server_error", "message": error["error"]["message"]}
         yield self._event("response.failed", response=self._response("failed") | {"error": told})
 
-    def _take_untold(self) -> list[TokenLogprob]:
-        taken, self._untold = self._untold, []
-        return taken
+    def _events(self, reasoning: str, text: str, calls: Sequence[ToolCall]) -> Iterator[Event]:
+        if reasoning:
+            yield from self._items.add_reasoning(reasoning)
+        if text:
+            yield from self._items.add_text(text)
+        for call in calls:
+            yield from self._items.add_call(call)
+
+    def _all_events(self, result: Generated) -> Iterator[Event]:
+        """What a stream would have told of a result; it leaves the items whole."""
+        self._items.add_tokens(result.logprobs)
+        yield from self._events(result.reasoning or "", result.text, result.tool_calls or ())
+        yield from self._items.end(_status(result))
 
     def _told(self, events: Iterator[Event]) -> Iterator[str]:
         for kind, fields in events:

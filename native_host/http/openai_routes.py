@@ -102,7 +102,7 @@ async def create_embeddings(request: Request) -> Response:
     if body.dimensions not in (None, result.dimensions):
         text = f"{model} makes vectors of {result.dimensions} dimensions and no others; leave dimensions out."
         raise HttpError(ErrorCode.UNSUPPORTED_OPTION, text, {"param": "dimensions"})
-    return json_response(embeddings(result, model, body.encoding_format))
+    return json_response(embeddings(result, model, body.encoding_format or "float"))
 
 
 async def _answer(

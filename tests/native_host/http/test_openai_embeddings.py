@@ -65,6 +65,12 @@ def test_a_text_that_does_not_fit_is_refused_and_named(openai: OpenAI, folder: P
     assert (refused.value.param, refused.value.code) == ("input", "context_length_exceeded")
 
 
+def test_null_is_not_set_as_it_is_elsewhere(openai: OpenAI, folder: Path) -> None:
+    unset = {"encoding_format": None, "dimensions": None, "user": None}
+    answer = openai.embeddings.create(model=folder.name, input="a", encoding_format="float", extra_body=unset)
+    assert all(isinstance(value, float) for value in answer.data[0].embedding)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("input", []), ("input", [[1, 2]]), ("encoding_format", "int8"), ("nonsense", 1)]
 )

@@ -109,6 +109,13 @@ def test_an_answer_can_be_made_to_fit_a_schema(openai: OpenAI) -> None:
     assert isinstance(openai.responses.parse(**ASKED, text_format=Answer).output_parsed, Answer)
 
 
+@pytest.mark.parametrize("reasoning", [{}, {"effort": None, "summary": None}, {"effort": "none"}])
+def test_reasoning_that_is_not_asked_for_is_no_reason_to_refuse(openai: OpenAI, host: HttpHost, reasoning: Any) -> None:
+    with host.port() as port:
+        port.call("load", model="echo")
+    assert openai.responses.create(model="echo", input="a b", reasoning=reasoning).output_text == "a b"
+
+
 REFUSED: list[tuple[str, Any]] = [
     ("previous_response_id", "resp_1"),
     ("conversation", "conv_1"),

@@ -177,7 +177,11 @@ def test_a_responses_stream_begins_and_ends_each_item_and_adds_up_to_the_respons
     assert added == ["reasoning", "message", "function_call", "function_call"]
     last = events[-1]
     assert last.type == "response.completed"
-    assert sorted(item.id for item in done) == sorted(item.id for item in last.response.output)
+    assert [item.model_dump() for item in done] == [item.model_dump() for item in last.response.output]
+    ends = [(event.type.rpartition(".")[2], event.output_index) for event in events if "output_item" in event.type]
+    assert ends == [(what, place) for place in range(4) for what in ("added", "done")]
+    places = [event.output_index for event in events if hasattr(event, "output_index")]
+    assert places == sorted(places)
     assert read(event for event in events if event.type == "response.function_call_arguments.done") == CALLS
     thoughts = [event.delta for event in events if event.type == "response.reasoning_text.delta"]
     assert "".join(thoughts) == "Hm, I could add."
