@@ -360,6 +360,23 @@ def test_nothing_is_wider_than_a_phone(page: ChromiumPage, port: Port) -> None:
     assert width[0] <= width[1]
 
 
+def test_a_long_name_without_a_place_to_break_makes_nothing_wider(
+    page: ChromiumPage, port: Port, host: HttpHost
+) -> None:
+    page.emulate(360, 740)
+    name = "x" * 120
+    put(page, "#load-model", name)
+    page.evaluate("document.querySelector('#load-backend').append(new Option('echo', 'echo', true, true))")
+    page.click("#load button[type=submit]")
+    wait_shown(page, "#load-status", "is loaded")
+    wait_until("a sample of its memory", lambda: name in get(host, "/stats/memory")["models"], 30)
+    port.call("generate", prompt="a few words", model=name, stream=False)
+    wait_shown(page, "#memory-legend", name)
+    page.evaluate("document.querySelector('#speed-readout').textContent = 'x'.repeat(120)")
+    width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert width[0] <= width[1]
+
+
 def test_everything_comes_from_the_host_itself(page: ChromiumPage, host: HttpHost) -> None:
     asked = page.evaluate("performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert len(asked) > 10
