@@ -3,6 +3,7 @@
 Above it: `native_host.config`, which reads the values, and `native_host.config_toml`, which writes them out.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,6 +26,22 @@ def _absolute(path: Path) -> Path:
 
 
 ModelFolder = Annotated[Path, AfterValidator(_absolute)]
+
+
+def _page(text: str) -> str:
+    if re.fullmatch(r"null|[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@*]+/?", text) is None:
+        raise ValueError("must be the origin of one page, such as http://localhost:3000, without a path or *")
+    return text
+
+
+def _host_name(text: str) -> str:
+    if re.fullmatch(r"[^\s:/?#@*\[\]]+|[0-9a-fA-F:.]+", text) is None:
+        raise ValueError("must be a name or an address alone, without a port, brackets or *")
+    return text
+
+
+Page = Annotated[str, AfterValidator(_page)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class Section(BaseModel):
@@ -129,10 +146,10 @@ class HttpConfig(Section):
     )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on; 0: any that is free.")
     token: bool = Field(default=True, description="Whether requests need the token that `tabagent-host token` prints.")
-    allowed_origins: list[str] = Field(
+    allowed_origins: list[Page] = Field(
         default=[], description='Pages that may ask, by origin: ["http://localhost:3000"]. Every other is refused.'
     )
-    allowed_hosts: list[str] = Field(
+    allowed_hosts: list[HostName] = Field(
         default=[], description="Names of this computer that a Host header may have, beside localhost and http.host."
     )
     max_connections: int = Field(default=512, ge=1, le=65_536, description="Most connections; then 503 is answered.")

@@ -4,14 +4,17 @@ Above it: `native_host.http.door` and `native_host.http.security`.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from native_host.config_sections import HttpConfig
 from native_host.origins import HTTP_ORIGIN
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+_HOST = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+)\]|(?P<name>[^\s:/?#@\[\]]+))(?::[0-9]*)?")
+"""What a Host header may be: https://www.rfc-editor.org/rfc/rfc9110#section-7.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,5 @@ def is_loopback(host: str) -> bool:
 
 def host_name(header: str) -> str:
     """The name or address in a Host header, without its port and brackets; "" if it is none."""
-    try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return ""
+    found = _HOST.fullmatch(header)
+    return (found["ipv6"] or found["name"]).lower() if found else ""

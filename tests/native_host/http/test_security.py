@@ -64,8 +64,19 @@ def test_the_token_is_in_a_file_of_this_user_alone_and_stays_the_same(host: Http
     assert len(host.token) >= 32
 
 
+NO_NAMES = ("localhost/x", "x@localhost", "localhost:x", "localhost:8000:8000", "::1", "[localhost]", "localhost?x")
+
+
 def test_a_page_that_points_its_own_name_here_is_refused(client: httpx.Client) -> None:
-    for name in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "[", "localhost@evil.example"):
+    for name in (
+        "evil.example",
+        "evil.example:8000",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "localhost@evil.example",
+        *NO_NAMES,
+    ):
         answer = client.get("/api/v1/health", headers={"Host": name})
         assert (answer.status_code, code_of(answer)) == (403, "host_forbidden"), name
 
