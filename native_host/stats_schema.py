@@ -91,10 +91,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check_file(path: Path) -> None:
-    """Raise sqlite3.Error if a statistics file is corrupt or cannot be read; it is not changed."""
+    """Raise sqlite3.Error if a file is corrupt, cannot be read or is of a newer version; it is not changed."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
         _require_sound(connection)
+        _require_no_newer(_version(connection))
 
 
 def is_corrupt(error: Exception) -> bool:
@@ -107,8 +108,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
     version = _version(connection)
     if version == SCHEMA_VERSION:
         return
-    if version > SCHEMA_VERSION:
-        raise NewerSchemaError("a newer version of the host made it")
+    _require_no_newer(version)
     connection.execute("BEGIN IMMEDIATE")
     with connection:
         connection.execute(_GENERATIONS)
@@ -118,6 +118,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
         for index in _INDEXES:
             connection.execute(index)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _require_no_newer(version: int) -> None:
+    if version > SCHEMA_VERSION:
+        raise NewerSchemaError("a newer version of the host made it")
 
 
 def _add_what_is_missing_to_this_connection(connection: sqlite3.Connection) -> None:

@@ -33,8 +33,16 @@ _NOTHING = "There are no figures yet. Ask a model something first: tabagent-host
 def stats(csv_file: str | None) -> int:
     """Print the figures, or write them as CSV to a file ("-": stdout)."""
     _flush_the_daemon()
+    file = Paths.from_environment().stats_file
+    try:
+        return _tell(file, csv_file)
+    except sqlite3.Error as error:  # opening it may fail, and a question to one that another version or program made
+        raise CliError(f"{file} cannot be read ({error}). Run `tabagent-host doctor`.") from error
+
+
+def _tell(file: Path, csv_file: str | None) -> int:
     with contextlib.ExitStack() as stack:
-        connection = _open(Paths.from_environment().stats_file, stack)
+        connection = stack.enter_context(closing(open_to_read(file))) if file.exists() else None
         report = None if connection is None else _report(connection)
         if connection is None or report is None:
             return _say_nothing_is_there(csv_file)
@@ -50,15 +58,6 @@ def _flush_the_daemon() -> None:
     if is_listening():
         with contextlib.suppress(HostGone, HostError, TimeoutError), HostClient() as client:
             client.call(ActionType.GET_STATS, Stats, timeout=_FLUSH_TIMEOUT_S)
-
-
-def _open(file: Path, stack: contextlib.ExitStack) -> sqlite3.Connection | None:
-    if not file.exists():
-        return None
-    try:
-        return stack.enter_context(closing(open_to_read(file)))
-    except sqlite3.Error as error:
-        raise CliError(f"{file} cannot be read ({error}). Run `tabagent-host doctor`.") from error
 
 
 def _report(connection: sqlite3.Connection) -> Report | None:

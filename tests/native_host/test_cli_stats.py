@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from native_host.cli.stats import _report
 from native_host.cli.stats_table import WIDTH, render
 from native_host.stats_database import Database
 from native_host.stats_rows import GENERATION_COLUMNS, GenerationRecord
-from native_host.stats_schema import open_to_read
+from native_host.stats_schema import SCHEMA_VERSION, open_to_read
 
 PAGE_BYTES = 4096
 TABLE_NAME, CHART_NAME = 24, 22
@@ -111,6 +112,18 @@ def test_a_corrupt_file_is_one_sentence_and_is_left_alone(home: HostHome) -> Non
     assert (done.returncode, file.read_bytes()) == (1, content)
     assert "tabagent-host doctor" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_file_of_another_shape_is_one_sentence_and_doctor_knows_of_a_newer_version(home: HostHome) -> None:
+    home.data_dir.mkdir()
+    with closing(sqlite3.connect(home.data_dir / "stats.sqlite3")) as connection:
+        connection.execute("CREATE TABLE generations (id INTEGER PRIMARY KEY, moment REAL)")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    for arguments in (["stats"], ["stats", "--csv", "-"]):
+        done = home.run(*arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "tabagent-host doctor" in done.stderr
+    assert "a newer version of the host made it" in home.run("doctor").stdout
 
 
 def test_what_sqlite_says_of_a_damaged_page_is_one_line(home: HostHome) -> None:
