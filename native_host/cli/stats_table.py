@@ -6,6 +6,7 @@ Above it: `native_host.cli.stats`.
 import re
 import textwrap
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -130,20 +131,33 @@ def _known(count: int | None) -> str:
 
 def _column(name: str, width: int, indent: str = "") -> str:
     """A name in its column, with a space before the next one."""
-    return f"{indent + _cut(one_line(name), width - len(indent) - 1):<{width}}"
+    text = indent + _cut(one_line(name), width - len(indent) - 1)
+    return text + " " * (width - _cells(text))
 
 
 def _cut(name: str, width: int) -> str:
     """A name that fits: of a path its end, where models in one folder differ; of a long file name both its ends."""
-    if len(name) <= width:
+    if _cells(name) <= width:
         return name
     room = width - len(_GAP)
     file = re.split(r"[/\\]", name)[-1]
-    if len(file) <= room:
-        return f"{_GAP}{name[-room:]}"
+    if _cells(file) <= room:
+        return f"{_GAP}{_end(name, room)}"
     stem = _FILE_ENDING.sub("", file)
     end = room * 2 // 5
-    return stem if len(stem) <= width else f"{stem[: room - end]}{_GAP}{stem[-end:]}"
+    return stem if _cells(stem) <= width else f"{_end(stem[::-1], room - end)[::-1]}{_GAP}{_end(stem, end)}"
+
+
+def _cells(text: str) -> int:
+    """Cells of a terminal that a text takes: a Chinese character takes two, an accent on the letter before it none."""
+    kinds = [unicodedata.east_asian_width(character) in "WF" for character in text]
+    return sum(1 + is_wide for is_wide in kinds) - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def _end(text: str, cells: int) -> str:
+    """As much of a text's end as fits into so many cells."""
+    start = next(place for place in range(len(text) + 1) if _cells(text[place:]) <= cells)
+    return text[start:]
 
 
 def _date(seconds: float) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import pytest
 from support.host_home import HostHome
@@ -173,6 +174,15 @@ def test_long_names_and_unknown_figures_fit_into_80_columns(tmp_path: Path) -> N
     assert max(map(len, lines)) <= WIDTH
     assert "\x1b" not in "".join(lines)
     assert any("not known" in line for line in lines)
+
+
+def test_characters_of_two_cells_stay_in_their_column(tmp_path: Path) -> None:
+    names = ["模型" * 20, "ab模型.gguf", "plain.gguf", "/模型/" + "長い名前" * 3 + ".gguf"]
+    lines = rendered(tmp_path, *(replace(row(), model=name) for name in names))
+    cells = [sum(2 if east_asian_width(one) in "WF" else 1 for one in line) for line in lines]
+    table = [at for at, line in enumerate(lines) if re.search(r"  1( +[\d.]+){6}$", line)]
+    assert len(table) == len(names)
+    assert {cells[at] for at in table} == {WIDTH}
 
 
 def test_the_sparkline_shows_each_part_of_time_in_its_place(tmp_path: Path) -> None:
