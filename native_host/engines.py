@@ -30,16 +30,24 @@ class EngineProbes:
 
     def __init__(self) -> None:
         self._listings: dict[str, BackendListing] = {}
-        self._lock = asyncio.Lock()
+        self._asking: asyncio.Task[None] | None = None
 
     async def listings(self) -> list[BackendListing]:
-        """All engines, those that are not installed included."""
-        async with self._lock:
-            for row in BACKENDS:
-                known = self._listings.get(row.name)
-                if known is None or not known.usable or not row.installed:
-                    self._listings[row.name] = await _listing(row)
+        """All engines, those that are not installed included.
+
+        Whoever asks meanwhile waits for the same answers, and if he goes they are still got for the next: a page that
+        is loaded again and again starts no engine twice.
+        """
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        await asyncio.shield(self._asking)
         return [self._listings[row.name] for row in BACKENDS]
+
+    async def _ask(self) -> None:
+        for row in BACKENDS:
+            known = self._listings.get(row.name)
+            if known is None or not known.usable or not row.installed:
+                self._listings[row.name] = await _listing(row)
 
 
 async def _listing(row: BackendRow) -> BackendListing:
@@ -76,9 +84,11 @@ async def _probe(row: BackendRow) -> tuple[ProbeAnswer | None, str | None]:
         try:
             _, errors = await asyncio.wait_for(process.communicate(), PROBE_TIMEOUT_S)
         except TimeoutError:
-            process.kill()
-            await process.wait()
             return None, f"The {row.name} engine did not start within {PROBE_TIMEOUT_S:.0f} s."
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         if process.returncode == 0 and out.exists():
             return ProbeAnswer.model_validate_json(out.read_bytes()), None
     lines = errors.decode("utf-8", "replace").strip().splitlines() or [f"exit code {process.returncode}"]

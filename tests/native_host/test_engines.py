@@ -88,3 +88,29 @@ def test_an_engine_that_fails_is_listed_with_its_last_words(monkeypatch: pytest.
     assert (told.installed, told.usable) == (True, False)
     assert told.problem is not None
     assert "There is no backend 'ghost'" in told.problem
+
+
+@pytest.mark.usefixtures("only_echo")
+def test_whoever_asks_beside_or_after_one_who_is_gone_starts_no_engine_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    begun = asyncio.Event()
+    really = engines._probe
+
+    async def counting(one: BackendRow) -> object:
+        asked.append(one.name)
+        begun.set()
+        return await really(one)
+
+    monkeypatch.setattr(engines, "_probe", counting)
+    probes = EngineProbes()
+
+    async def ask() -> list[list[BackendListing]]:
+        gone = asyncio.create_task(probes.listings())
+        await begun.wait()
+        gone.cancel()
+        return list(await asyncio.gather(probes.listings(), probes.listings()))
+
+    first, second = asyncio.run(ask())
+    assert first == second
+    assert [one.usable for one in first] == [True]
+    assert asked == ["echo"]
