@@ -132,6 +132,8 @@ class AnswerReader:
         place = self._place
         if self._buffer or self._skips_white or not text or place is _Place.CALL or self.is_full:
             return False
+        if self._untold:  # tokens without text of their own, as half a character: this text is theirs too
+            return False
         if place is _Place.TEXT and (self._is_fresh or self._gap):
             return False
         if text[-1].isspace() or not self._marks[place].first_characters.isdisjoint(text):

@@ -359,6 +359,8 @@ def test_where_the_text_is_cut_makes_no_difference(parts: list[str], cuts: list[
         (["<think>", "\n", "Hm", "\n", "</think>", "Yes"], False, 3),
         (["<think>", "a", " <", "b", "</think>", "<think>", "c", "</think>", "d"], False, 4),
         (["<think>", "Hm", "", "."], False, 3),
+        (["<think>", "Hm", "", "", "é", "</think>", "Yes"], False, 4),
+        (["Yes", "", "é", "<think>", "Hm", "</think>"], False, 1),
         (["Say", " `", "<think>", "`", " twice"], False, 0),
         (["<think>", "Hm", "</think>", '<tool_call>{"name": "add"}', "</tool_call>"], False, 1),
         (["Yes"], False, 0),
