@@ -4,6 +4,7 @@ Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows n
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
@@ -128,6 +129,8 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._head = _Deadline()
         self._reading = _Deadline()
         self._head_bytes = 0
+        self._unanswered: deque[RequestResponseCycle] = deque()
+        """Requests in the order in which they came: the first is being answered, the others wait."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio: only now, as many protocols are made before the first of them is told so."""
@@ -143,6 +146,9 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Called by asyncio."""
         self._head.clear()
         self._reading.clear()
+        for cycle in self._unanswered:  # uvicorn tells the last one alone, and the first would go on for nobody
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -166,6 +172,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         """Called by the parser: a head is there to its end."""
         self._head_bytes = 0
         super().on_headers_complete()
+        self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]
 
@@ -189,6 +196,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_response_complete(self) -> None:
         """Called by uvicorn: the next request's head is awaited, unless it came before this answer's end."""
+        self._unanswered.popleft()
         super().on_response_complete()
         if self._awaits_head:
             self._head.set(self._bounds.config.read_timeout_s, self.transport.close)

@@ -145,16 +145,28 @@ def test_a_request_that_was_sent_before_the_last_answer_is_answered_to_its_end(h
         assert read_all(connection).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
 
 
-def stream_of(host: HttpHost, seconds: int) -> socket.socket:
-    """A connection on which a stream has been asked for."""
-    return host.raw(completion(seconds))
+def test_a_client_that_goes_away_stops_its_answer_though_it_had_asked_for_more(host: HttpHost) -> None:
+    with stream_of(host, 30, "GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
+        assert connection.recv(12) == b"HTTP/1.1 200"
+    wait_until("the end of the generation", lambda: not jobs_that_run(host))
 
 
-def completion(seconds: int) -> bytes:
+def jobs_that_run(host: HttpHost) -> list[str]:
+    """The ids of generations that are not over."""
+    overview = httpx.get(f"{host.url}/api/v1/overview", trust_env=False).raise_for_status().json()
+    return [job["job_id"] for job in overview["jobs"]]
+
+
+def stream_of(host: HttpHost, seconds: int, behind: str = "") -> socket.socket:
+    """A connection on which a stream has been asked for, and what stands `behind` it."""
+    return host.raw(completion(seconds, "keep-alive" if behind else "close") + behind.encode())
+
+
+def completion(seconds: int, connection: str = "close") -> bytes:
     """A request for a stream that takes some seconds, which are more than `read_timeout_s`."""
     body = json.dumps({"model": "echo", "prompt": "word " * (20 * seconds), "stream": True}).encode()
     head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{head}Connection: {connection}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def test_a_body_of_unknown_length_is_bounded_too(host: HttpHost) -> None:
