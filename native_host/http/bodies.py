@@ -3,6 +3,8 @@
 Above it: the routers. Below it: `messages.frames`, whose parser reads the JSON: what it refuses is refused here too.
 """
 
+from email.message import Message
+
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -81,20 +83,39 @@ class _FormParser(MultiPartParser):
         if part.file is None:
             try:
                 part.data.decode(self._charset)
-            except (UnicodeDecodeError, LookupError):
+            except (UnicodeError, LookupError):
                 raise invalid_field(part.field_name[:100], f"is no {self._charset} text") from None
         super().on_part_end()
 
 
 async def _read_form(request: Request) -> FormData:
     """The form that a request carries. HttpError if it cannot be read."""
+    _require_charset(request.headers["content-type"])
     most = _settings(request).config.max_body_bytes
     counts = {"max_files": _MOST_PARTS, "max_fields": _MOST_PARTS}
     try:
         return await _FormParser(request.headers, request.stream(), **counts, max_part_size=most).parse()
     except MultiPartException as error:
-        text = f"The form cannot be read: {error.message.rstrip('.')}."
-        raise HttpError(ErrorCode.INVALID_REQUEST, text) from None
+        raise _unreadable(error.message.rstrip(".")) from None
+    except UnicodeError:  # of a field's name, which starlette reads
+        raise _unreadable("A name in it is not in its charset") from None
+
+
+def _require_charset(content_type: str) -> None:
+    """HttpError if a form names a charset that there is not: starlette takes its texts for Latin-1."""
+    head = Message()
+    head["Content-Type"] = content_type
+    charset = head.get_content_charset("utf-8")
+    try:
+        b"a".decode(charset)
+    except UnicodeDecodeError:  # one letter may be none in it
+        return
+    except (LookupError, UnicodeError):
+        raise _unreadable(f"Its charset, {charset[:100]}, is not known; send UTF-8") from None
+
+
+def _unreadable(reason: str) -> HttpError:
+    return HttpError(ErrorCode.INVALID_REQUEST, f"The form cannot be read: {reason}.")
 
 
 def _object(body: bytes) -> JsonObject:

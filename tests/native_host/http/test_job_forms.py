@@ -98,6 +98,22 @@ def test_text_of_a_form_may_be_in_the_charset_that_it_names(client: httpx.Client
     assert client.get(path).json()["text"] == "café"
 
 
+@pytest.mark.parametrize("charset", ["utf-99", "undefined", "hex"])
+def test_a_form_in_a_charset_that_is_not_known_is_refused(client: httpx.Client, charset: str) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncaf\xc3\xa9\r\n--x--\r\n'
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = client.post("/api/v1/jobs", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert f"Its charset, {charset}, is not known; send UTF-8." in answer.json()["message"]
+
+
+def test_a_name_in_a_form_that_is_not_in_its_charset_is_refused(client: httpx.Client) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="xn--a-"\r\n\r\na\r\n--x--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=idna"}
+    answer = client.post("/api/v1/jobs", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
+
+
 def test_a_form_that_breaks_off_is_refused(client: httpx.Client) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     for body in (b"--x\r\nContent-Disposition: form-data", b"nothing", b""):
