@@ -156,8 +156,11 @@ def _cells(text: str) -> int:
 
 def _end(text: str, cells: int) -> str:
     """As much of a text's end as fits into so many cells."""
-    start = next(place for place in range(len(text) + 1) if _cells(text[place:]) <= cells)
-    return text[start:]
+    for place in reversed(range(len(text))):
+        cells -= _cells(text[place])
+        if cells < 0:
+            return text[place + 1 :]
+    return text
 
 
 def _date(seconds: float) -> str:

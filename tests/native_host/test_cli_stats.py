@@ -17,7 +17,7 @@ from support.stats_rows import row
 
 from native_host.cli.sparkline import ASCII, BLOCKS, sparkline
 from native_host.cli.stats import _report
-from native_host.cli.stats_table import WIDTH, render
+from native_host.cli.stats_table import WIDTH, _end, render
 from native_host.stats_database import Database
 from native_host.stats_rows import GENERATION_COLUMNS, GenerationRecord
 from native_host.stats_schema import SCHEMA_VERSION, open_to_read
@@ -183,6 +183,17 @@ def test_characters_of_two_cells_stay_in_their_column(tmp_path: Path) -> None:
     table = [at for at, line in enumerate(lines) if re.search(r"  1( +[\d.]+){6}$", line)]
     assert len(table) == len(names)
     assert {cells[at] for at in table} == {WIDTH}
+
+
+def test_what_fits_of_a_name_is_its_whole_end() -> None:
+    for text, cells, end in (
+        ("abc", 2, "bc"),
+        ("a模型", 3, "型"),
+        ("ae\u0301", 1, "e\u0301"),
+        ("ab", 2, "ab"),
+        ("模", 1, ""),
+    ):
+        assert _end(text, cells) == end
 
 
 def test_the_sparkline_shows_each_part_of_time_in_its_place(tmp_path: Path) -> None:
