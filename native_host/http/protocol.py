@@ -20,6 +20,9 @@ from native_host.http.errors import HttpError, error_body
 MAX_HEAD_BYTES = 1 << 16
 """How long a request's line and headers may be together."""
 
+MAX_DROPPED_BYTES = 64 * 2**20
+"""Most of a body that is read though its request was refused already: who still sends it reads the answer then."""
+
 READ_BYTES = 1 << 18
 """Bytes a read: a picture comes in few."""
 
@@ -128,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._bounds = bounds
         self._head = _Deadline()
         self._reading = _Deadline()
-        self._head_bytes = 0
+        self._head_bytes = self._dropped_bytes = 0
         self._unanswered: deque[RequestResponseCycle] = deque()
         """Requests in the order in which they came: the first is being answered, the others wait."""
 
@@ -170,7 +173,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         """Called by the parser: a head is there to its end."""
-        self._head_bytes = 0
+        self._head_bytes = self._dropped_bytes = 0
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
@@ -179,6 +182,10 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         """Called by the parser: this was no head, and no trailer either."""
         self._head_bytes = 0
+        if self._awaits_head:
+            self._dropped_bytes += len(body)
+            if self._dropped_bytes > MAX_DROPPED_BYTES:
+                self.transport.close()
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:

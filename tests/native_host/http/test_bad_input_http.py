@@ -175,6 +175,17 @@ def test_a_body_of_unknown_length_is_bounded_too(host: HttpHost) -> None:
         assert connection.recv(12) == b"HTTP/1.1 413"
 
 
+def test_a_refused_requests_body_is_not_read_without_end() -> None:
+    head = f"{HEAD}Content-Length: {2**40}\r\n\r\n".encode()
+    with (
+        HttpHost("--no-token", config="[http]\nread_timeout_s = 100\n") as host,
+        host.raw(head, timeout=60) as connection,
+    ):
+        assert connection.recv(12) == b"HTTP/1.1 413"
+        with pytest.raises(ConnectionError):
+            connection.sendall(bytes(200 * 2**20))
+
+
 def test_one_that_asks_before_it_sends_too_much_need_not_send_it(host: HttpHost) -> None:
     with host.raw(f"{HEAD}Content-Length: 99999999\r\nExpect: 100-continue\r\n\r\n".encode()) as connection:
         assert connection.recv(12) == b"HTTP/1.1 413"
