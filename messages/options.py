@@ -13,11 +13,19 @@ def _refuse_unwritable(value: dict[str, Any]) -> dict[str, Any]:
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _children(outer)]
-        if any(isinstance(inner, float) and not isfinite(inner) for inner in level):
+        if not all(_is_of_a_double(inner) for inner in level):
             raise ValueError("must have no number beyond those of a double")
         if not level:
             return value
     raise ValueError(f"must not be nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_of_a_double(value: Any) -> bool:
+    """False of a number that no double holds; an integer of hundreds of digits is one as well."""
+    try:
+        return not isinstance(value, int | float) or isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _children(value: Any) -> list[Any]:
