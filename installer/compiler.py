@@ -70,7 +70,8 @@ def _is_right(env: Mapping[str, str], folder: Path) -> bool | None:
     compiler = shlex.split(env.get("CXX", "")) or ["c++"]
     if _status([*compiler, *flags, str(source), "-o", str(program)], env) != 0:
         return None
-    return _status([str(program)], env) == 0
+    status = _status([str(program)], env)
+    return None if status is None else status == 0
 
 
 def _status(command: list[str], env: Mapping[str, str]) -> int | None:

@@ -1,6 +1,7 @@
 """What the compiler of llama.cpp is told: nothing, but where it makes something wrong of AMX."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,11 @@ def test_a_compiler_that_is_right_or_missing_or_fails_is_told_nothing(
 ) -> None:
     for name in (make_compiler(tmp_path, "exit 0"), "/nonexistent/c++", "false"):
         assert compiler.build_variables({**variables, "CXX": name}) == {**variables, "CXX": name}
+
+
+def test_where_what_is_compiled_may_not_be_run_nothing_is_told(variables: dict[str, str], tmp_path: Path) -> None:
+    """A folder for temporary files that is mounted noexec, say; compilers for ARM refuse the flags."""
+    script = tmp_path / "compiler"
+    script.write_text('for last; do :; done\n: > "$last"\n')
+    variables["CXX"] = f"/bin/sh {shlex.quote(str(script))}"
+    assert compiler.build_variables(variables) == variables
