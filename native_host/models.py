@@ -197,6 +197,8 @@ class ModelTable:
         self.unload(oldest, "room for another")
 
     def _crashed(self, model: ManagedModel, error: HostError) -> None:
+        if self._models.get(model.source.name) is not model:
+            return  # it is being unloaded, and a model of its name may have been loaded since
         signal = error.details.get("signal")
         self._on_event(
             "model_crashed",

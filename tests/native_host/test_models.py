@@ -165,6 +165,8 @@ def test_an_unload_goes_on_though_the_port_that_asked_is_gone(host: BrowserHost,
         other.ask("unload", model="echo")
         other.call("ping")
     assert port.result(generation)["error"]["code"] == "cancelled"
+    port.wait(lambda message: message["type"] == "event" and message["event"] == "model_unloaded")
+    assert "model_crashed" not in [arrival.message.get("event") for arrival in port.arrivals]  # it was killed by us
     wait_until("the worker's end", lambda: workers(host) == [])
     assert loaded(port) == []
 
