@@ -52,7 +52,7 @@ class ModelTable:
         self._on_idle = on_idle
         self._models: dict[str, ManagedModel] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], ManagedModel] = {}
         self._active: str | None = None
 
     @property
@@ -117,13 +117,13 @@ class ModelTable:
         """
         self._forget(model)
         task = asyncio.get_running_loop().create_task(self._end(model, reason, generations))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = model
+        task.add_done_callback(self._closing.pop)
         return task
 
     async def close(self) -> None:
-        """End all workers."""
-        for model in self.all():
+        """End all workers, also those that an unload keeps until their generations have ended."""
+        for model in [*self.all(), *self._closing.values()]:
             await self._remove(model)
         if self._closing:
             await asyncio.wait(self._closing)

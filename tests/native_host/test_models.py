@@ -171,6 +171,17 @@ def test_an_unload_goes_on_though_the_port_that_asked_is_gone(host: BrowserHost,
     assert loaded(port) == []
 
 
+def test_a_daemon_that_is_stopped_does_not_wait_for_an_unload_that_waits_for_an_engine() -> None:
+    with BrowserHost("[worker]\nstop_timeout_s = 600\n", FAULTS) as own, own.port() as port:
+        load(port, "echo", fault="hang@1")
+        generation = port.ask("generate", prompt="a b c")
+        port.wait(lambda message: message["type"] == "partial")
+        port.ask("unload", model="echo")
+        port.call("ping")
+        own.stop_daemon()
+        assert port.result(generation)["error"]["code"] == "cancelled"
+
+
 def test_all_models_can_be_unloaded_at_once(port: Port) -> None:
     load(port, "one")
     load(port, "two")
