@@ -23,6 +23,9 @@ FOREVER_S = 10 * 365 * 86_400.0
 FIRST_USE_S = 60.0
 """How long a model that goes after each use (keep-alive 0) waits for its first, in seconds."""
 
+LOADING_S = 1.0
+"""How long at least a model waits until it is looked again whether it has loaded, in seconds: keep-alive may be 0."""
+
 EventListener = Callable[[str, dict[str, str | int | float | bool | None]], None]
 
 
@@ -154,12 +157,13 @@ class ModelTable:
         self._active = model.source.name
         self._keep(model)
 
-    def _keep(self, model: ManagedModel) -> None:
+    def _keep(self, model: ManagedModel, at_least_s: float = 0.0) -> None:
         name = model.source.name
         keep_alive_s = model.source.options.keep_alive_s
         seconds = min(self._keep_alive_s if keep_alive_s is None else keep_alive_s, FOREVER_S)
         if seconds == 0 and not model.was_used:
             seconds = FIRST_USE_S
+        seconds = max(seconds, at_least_s)
         model.last_used = time.monotonic()
         model.expires_at = time.time() + seconds
         timer = self._timers.pop(name, None)
@@ -171,7 +175,7 @@ class ModelTable:
         if self._models.get(model.source.name) is not model or model.in_use:
             return
         if model.state is LoadState.LOADING:
-            self._keep(model)
+            self._keep(model, at_least_s=LOADING_S)
             return
         self.unload(model, "not used")
 

@@ -1,0 +1,41 @@
+"""The table of loaded models without any worker: its timers."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from backends.registry import row
+from messages.options import LoadOptions
+from native_host.catalog import Catalog
+from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
+from native_host.models import ModelTable
+from native_host.performance import PerformanceTracker
+
+
+def test_a_model_that_goes_after_each_use_does_not_keep_the_host_busy_while_it_loads_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As it does after a crash: its keep-alive of 0 is over at once, again and again."""
+    looks = []
+    expire = ModelTable._expire
+
+    def note(table: ModelTable, model: ManagedModel) -> None:
+        looks.append(model)
+        expire(table, model)
+
+    async def play() -> None:
+        limits = ModelLimits(load_timeout_s=1, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        table = ModelTable(Catalog([]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        source = ModelSource("echo", Path("echo"), row("echo"), LoadOptions(keep_alive_s=0))
+        model = ManagedModel(source, limits, PerformanceTracker())
+        model.was_used = True
+        table._models["echo"] = model
+        table.release(model)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        await table.close()
+
+    monkeypatch.setattr(ModelTable, "_expire", note)
+    asyncio.run(play())
+    assert len(looks) < 10
