@@ -99,7 +99,11 @@ def _remove_link(path: Path, entry: WrittenFile, outcome: Removal) -> None:
 
 def _remove_manifest(path: Path, entry: WrittenFile, launchers: Sequence[str], outcome: Removal) -> None:
     """Remove a manifest that starts our launcher, whoever added ids to it since: it would start nothing any more."""
-    content = files.read(path)
+    try:
+        content = files.read(path)
+    except InstallError as error:
+        outcome.not_ours.append(f"{path}: {error}")
+        return
     if content is None:
         outcome.not_ours.append(f"{path}: it was gone already")
         return

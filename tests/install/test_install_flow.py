@@ -301,6 +301,16 @@ def test_one_manifest_that_cannot_be_read_does_not_stop_the_others(browsing: Mac
     assert "registered with Firefox." in said
 
 
+def test_one_manifest_that_cannot_be_read_does_not_stop_the_removal_of_the_rest(browsing: Machine) -> None:
+    browsing.install()
+    browsing.manifest(CHROMIUM).unlink()
+    browsing.manifest(CHROMIUM).mkdir()
+    assert commands.uninstall(browsing.context, Options("uninstall")) == 0
+    assert not browsing.manifest(FIREFOX).exists()
+    assert not browsing.context.environment.folder.exists()
+    assert "Is a directory" in browsing.output.getvalue()
+
+
 def test_a_broken_manifest_comes_back_byte_for_byte(browsing: Machine) -> None:
     path = browsing.manifest(CHROMIUM)
     path.parent.mkdir(parents=True)
