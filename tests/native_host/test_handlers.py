@@ -49,7 +49,7 @@ FIELDS: dict[ActionType, set[str]] = {
     ActionType.UPDATE_SETTINGS: {"message", "updated_backends", "settings"},
     ActionType.GET_STATS: {
         *("time_to_first_token", "tokens_per_second", "input_tokens", "output_tokens", "total_time", "cached_tokens"),
-        *("finish_reason", "pictures", "model", "aggregate", "by_backend"),
+        *("reasoning_tokens", "finish_reason", "pictures", "model", "aggregate", "by_backend"),
     },
     ActionType.GET_STATE: {"models", "active"},
     ActionType.LIST_MODELS: {"models"},
