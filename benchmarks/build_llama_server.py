@@ -32,6 +32,7 @@ def build() -> None:
     with tarfile.open(archive) as packed:
         packed.extractall(source, filter="data")
     (vendored,) = source.glob("*/vendor/llama.cpp")
+    shutil.rmtree(FOLDER / "build", ignore_errors=True)  # what is configured already would keep its old flags
     variables = build_variables(os.environ)
     configure = ["cmake", "-S", str(vendored), "-B", str(FOLDER / "build"), *_BUILD]
     subprocess.run(configure, check=True, env=variables)
