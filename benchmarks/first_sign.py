@@ -15,9 +15,9 @@ PROMPT = "so the model reads a page"
 
 
 def measure(sizes: Sizes) -> list[Row]:
-    """Seven rows: with nothing else to do, while the model loads, while it generates, and with a large picture; and of
-    the first request of a port, a load: when the host runs, when it has yet to start, and when nothing tells that it is
-    a port's, for a `sendNativeMessage` looks the same and is to get its result.
+    """Eight rows: with nothing else to do, while the model loads, while it generates, and with a large picture; and of
+    the first request of a port, a load: when the host runs, when it has yet to start, in the background, and when
+    nothing tells that it is a port's, for a `sendNativeMessage` looks the same and is to get its result.
     """
     with BrowserHome() as home:
         port, other = home.open_port(), home.open_port()
@@ -30,6 +30,10 @@ def measure(sizes: Sizes) -> list[Row]:
             _row(
                 "of a load that opens its port, alone and without `stream`",
                 _when_a_port_loads(home, port, max(sizes.signs // 3, 1), _load(stream=None)),
+            ),
+            _row(
+                "of a load in the background that opens its port, alone",
+                _when_a_port_loads(home, port, max(sizes.signs // 3, 1), _load(stream=None, background=True)),
             ),
             _row("of a load that starts the host", _when_the_host_starts(home, max(sizes.signs // 3, 1))),
         ]
@@ -73,8 +77,8 @@ def _when_the_host_starts(home: BrowserHome, count: int) -> list[float]:
     return times
 
 
-def _load(stream: bool | None = True) -> JsonObject:
-    return {"id": "load", "action": "load", "model": str(gguf()), "stream": stream}
+def _load(stream: bool | None = True, background: bool = False) -> JsonObject:
+    return {"id": "load", "action": "load", "model": str(gguf()), "stream": stream, "background": background}
 
 
 def _with_a_picture(port: PagePort, echo: PagePort, count: int) -> Row:

@@ -60,11 +60,12 @@ export function connect(options = {}) {
 
 /**
  * One request without a port: the browser starts the host, takes one reply, and closes it. Loaded models stay.
- * For a generation pass `stream: false`, or `stream: true` and fetch the text with `read_job`.
+ * For a generation pass `stream: false`, or `stream: true` and fetch the text with `read_job`. For whatever takes long pass
+ * `background: true`, and ask with `read_job` how far it is.
  *
  * @param {string} action  an action of PROTOCOL.md
  * @param {object} [fields]  the action's fields
- * @returns {Promise<object>} the result, or `accepted` for a streaming generation
+ * @returns {Promise<object>} the result, or `accepted` for a streaming generation and for what goes on in the background
  * @throws {NativeHostError} `reply_too_large` for a reply over 256 KiB: those need a port
  */
 export async function send(action, fields = {}, { hostName = HOST_NAME } = {}) {

@@ -15,7 +15,6 @@ from messages.facts import (
     Capabilities,
     Fact,
     Figures,
-    JobState,
     ModelState,
     TokenLogprob,
 )
@@ -319,45 +318,6 @@ class Embedded(Fact):
     dimensions: int
     input_tokens: int
     truncated: list[int]
-
-
-class JobListing(Fact):
-    """One job; `created` is seconds since the epoch."""
-
-    job_id: str
-    state: JobState
-    model: str
-    tokens: int
-    created: float
-
-
-class JobList(Fact):
-    """Fields of `list_jobs`."""
-
-    jobs: list[JobListing]
-
-
-class JobRead(Fact):
-    """Fields of `read_job` while the job runs: text and reasoning since the cursor, and the cursor to send next."""
-
-    job_id: str
-    text: str
-    reasoning: str | None = None
-    cursor: int
-    state: JobState
-    tokens: int
-
-
-class JobReadEnd(JobRead):
-    """Fields of `read_job` once the job is over and read to its end: those of the result too, with all tool calls."""
-
-    model: str
-    finish_reason: str | None
-    tool_calls: list[ToolCall] | None = None
-    logprobs: list[TokenLogprob] | None = None
-    stats: Figures
-    error: dict[str, Any] | None = None
-    message: str | None = None
 
 
 class HttpOpened(Fact):

@@ -29,7 +29,7 @@ MAX_TOP_LOGPROBS = 20
 
 
 class Request(BaseModel):
-    """What all requests share: the caller's `id`, echoed in every answer, or null.
+    """What all requests share: the caller's `id`, echoed in every answer, or null; `background` makes a job of it.
 
     A request's validator is made when the first of its kind comes, in 0.1 to 2 ms: all of them at once would hold up
     the daemon's start. That is in the event loop alone, as pydantic does not expect two threads to make one.
@@ -38,6 +38,7 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     id: RequestId = None
+    background: bool = False
 
 
 class _NamesModel(Request):
@@ -137,7 +138,6 @@ class Generate(_Prompted):
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool = True
-    background: bool = False
     thinking_update_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] = 0

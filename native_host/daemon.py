@@ -138,7 +138,7 @@ class Daemon:
             self._idle_timer.cancel()
             self._idle_timer = None
         stays = self._door is not None or self._host.models.all()
-        busy = self._connections or self._host.jobs.running() or (stays and not self._draining)
+        busy = self._connections or self._host.has_running_jobs or (stays and not self._draining)
         if not busy:
             seconds = 0.0 if self._draining else self._config.daemon.idle_exit_s
             self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._stopping.set)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from messages.errors import ErrorCode, HostError
 from messages.facts import Figures
 from messages.replies import Event, HttpOpened
+from native_host.background import ActionJobs
 from native_host.catalog import Catalog
 from native_host.config import Config, Paths
 from native_host.engines import EngineProbes
@@ -51,6 +52,7 @@ class Host:
             finished_ttl_s=config.daemon.finished_job_ttl_s,
             on_idle=self._became_idle,
         )
+        self.background = ActionJobs(config.daemon.finished_job_ttl_s, on_idle=self._became_idle)
         self.models = ModelTable(
             catalog=Catalog([paths.models_dir, *config.models.folders]),
             limits=ModelLimits(
@@ -68,9 +70,9 @@ class Host:
         self.memory = MemorySampler(self.models.all, self.stats.record)
 
     @property
-    def is_idle(self) -> bool:
-        """True without a model and without a running job."""
-        return not self.models.all() and not self.jobs.running()
+    def has_running_jobs(self) -> bool:
+        """True while it generates, or does something in the background."""
+        return bool(self.jobs.running()) or not self.background.is_idle
 
     def _model_added(self) -> None:
         self.memory.watch()
@@ -88,6 +90,7 @@ class Host:
         for job in self.jobs.running():
             job.cancel(HostError(ErrorCode.CANCELLED, "The host was stopped before this was answered; ask again."))
         await self.models.close()
+        await self.background.close()
         self.memory.close()
         self.stats.close()
 

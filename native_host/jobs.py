@@ -11,12 +11,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from messages.actions import ActionType
 from messages.content import ToolCall
 from messages.errors import ErrorCode, HostError
 from messages.facts import Figures, FinishReason, JobState, TokenLogprob
-from messages.replies import JobListing
+from messages.job_replies import JobListing
+from native_host.wakers import Wakers
 
 OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
+
+
+def new_job_id() -> str:
+    """An id that no other job has, nor can be guessed."""
+    return f"j{secrets.token_hex(6)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,7 @@ class Job:
     """One generation of one origin. Lives in the event loop; nothing here waits for an engine."""
 
     def __init__(self, origin: str, model: str, *, background: bool, grace_s: float) -> None:
-        self.job_id = f"j{secrets.token_hex(6)}"
+        self.job_id = new_job_id()
         self.origin = origin
         self.model = model
         self.background = background
@@ -79,8 +86,8 @@ class Job:
         self.tool_calls: list[ToolCall] = []
         self._pieces: list[TextPiece] = []
         self._thinking: Thinking | None = None
-        self._wakers: set[asyncio.Event] = set()
-        self._step_wakers: set[asyncio.Event] = set()
+        self._wakers = Wakers()
+        self._step_wakers = Wakers()
         self._listeners = 0
         self._cancel: Callable[[HostError | None], None] | None = None
         self._cancelled = False
@@ -116,7 +123,12 @@ class Job:
     def listing(self) -> JobListing:
         """The job as `list_jobs` tells it."""
         return JobListing(
-            job_id=self.job_id, state=self.state, model=self.model, tokens=self.tokens, created=self.created
+            job_id=self.job_id,
+            action=str(ActionType.GENERATE),
+            state=self.state,
+            model=self.model,
+            tokens=self.tokens,
+            created=self.created,
         )
 
     @property
@@ -127,7 +139,7 @@ class Job:
     def begin_prefill(self) -> None:
         """The model has begun to read the prompt."""
         self.state = JobState.PREFILL
-        self._wake_for_step()
+        self._step_wakers.wake()
 
     def note_prefill(self, done: int, total: int) -> None:
         """The model has read `done` of `total` tokens of the prompt; never fewer than before, of one total."""
@@ -135,7 +147,7 @@ class Job:
             done = max(done, self.prefill_done)
         if (done, total) != (self.prefill_done, self.prefill_total):
             self.prefill_done, self.prefill_total = done, total
-            self._wake_for_step()
+            self._step_wakers.wake()
 
     def add_text(
         self,
@@ -237,13 +249,8 @@ class Job:
     def woken(self, *, by_steps: bool = True) -> Iterator[asyncio.Event]:
         """An event that is set when there is new text, a sign of life, or the end; with `by_steps` also when the
         prompt's reading begins and moves on, of which those who only tell text need not wake."""
-        wakers = self._step_wakers if by_steps else self._wakers
-        news = asyncio.Event()
-        wakers.add(news)
-        try:
+        with (self._step_wakers if by_steps else self._wakers).woken() as news:
             yield news
-        finally:
-            wakers.discard(news)
 
     def pieces_since(self, cursor: int) -> list[TextPiece]:
         """The pieces from `cursor` on."""
@@ -265,13 +272,8 @@ class Job:
         self._wake()
 
     def _wake(self) -> None:
-        for waker in self._wakers:
-            waker.set()
-        self._wake_for_step()
-
-    def _wake_for_step(self) -> None:
-        for waker in self._step_wakers:
-            waker.set()
+        self._wakers.wake()
+        self._step_wakers.wake()
 
     def _stop_orphan_timer(self) -> None:
         if self._orphan_timer is not None:

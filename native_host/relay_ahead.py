@@ -110,8 +110,11 @@ def _length(header: bytes) -> int:
 
 
 def _may_be_told(request: "dict[str, object]") -> bool:
-    """True for a load by somebody who takes its progress, if it is a port: by its `stream`, or without it by its id."""
-    if request.get("action") != "load" or not _has_good_id(request):
+    """True for a load by somebody who takes its progress, if it is a port: by its `stream`, or without it by its id.
+
+    One in the background is first told its job.
+    """
+    if request.get("action") != "load" or request.get("background") or not _has_good_id(request):
         return False
     stream = request.get("stream")
     return stream is True or (stream is None and request.get("id") is not None)

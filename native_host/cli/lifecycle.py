@@ -8,7 +8,8 @@ import psutil
 from messages.actions import ActionType
 from messages.errors import HostError
 from messages.facts import ModelState
-from messages.replies import HttpOpened, JobList, Pong, State
+from messages.job_replies import JobList
+from messages.replies import HttpOpened, Pong, State
 from native_host.cli.arguments import ANY_PORT
 from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
@@ -94,7 +95,8 @@ def status() -> int:
     if not state.models:
         _print_row("model", "none loaded")
     for job in jobs.jobs:
-        _print_row("job", f"{job.job_id} {job.state}, {job.tokens} tokens, {job.model} (from this terminal)")
+        what = f"{job.tokens} tokens" if job.action == ActionType.GENERATE else job.action
+        _print_row("job", f"{job.job_id} {job.state}, {what}, {job.model} (from this terminal)")
     return 0
 
 

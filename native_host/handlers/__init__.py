@@ -36,3 +36,6 @@ HANDLERS: Mapping[ActionType, Handler] = {
 
 IMMEDIATE = frozenset({ActionType.PING, ActionType.GET_STATE})
 """Actions that wait for nothing, and whose answers are one frame: they are answered without a task."""
+
+MAKE_THEIR_JOB = frozenset({ActionType.GENERATE, ActionType.ATTACH, ActionType.READ_JOB})
+"""Actions whose job, in the background too, is their own: the one that they make or name."""

@@ -15,7 +15,7 @@ from native_host.origins import OWNER_ORIGINS
 FEATURES = [
     *("streaming", "jobs", "chunks", "thinking_update", "cancel_in_prefill", "prompt_cache", "json_schema"),
     "embed",
-    *("logprobs", "tools", "reasoning", "pictures"),
+    *("logprobs", "tools", "reasoning", "pictures", "background"),
 ]
 
 

@@ -1,31 +1,69 @@
 """Handlers about jobs: list_jobs, attach, read_job, stop_generation."""
 
 import asyncio
+from dataclasses import replace
+from typing import Any
 
+from messages.actions import ActionType
+from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, JobState
-from messages.replies import Generated, JobList, JobRead, JobReadEnd, Stopped
+from messages.job_replies import ActionDone, ActionFailed, ActionRead, ActionReadEnd, JobList, JobRead, JobReadEnd
+from messages.replies import Accepted, Generated, Stopped
 from messages.requests import Attach, ListJobs, ReadJob, StopGeneration
-from native_host.context import RequestContext
+from native_host.background import ActionJob
+from native_host.context import JobFailed, RequestContext
 from native_host.handlers.generation import follow
 from native_host.jobs import Job
 
+_OF_PROGRESS = ("phase", "progress", "loaded_bytes", "total_bytes", "message")
+"""What `read_job` tells of a progress message."""
+
 
 async def list_jobs(context: RequestContext, request: ListJobs) -> JobList:
-    """This origin's jobs."""
-    return JobList(jobs=[job.listing() for job in context.host.jobs.of_origin(context.origin)])
+    """This origin's jobs, oldest first."""
+    generations = [job.listing() for job in context.host.jobs.of_origin(context.origin)]
+    actions = [job.listing() for job in context.host.background.of_origin(context.origin)]
+    return JobList(jobs=sorted(generations + actions, key=lambda job: job.created))
 
 
-async def attach(context: RequestContext, request: Attach) -> Generated:
-    """Send a job's partials from a cursor on, then go on live, then its result."""
+async def attach(context: RequestContext, request: Attach) -> Generated | ActionDone:
+    """Send a job's partials from a cursor on, or its progress, then go on live, then its result."""
+    action = context.host.background.find(request.job_id, context.origin)
+    if action is not None:
+        await _accept(context, request)
+        return await follow_action(context, action)
     job = context.host.jobs.get(request.job_id, context.origin)
     with job.listener():
+        await _accept(context, request)
         return await follow(context, job, request.cursor, stream=True)
 
 
+async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool = True) -> ActionDone:
+    """Send the progress of an action in the background, if it is to be streamed, and return its result.
+
+    JobFailed if it failed.
+    """
+    if stream:
+        async for progress in job.follow():
+            await context.send(replace(progress, id=context.request_id, action=context.action, job_id=job.job_id))
+    else:
+        await job.over.wait()
+    if job.error is not None:
+        raise JobFailed(job.error, ActionFailed(job_id=job.job_id))
+    assert job.fields is not None
+    return ActionDone(job_id=job.job_id, done=job.fields)
+
+
 async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
-    """Answer with a job's text since a cursor, waiting for some if asked to."""
+    """Answer with a job's text since a cursor, or an action's progress, waiting for some if asked to."""
+    action = context.host.background.find(request.job_id, context.origin)
+    if action is not None:
+        await _accept(context, request)
+        await action.wait_for_news(request.cursor, request.wait_ms / 1000)
+        return _action_read(action)
     job = context.host.jobs.get(request.job_id, context.origin)
     with job.listener():
+        await _accept(context, request)
         await job.wait_for_news(request.cursor, request.wait_ms / 1000)
     text, cursor = job.text_since(request.cursor)
     reasoning = job.reasoning_since(request.cursor)
@@ -36,11 +74,17 @@ async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
     return _read_end(job, text, reasoning, cursor)
 
 
+async def _accept(context: RequestContext, request: Attach | ReadJob) -> None:
+    """Answer first with the job, where that is asked for."""
+    if request.background:
+        await context.send(Accepted(context.request_id, context.action, request.job_id))
+
+
 async def stop_generation(context: RequestContext, request: StopGeneration) -> Stopped:
     """Stop what is asked for, and answer when it has stopped."""
     host = context.host
     if request.job_id is not None:
-        jobs = [host.jobs.get(request.job_id, context.origin)]
+        jobs = _named(context, request.job_id)
     else:
         jobs = host.jobs.of_origin(context.origin)
         if request.model is not None:
@@ -53,6 +97,32 @@ async def stop_generation(context: RequestContext, request: StopGeneration) -> S
     await asyncio.gather(*(job.over.wait() for job in running))
     stopped = [job.job_id for job in running if job.state is JobState.CANCELLED]
     return Stopped(message=_stop_message(stopped), stopped_jobs=stopped, stopped_backends=backends if stopped else [])
+
+
+def _named(context: RequestContext, job_id: str) -> list[Job]:
+    """The generation of that id, none if an action is that has ended; an action that goes on cannot be stopped."""
+    action = context.host.background.find(job_id, context.origin)
+    if action is None:
+        return [context.host.jobs.get(job_id, context.origin)]
+    if not action.is_over:
+        what = "unload its model to end it" if action.action == ActionType.LOAD else "it cannot be stopped"
+        text = f"The job {job_id} is no generation, its action is {action.action!r}; {what}."
+        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["job_id"])
+    return []
+
+
+def _action_read(job: ActionJob) -> ActionRead | ActionReadEnd:
+    told: dict[str, Any] = {"job_id": job.job_id, "text": "", "cursor": job.told, "state": job.state, "tokens": 0}
+    if job.is_over:
+        message = job.error.message if job.error else None
+        return ActionReadEnd(**told, model=job.model, done=job.fields, error=_told(job.error), message=message)
+    if job.progress is not None:
+        told |= {name: getattr(job.progress, name) for name in _OF_PROGRESS}
+    return ActionRead(**told, model=job.model)
+
+
+def _told(error: HostError | None) -> dict[str, Any] | None:
+    return None if error is None else {"code": str(error.code), "details": error.details}
 
 
 def _read_end(job: Job, text: str, reasoning: str | None, cursor: int) -> JobReadEnd:
@@ -69,7 +139,7 @@ def _read_end(job: Job, text: str, reasoning: str | None, cursor: int) -> JobRea
         finish_reason=None if job.finish_reason is None else str(job.finish_reason),
         logprobs=job.logprobs,
         stats=job.figures,
-        error=None if error is None else {"code": str(error.code), "details": error.details},
+        error=_told(error),
         message=None if error is None else error.message,
     )
 

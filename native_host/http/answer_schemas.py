@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from messages.content import ToolCall
 from messages.facts import Aggregate, Figures, ModelState, TokenLogprob
-from messages.replies import JobRead, ModelListing
+from messages.job_replies import JobRead
+from messages.replies import ModelListing
 from messages.settings import InferenceSettings
 from native_host.http.job_progress import JobStatus
 from native_host.stats_queries import HistoryPoint, MemoryPoint

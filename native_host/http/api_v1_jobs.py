@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from messages.actions import ActionType
-from messages.replies import Accepted, JobList, Stopped
+from messages.job_replies import JobList
+from messages.replies import Accepted, Stopped
 from messages.requests import Generate, read_as
 from native_host.http.answer_schemas import JobBegun, JobNow
 from native_host.http.bodies import generate_fields

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from messages import replies, requests, system
+from messages import job_replies, replies, requests, system
 from messages.frames import JsonObject
 from messages.settings import SettingsPatch
 from native_host.http.answer_schemas import SHAPES
@@ -31,7 +31,7 @@ ANSWERS: tuple[type[BaseModel], ...] = (
     replies.Stats,
     replies.BackendList,
     replies.TokenCount,
-    replies.JobList,
+    job_replies.JobList,
     system.SystemInfo,
     *SHAPES,
 )

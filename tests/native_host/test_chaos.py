@@ -40,7 +40,6 @@ def draw(random_: random.Random, jobs: list[str]) -> Json:
                 "model": model,
                 "prompt": "w " * random_.choice((1, 5, 50, 500)),
                 "stream": random_.random() < 0.7,
-                "background": random_.random() < 0.1,
                 "thinking_update_interval": random_.choice((0.05, 1)),
             },
         ),
@@ -54,7 +53,8 @@ def draw(random_: random.Random, jobs: list[str]) -> Json:
         (1, {"action": "get_stats"}),
         (1, {"action": "get_state"}),
     ]
-    return random_.choices([request for _, request in choices], [weight for weight, _ in choices])[0]
+    request = random_.choices([request for _, request in choices], [weight for weight, _ in choices])[0]
+    return {**request, "background": random_.random() < 0.1}
 
 
 def play(host: BrowserHost, seed: int) -> list[Json]:

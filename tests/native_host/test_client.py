@@ -13,7 +13,8 @@ from support.host_home import HostHome
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
-from messages.replies import Generated, JobList, Loaded, Pong
+from messages.job_replies import JobList
+from messages.replies import Generated, Loaded, Pong
 from native_host.client import HostClient, HostGone, Interrupted
 
 

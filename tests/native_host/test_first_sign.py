@@ -180,3 +180,15 @@ def test_a_stop_is_heard_while_large_pictures_are_decoded(port: Port) -> None:
     assert (result["stats"]["input_tokens"], result["stats"]["cached_tokens"]) == (None, None)
     assert port.call("generate", model="seeing", prompt="a b")["text"] == "a b"
     assert port.call("get_state")["models"][0]["pid"] == worker
+
+
+def test_a_one_shot_that_loads_in_the_background_is_accepted_at_once(
+    host: BrowserHost, port: Port, tmp_path: Path
+) -> None:
+    """As a port's sole message, without `stream`, it would hear nothing for a second."""
+    request = load_request(write_tiny(tmp_path / "model.gguf", layers=LAYERS), stream=None, background=True)
+    with host.port() as first_port:
+        first, seconds = first_message(first_port, request)
+        assert first["type"] == "accepted"
+        assert seconds < BOUND_S
+        assert first_port.result("load", timeout=60)["status"] == "success"

@@ -104,6 +104,15 @@ def test_who_wants_the_result_alone_gets_it_alone_whatever_else_is_asked(host: B
         assert {one["type"] for one in answers(port)} == {"result"}
 
 
+def test_a_load_in_the_background_is_told_its_job_before_all_else(host: BrowserHost) -> None:
+    with host.port() as port:
+        with held_start(host):
+            port.send_bytes(frame_of(load_request(background=True)) + frame_of({"id": "p", "action": "ping"}))
+            wait_read(port)
+        assert port.result("load")["status"] == "success"
+        assert port.of("load")[0]["type"] == "accepted"
+
+
 def test_the_load_is_then_carried_out_once(host: BrowserHost) -> None:
     with host.port() as port:
         port.send(load_request())

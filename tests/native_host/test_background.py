@@ -1,0 +1,213 @@
+"""`"background": true` of any action: accepted with its job, which outlives its port and can be followed and read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.browsers.waiting import wait_until
+from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port
+
+from backends.faults import ENVIRONMENT_VARIABLE
+from messages.actions import ActionType
+from native_host.background import MAX_KEPT
+
+FINISHED_TTL_S = 2.0
+OVER = ("finished", "cancelled", "failed")
+
+ALL: dict[ActionType, Json] = {
+    ActionType.PING: {},
+    ActionType.LOAD: {"model": "echo"},
+    ActionType.UNLOAD: {"all": True},
+    ActionType.GENERATE: {"model": "echo", "prompt": "a"},
+    ActionType.STOP_GENERATION: {},
+    ActionType.UPDATE_SETTINGS: {"settings": {}},
+    ActionType.GET_STATS: {},
+    ActionType.GET_STATE: {},
+    ActionType.LIST_MODELS: {},
+    ActionType.LIST_BACKENDS: {},
+    ActionType.GET_SYSTEM_INFO: {},
+    ActionType.COUNT_TOKENS: {"prompt": "a b"},
+    ActionType.EMBED: {"input": "a"},
+    ActionType.LIST_JOBS: {},
+    ActionType.ATTACH: {},
+    ActionType.READ_JOB: {},
+    ActionType.OPEN_HTTP: {},
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[BrowserHost]:
+    config = f"[daemon]\nfinished_job_ttl_s = {FINISHED_TTL_S}\n[worker]\nload_timeout_s = 20\n"
+    with BrowserHost(config, {ENVIRONMENT_VARIABLE: "1"}) as made:
+        yield made
+
+
+@pytest.fixture
+def port(host: BrowserHost) -> Iterator[Port]:
+    with host.port() as opened:
+        yield opened
+        opened.call("unload", all=True)
+
+
+def load_for_ever(port: Port, **fields: Any) -> str:
+    """Begin a load that only its unload ends; its request's id."""
+    return port.ask(
+        "load", model="stuck", backend="echo", options={"fault": "hang@load"}, **{"background": True, **fields}
+    )
+
+
+def read(port: Port, job: str, **fields: Any) -> Json:
+    return port.call("read_job", job_id=job, **fields)
+
+
+def listed(port: Port, job: str) -> Json:
+    jobs: list[Json] = port.call("list_jobs")["jobs"]
+    return next((one for one in jobs if one["job_id"] == job), {})
+
+
+@pytest.mark.parametrize("action", ActionType)
+def test_every_action_is_accepted_first_and_has_one_result_last(port: Port, action: ActionType) -> None:
+    port.call("load", model="echo")
+    fields = ALL[action]
+    if action in (ActionType.ATTACH, ActionType.READ_JOB):
+        fields = {"job_id": port.call("generate", prompt="a b")["job_id"]}
+    request = port.ask(str(action), background=True, **fields)
+    result = port.result(request)
+    kinds = [message["type"] for message in port.of(request)]
+    assert (kinds[0], kinds[-1], kinds.count("accepted"), kinds.count("result")) == ("accepted", "result", 1, 1)
+    accepted = port.of(request)[0]
+    assert (accepted["status"], accepted["action"]) == ("success", str(action))
+    assert result["job_id"] == accepted["job_id"]
+    assert result["action"] == str(action)
+
+
+def test_a_load_in_the_background_says_all_that_another_says(port: Port) -> None:
+    request = port.ask("load", model="demo", background=True)
+    result, job = port.result(request), port.accepted(request)
+    assert (result["status"], result["message"], result["job_id"]) == ("success", "demo is loaded.", job)
+    assert result["model"]["state"] == "ready"
+    progress = port.of(request, "progress")
+    assert progress
+    assert {(one["job_id"], one["action"]) for one in progress} == {(job, "load")}
+
+
+def test_without_stream_it_is_accepted_and_answered_with_nothing_between(port: Port) -> None:
+    request = port.ask("load", model="demo", background=True, stream=False)
+    port.result(request)
+    assert [message["type"] for message in port.of(request)] == ["accepted", "result"]
+
+
+def test_a_one_shot_gets_its_job_at_once_and_reads_it_to_its_end(host: BrowserHost, port: Port) -> None:
+    first = host.one_shot({"action": "load", "model": "demo", "background": True})
+    assert (first["type"], first["id"], first["action"], first["status"]) == ("accepted", None, "load", "success")
+    told: Json = {"state": "queued", "cursor": 0}
+    while told["state"] not in OVER:
+        asked = {"action": "read_job", "job_id": first["job_id"], "cursor": told["cursor"], "wait_ms": 5000}
+        told = host.one_shot(asked)
+    assert (told["state"], told["message"], told["text"]) == ("finished", "demo is loaded.", "")
+    assert told["model"]["model"] == "demo"
+    assert told["error"] is None
+
+
+def test_what_it_does_meanwhile_is_read_and_listed(port: Port) -> None:
+    request = load_for_ever(port)
+    job = port.accepted(request)
+    port.wait(lambda message: message.get("id") == request and message["type"] == "progress")
+    told = read(port, job, wait_ms=5000)
+    assert (told["state"], told["model"], told["tokens"], told["phase"]) == ("queued", "stuck", 0, "starting")
+    assert told["message"] == "Starting a worker for stuck."
+    assert told["cursor"] == 1
+    again = read(port, job, cursor=1, wait_ms=100)
+    assert again["cursor"] == 1
+    one = listed(port, job)
+    assert (one["action"], one["state"], one["model"], one["tokens"]) == ("load", "queued", "stuck", 0)
+
+
+def test_it_goes_on_without_its_port_and_another_port_attaches(host: BrowserHost, port: Port) -> None:
+    with host.port() as lost:
+        job = lost.accepted(load_for_ever(lost))
+    attached = port.ask("attach", job_id=job)
+    first = port.wait(lambda message: message.get("id") == attached)
+    assert (first["type"], first["action"], first["job_id"]) == ("progress", "attach", job)
+    port.call("unload", model="stuck")
+    result = port.result(attached)
+    assert (result["status"], result["error"]["code"], result["job_id"]) == ("error", "cancelled", job)
+    told = read(port, job)
+    assert (told["state"], told["error"]["code"], told["message"]) == ("failed", "cancelled", result["message"])
+
+
+def test_what_fails_is_told_by_its_result_and_can_be_read(port: Port) -> None:
+    request = port.ask("load", model="/no/such.gguf", background=True)
+    result = port.result(request)
+    assert (result["status"], result["error"]["code"]) == ("error", "model_not_found")
+    told = read(port, port.accepted(request))
+    assert told["state"] == "failed"
+    assert (told["error"], told["message"]) == (result["error"], result["message"])
+
+
+def test_a_request_that_is_wrong_becomes_no_job(port: Port) -> None:
+    before = len(port.call("list_jobs")["jobs"])
+    for fields in ({"background": True, "model": 7}, {"background": "yes", "model": "echo"}):
+        request = port.ask("load", **fields)
+        assert port.result(request)["error"]["code"] == "invalid_request"
+        assert len(port.of(request)) == 1
+    assert port.call("nonsense", background=True)["error"]["code"] == "unknown_action"
+    assert port.call("ping", background=0)["error"]["details"]["fields"] == ["background: must be true or false"]
+    assert len(port.call("list_jobs")["jobs"]) == before
+
+
+def test_requests_begin_in_their_order_in_the_background_too(port: Port) -> None:
+    """The second would be refused with `no_active_backend` if it began first."""
+    for _ in range(10):
+        port.ask("load", model="echo", background=True)
+        answer = port.ask("generate", prompt="a b", background=True)
+        assert port.result(answer)["text"] == "a b"
+        port.call("unload", all=True)
+
+
+def test_it_is_no_generation_that_could_be_stopped(port: Port) -> None:
+    job = port.accepted(load_for_ever(port))
+    assert port.call("stop_generation")["stopped_jobs"] == []
+    refused = port.call("stop_generation", job_id=job)
+    assert (refused["error"]["code"], refused["error"]["details"]) == ("unsupported_option", {"fields": ["job_id"]})
+    assert refused["message"] == f"The job {job} is no generation, its action is 'load'; unload its model to end it."
+    port.call("unload", model="stuck")
+    wait_until("the load's end", lambda: read(port, job)["state"] == "failed", 5)
+    assert port.call("stop_generation", job_id=job)["stopped_jobs"] == []
+
+
+def test_a_model_can_be_unloaded_in_the_background_while_it_loads_there(port: Port) -> None:
+    load = load_for_ever(port)
+    port.accepted(load)
+    assert port.result(port.ask("unload", model="stuck", background=True))["unloaded"] == ["stuck"]
+    assert port.result(load)["error"]["code"] == "cancelled"
+
+
+def test_a_job_of_another_origin_is_not_found(host: BrowserHost, port: Port) -> None:
+    job = port.accepted(load_for_ever(port))
+    with host.port(OTHER_ORIGIN) as other:
+        for action in ("attach", "read_job", "stop_generation"):
+            assert other.call(action, job_id=job)["error"]["code"] == "job_not_found"
+        assert other.call("list_jobs")["jobs"] == []
+
+
+def test_one_that_is_over_can_be_read_for_its_time_and_no_longer(port: Port) -> None:
+    job = port.accepted(port.ask("ping", background=True))
+    assert read(port, job)["response"] == "pong"
+    wait_until("the job's going", lambda: not listed(port, job), FINISHED_TTL_S + 5)
+    assert read(port, job)["error"]["code"] == "job_not_found"
+
+
+def test_the_newest_of_those_that_are_over_are_kept(port: Port) -> None:
+    asked = [port.ask("get_state", background=True) for _ in range(MAX_KEPT + 5)]
+    jobs = [port.result(request)["job_id"] for request in asked]
+    kept = {one["job_id"] for one in port.call("list_jobs")["jobs"] if one["action"] == "get_state"}
+    assert kept == set(jobs[5:])
+
+
+def test_a_daemon_that_is_stopped_ends_it_with_an_error() -> None:
+    with BrowserHost(env={ENVIRONMENT_VARIABLE: "1"}) as host, host.port() as port:
+        request = load_for_ever(port)
+        port.accepted(request)
+        host.stop_daemon()
+        assert port.result(request)["error"]["code"] == "cancelled"
