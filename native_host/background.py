@@ -41,6 +41,7 @@ class ActionJob:
         self.told = 0
         self.over = asyncio.Event()
         self._wakers = Wakers()
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def is_over(self) -> bool:
@@ -59,6 +60,17 @@ class ActionJob:
         self.progress = reply
         self.told += 1
         self._wakers.wake()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Begin with the work that finishes this job or fails it; one that is cancelled does neither."""
+        self._task = asyncio.get_running_loop().create_task(work)
+        self._task.add_done_callback(self._note_end)
+        return self._task
+
+    def cancel(self) -> None:
+        """Cancel. The end comes later."""
+        if self._task is not None:
+            self._task.cancel()
 
     def finish(self, fields: Fact) -> None:
         """The action is done; the fields of its result."""
@@ -92,6 +104,11 @@ class ActionJob:
                     await news.wait()
                     news.clear()
 
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            self.error = HostError(ErrorCode.CANCELLED, f"This {self.action} was stopped before it was done.")
+            self._end(JobState.CANCELLED)
+
     def _end(self, state: JobState) -> None:
         self.state = state
         self.over.set()
@@ -105,19 +122,18 @@ class ActionJobs:
         self._finished_ttl_s = finished_ttl_s
         self._on_idle = on_idle
         self._jobs: dict[str, ActionJob] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: dict[ActionJob, asyncio.Task[None]] = {}
 
     @property
     def is_idle(self) -> bool:
         """True if none goes on."""
-        return not self._tasks
+        return not self._running
 
     def start(self, job: ActionJob, work: Coroutine[Any, Any, None]) -> None:
         """Carry out a job, which its work ends; it is forgotten some time after that."""
         self._jobs[job.job_id] = job
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(lambda _task: self._retire(job, task))
+        self._running[job] = task = job.start(work)
+        task.add_done_callback(lambda _task: self._retire(job))
 
     def find(self, job_id: str, origin: str) -> ActionJob | None:
         """An origin's job, None if there is none."""
@@ -129,16 +145,13 @@ class ActionJobs:
         return [job for job in self._jobs.values() if job.origin == origin]
 
     async def close(self) -> None:
-        """End what still goes on, each with an error."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """End what still goes on."""
+        for job in self._running:
+            job.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    def _retire(self, job: ActionJob, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not job.is_over:  # cancelled, maybe before its first step
-            job.fail(HostError(ErrorCode.CANCELLED, "The host was stopped before this was done; ask again."))
+    def _retire(self, job: ActionJob) -> None:
+        del self._running[job]
         over = [other for other in self.of_origin(job.origin) if other.is_over]
         for oldest in over[:-MAX_KEPT]:
             self._forget(oldest)

@@ -77,6 +77,7 @@ class ManagedModel:
         self._slot = asyncio.Lock()
         self._waiting = 0
         self._holders = 0
+        self._awaited = 0
         self._restarts_left = 1
         self._crash: HostError | None = None
 
@@ -101,6 +102,11 @@ class ManagedModel:
     def in_use(self) -> bool:
         """True while a generation runs or waits, or the model is held."""
         return self._slot.locked() or self._waiting > 0 or self._holders > 0
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits until it is ready."""
+        return self._awaited > 0
 
     @property
     def loading(self) -> LoadProgress | None:
@@ -135,6 +141,7 @@ class ManagedModel:
         """Wait until the model is loaded; raises the HostError with which loading failed."""
         if self._crash is not None:
             raise self._crash
+        self._awaited += 1
         try:
             if self._loading is not None:
                 await asyncio.shield(self._loading)
@@ -142,6 +149,8 @@ class ManagedModel:
             if self._loading is not None and self._loading.cancelled():
                 raise HostError(ErrorCode.CANCELLED, f"{self.source.name} was unloaded while it loaded.") from None
             raise
+        finally:
+            self._awaited -= 1
         if self.info is None:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{self.source.name} is not loaded; send load first.")
         return self.info

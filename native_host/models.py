@@ -124,6 +124,12 @@ class ModelTable:
         task.add_done_callback(self._closing.pop)
         return task
 
+    async def give_up(self, model: ManagedModel) -> None:
+        """Nobody waits for this load any more who began it: end it, unless somebody else waits for it."""
+        is_here = self._models.get(model.source.name) is model
+        if is_here and model.state is LoadState.LOADING and not model.is_awaited:
+            await asyncio.shield(self.unload(model, "its load was stopped"))
+
     async def close(self) -> None:
         """End all workers, also those that an unload keeps until their generations have ended."""
         for model in [*self.all(), *self._closing.values()]:

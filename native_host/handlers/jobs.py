@@ -1,11 +1,11 @@
 """Handlers about jobs: list_jobs, attach, read_job, stop_generation."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from messages.actions import ActionType
-from messages.errors import ErrorCode, HostError
+from messages.errors import HostError
 from messages.facts import BackendType, JobState
 from messages.job_replies import ActionDone, ActionFailed, ActionRead, ActionReadEnd, JobList, JobRead, JobReadEnd
 from messages.replies import Accepted, Generated, Stopped
@@ -82,33 +82,30 @@ async def _accept(context: RequestContext, request: Attach | ReadJob) -> None:
 
 async def stop_generation(context: RequestContext, request: StopGeneration) -> Stopped:
     """Stop what is asked for, and answer when it has stopped."""
-    host = context.host
-    if request.job_id is not None:
-        jobs = _named(context, request.job_id)
-    else:
-        jobs = host.jobs.of_origin(context.origin)
-        if request.model is not None:
-            name = host.models.find(request.model).source.name
-            jobs = [job for job in jobs if job.model == name]
-    running = [job for job in jobs if not job.is_over]
+    running = [job for job in _chosen(context, request) if not job.is_over]
     backends = _backends(context, running)
     for job in running:
         job.cancel()
     await asyncio.gather(*(job.over.wait() for job in running))
-    stopped = [job.job_id for job in running if job.state is JobState.CANCELLED]
-    return Stopped(message=_stop_message(stopped), stopped_jobs=stopped, stopped_backends=backends if stopped else [])
+    stopped = [job for job in running if job.state is JobState.CANCELLED]
+    return Stopped(
+        message=_stop_message(stopped),
+        stopped_jobs=[job.job_id for job in stopped],
+        stopped_backends=backends if stopped else [],
+    )
 
 
-def _named(context: RequestContext, job_id: str) -> list[Job]:
-    """The generation of that id, none if an action is that has ended; an action that goes on cannot be stopped."""
-    action = context.host.background.find(job_id, context.origin)
-    if action is None:
-        return [context.host.jobs.get(job_id, context.origin)]
-    if not action.is_over:
-        what = "unload its model to end it" if action.action == ActionType.LOAD else "it cannot be stopped"
-        text = f"The job {job_id} is no generation, its action is {action.action!r}; {what}."
-        raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=["job_id"])
-    return []
+def _chosen(context: RequestContext, request: StopGeneration) -> Sequence[Job | ActionJob]:
+    """The job that is named, or generations."""
+    host = context.host
+    if request.job_id is not None:
+        action = host.background.find(request.job_id, context.origin)
+        return [action or host.jobs.get(request.job_id, context.origin)]
+    jobs = host.jobs.of_origin(context.origin)
+    if request.model is None:
+        return jobs
+    name = host.models.find(request.model).source.name
+    return [job for job in jobs if job.model == name]
 
 
 def _action_read(job: ActionJob) -> ActionRead | ActionReadEnd:
@@ -144,13 +141,14 @@ def _read_end(job: Job, text: str, reasoning: str | None, cursor: int) -> JobRea
     )
 
 
-def _backends(context: RequestContext, jobs: list[Job]) -> list[BackendType]:
+def _backends(context: RequestContext, jobs: Sequence[Job | ActionJob]) -> list[BackendType]:
     names = {job.model for job in jobs}
     kinds = [model.backend_type for model in context.host.models.all() if model.source.name in names]
     return list(dict.fromkeys(kind for kind in kinds if kind is not None))
 
 
-def _stop_message(stopped: list[str]) -> str:
+def _stop_message(stopped: Sequence[Job | ActionJob]) -> str:
     if not stopped:
         return "Nothing was running; there is nothing to stop."
-    return f"Stopped {len(stopped)} generation{'s' if len(stopped) > 1 else ''}."
+    what = "generation" if all(isinstance(job, Job) for job in stopped) else "job"
+    return f"Stopped {len(stopped)} {what}{'s' if len(stopped) > 1 else ''}."

@@ -20,8 +20,13 @@ that `sendNativeMessage` gets is all that it gets, and it should be the result."
 async def load(context: RequestContext, request: Load) -> Loaded:
     """Load a model and wait until it is ready, telling its progress."""
     model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
-    async with _progress(context, model, request.stream):
-        await model.wait_ready()
+    try:
+        async with _progress(context, model, request.stream):
+            await model.wait_ready()
+    except asyncio.CancelledError:
+        if context.in_background:  # stopped; a client that is gone stops nothing
+            await context.host.models.give_up(model)
+        raise
     name = model.source.name
     message = f"{name} is loaded." if is_new else f"{name} was loaded already."
     return Loaded(model=model.get_state(), message=message)

@@ -75,3 +75,13 @@ def test_read_job_gives_the_whole_text_piece_by_piece(page: Page) -> None:
 def test_no_relay_outlives_its_call(page: Page, lab: Lab) -> None:
     one_shot(page, "ping")
     lab.wait_for_no_relay()
+
+
+def test_a_load_in_the_background_is_accepted_and_read_to_its_end(page: Page) -> None:
+    accepted = one_shot(page, "load", model="demo", background=True)
+    assert accepted["type"] == "accepted"
+    read = one_shot(page, "read_job", job_id=accepted["job_id"])
+    while read["state"] == "queued":
+        read = one_shot(page, "read_job", job_id=accepted["job_id"], cursor=read["cursor"], wait_ms=30_000)
+    assert (read["state"], read["model"]["model"], read["model"]["state"]) == ("finished", "demo", "ready")
+    one_shot(page, "unload", model="demo")

@@ -165,15 +165,38 @@ def test_requests_begin_in_their_order_in_the_background_too(port: Port) -> None
         port.call("unload", all=True)
 
 
-def test_it_is_no_generation_that_could_be_stopped(port: Port) -> None:
-    job = port.accepted(load_for_ever(port))
+def test_it_is_stopped_by_its_job_alone_and_a_load_ends_with_it(port: Port) -> None:
+    request = load_for_ever(port)
+    job = port.accepted(request)
+    port.wait(lambda message: message.get("id") == request and message["type"] == "progress")
     assert port.call("stop_generation")["stopped_jobs"] == []
-    refused = port.call("stop_generation", job_id=job)
-    assert (refused["error"]["code"], refused["error"]["details"]) == ("unsupported_option", {"fields": ["job_id"]})
-    assert refused["message"] == f"The job {job} is no generation, its action is 'load'; unload its model to end it."
-    port.call("unload", model="stuck")
-    wait_until("the load's end", lambda: read(port, job)["state"] == "failed", 5)
+    assert port.call("stop_generation", model="stuck")["stopped_jobs"] == []
+    stopped = port.call("stop_generation", job_id=job)
+    assert (stopped["stopped_jobs"], stopped["stopped_backends"]) == ([job], [])
+    assert stopped["message"] == "Stopped 1 job."
+    result = port.result(request)
+    assert (result["error"]["code"], result["message"]) == ("cancelled", "This load was stopped before it was done.")
+    assert (read(port, job)["state"], read(port, job)["message"]) == ("cancelled", result["message"])
+    assert port.call("get_state")["models"] == []
     assert port.call("stop_generation", job_id=job)["stopped_jobs"] == []
+
+
+def test_a_load_that_somebody_else_waits_for_goes_on_when_it_is_stopped(port: Port) -> None:
+    job = port.accepted(load_for_ever(port))
+    other = load_for_ever(port, background=False)
+    port.wait(lambda message: message.get("id") == other and message["type"] == "progress")
+    assert port.call("stop_generation", job_id=job)["stopped_jobs"] == [job]
+    assert [model["state"] for model in port.call("get_state")["models"]] == ["loading"]
+    port.call("unload", model="stuck")
+    assert port.result(other)["message"] == "stuck was unloaded while it loaded."
+
+
+def test_what_waits_for_a_load_is_stopped_and_the_load_goes_on(port: Port) -> None:
+    port.accepted(load_for_ever(port))
+    request = port.ask("count_tokens", model="stuck", prompt="a", background=True)
+    assert port.call("stop_generation", job_id=port.accepted(request))["message"] == "Stopped 1 job."
+    assert port.result(request)["message"] == "This count_tokens was stopped before it was done."
+    assert [model["state"] for model in port.call("get_state")["models"]] == ["loading"]
 
 
 def test_a_model_can_be_unloaded_in_the_background_while_it_loads_there(port: Port) -> None:
