@@ -6,6 +6,7 @@ Above it: `native_host.connection`. Below it: `native_host.handlers`. This is th
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
@@ -41,9 +42,10 @@ def dispatch(
     request = _background_request(host, client, message)
     if request is None:
         return _answer(host, client, message, arrived_at, takes_more)
-    job = ActionJob(client.origin, str(request.action), getattr(request, "model", None))
-    host.background.start(job, _carry_out_job(host, request, job, arrived_at))
-    return _tell(host, client, request, job)
+    context = RequestContext(host, client, request.id, str(request.action), arrived_at, takes_more)
+    job = ActionJob(client.origin, context.action, getattr(request, "model", None))
+    host.background.start(job, _carry_out(replace(context, client=job, request_id=job.job_id), request, job))
+    return _tell(context, request, job)
 
 
 async def _answer(host: Host, client: Client, message: Message, arrived_at: float, takes_more: asyncio.Event) -> None:
@@ -86,10 +88,7 @@ def _background_request(host: Host, client: Client, message: Message) -> AnyRequ
         return None
 
 
-async def _carry_out_job(host: Host, request: AnyRequest, job: ActionJob, arrived_at: float) -> None:
-    takes_more = asyncio.Event()
-    takes_more.set()
-    context = RequestContext(host, job, job.job_id, job.action, arrived_at, takes_more)
+async def _carry_out(context: RequestContext, request: AnyRequest, job: ActionJob) -> None:
     try:
         job.finish(await HANDLERS[request.action](context, request))
     except HostError as error:
@@ -99,17 +98,17 @@ async def _carry_out_job(host: Host, request: AnyRequest, job: ActionJob, arrive
         job.fail(_internal(error))
 
 
-async def _tell(host: Host, client: Client, request: AnyRequest, job: ActionJob) -> None:
+async def _tell(context: RequestContext, request: AnyRequest, job: ActionJob) -> None:
     """Tell a client of the job that its request has become, to its result."""
-    _log_request(host, client, request)
-    await client.send(Accepted(request.id, job.action, job.job_id))
-    context = RequestContext(host, client, request.id, job.action, 0.0, asyncio.Event())
+    _log_request(context.host, context.client, request)
+    await context.send(Accepted(request.id, job.action, job.job_id))
+    reply: Reply
     try:
         fields = await follow_action(context, job, stream=getattr(request, "stream", None) is not False)
-        reply: Reply = Success(request.id, job.action, fields)
+        reply = Success(request.id, job.action, fields)
     except JobFailed as failed:
         reply = Failure(request.id, job.action, failed.error, failed.fields)
-    await _send_last(host, client, reply)
+    await _send_last(context.host, context.client, reply)
 
 
 def _internal(error: Exception) -> HostError:
