@@ -74,6 +74,8 @@ class ActionRead(JobRead):
     cursor is how many progress messages there were; those about the progress are as in `Progress`.
     """
 
+    text: str = ""
+    tokens: int = 0
     model: str | None
     phase: str | None = None
     progress: float | None = None
@@ -85,6 +87,8 @@ class ActionRead(JobRead):
 class ActionReadEnd(JobRead):
     """Fields of `read_job` for such an action once it is over: those of its result, or its error."""
 
+    text: str = ""
+    tokens: int = 0
     model: str | None
     done: SerializeAsAny[Fact] | None
     error: dict[str, Any] | None = None

@@ -325,6 +325,11 @@ def read_as(kind: type[RequestT], fields: dict[str, Any]) -> RequestT:
     return request
 
 
+def model_of(request: AnyRequest) -> str | None:
+    """The model that a request names, None if it names none."""
+    return request.model if isinstance(request, _NamesModel) else None
+
+
 def request_id(message: dict[str, Any]) -> str | int | None:
     """The `id` to answer with, even if the rest of the message is wrong; null if the `id` itself is."""
     value = message.get("id")

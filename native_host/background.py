@@ -8,21 +8,33 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from itertools import accumulate
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
 from messages.facts import Fact, JobState
 from messages.job_replies import JobListing
-from messages.replies import Progress, Reply
+from messages.replies import Embedded, Failure, Progress, Reply, Success
+from native_host.job_table import JobTable
 from native_host.jobs import OVER, new_job_id
 from native_host.wakers import Wakers
 
+MAX_RUNNING = 256
+"""How many jobs of one origin go on at once."""
+
 MAX_KEPT = 64
-"""How many jobs of one origin that are over can be read, the newest: a result may be large."""
+"""How many jobs of one origin that are over can be read: those that ended last."""
+
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""How much memory their results take at most, about; one result may take more."""
+
+RETRY_AFTER_MS = 1000
+_NUMBER_BYTES = 32
+"""What a Python number and its place in a tuple take."""
 
 
 class ActionJob:
-    """One request of one origin. It is the client that the handler answers, so that it hears of the progress.
+    """One request of one origin. It is the client that is answered: it hears of the progress, and of the end.
 
     state is `queued` until it is over: of the phases of a generation it has none. told is how many progress messages
     there were, of which the last is kept.
@@ -55,14 +67,22 @@ class ActionJob:
         )
 
     async def send(self, reply: Reply) -> None:
-        """Called by the handler: what comes before the result."""
-        assert isinstance(reply, Progress), "only generations stream, and they are jobs of their own"
-        self.progress = reply
-        self.told += 1
-        self._wakers.wake()
+        """Called by the dispatcher: the progress, and the end."""
+        match reply:
+            case Progress():
+                self.progress = reply
+                self.told += 1
+                self._wakers.wake()
+            case Success():
+                self.fields = reply.fields
+                self._end(JobState.FINISHED)
+            case Failure():
+                self._fail(reply.error, JobState.FAILED)
+            case _:
+                raise TypeError(f"only a generation streams {type(reply).__name__}, and it is a job of its own")
 
     def start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Begin with the work that finishes this job or fails it; one that is cancelled does neither."""
+        """Begin with the work, which sends the end here unless it is cancelled."""
         self._task = asyncio.get_running_loop().create_task(work)
         self._task.add_done_callback(self._note_end)
         return self._task
@@ -71,16 +91,6 @@ class ActionJob:
         """Cancel. The end comes later."""
         if self._task is not None:
             self._task.cancel()
-
-    def finish(self, fields: Fact) -> None:
-        """The action is done; the fields of its result."""
-        self.fields = fields
-        self._end(JobState.FINISHED)
-
-    def fail(self, error: HostError) -> None:
-        """The action failed."""
-        self.error = error
-        self._end(JobState.FAILED)
 
     async def follow(self) -> AsyncIterator[Progress]:
         """Yield the newest progress, then what comes of it, until the job is over; who is slow misses some."""
@@ -106,8 +116,12 @@ class ActionJob:
 
     def _note_end(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():
-            self.error = HostError(ErrorCode.CANCELLED, f"This {self.action} was stopped before it was done.")
-            self._end(JobState.CANCELLED)
+            text = f"This {self.action} was stopped before it was done."
+            self._fail(HostError(ErrorCode.CANCELLED, text), JobState.CANCELLED)
+
+    def _fail(self, error: HostError, state: JobState) -> None:
+        self.error = error
+        self._end(state)
 
     def _end(self, state: JobState) -> None:
         self.state = state
@@ -115,48 +129,41 @@ class ActionJob:
         self._wakers.wake()
 
 
-class ActionJobs:
-    """Those that go on, and those that can still be read."""
+class ActionJobs(JobTable[ActionJob]):
+    """All that goes on in the background, or can still be read."""
 
-    def __init__(self, finished_ttl_s: float, on_idle: Callable[[], None]) -> None:
-        self._finished_ttl_s = finished_ttl_s
-        self._on_idle = on_idle
-        self._jobs: dict[str, ActionJob] = {}
-        self._running: dict[ActionJob, asyncio.Task[None]] = {}
+    def begin(
+        self, origin: str, action: str, model: str | None, work: Callable[[ActionJob], Coroutine[Any, Any, None]]
+    ) -> ActionJob:
+        """Make a job of its work, and begin; HostError `busy` if too many of the origin go on."""
+        if sum(job.origin == origin for job in self.running()) >= MAX_RUNNING:
+            text = f"{MAX_RUNNING} requests go on in the background; wait for some of them, or stop them."
+            raise HostError(ErrorCode.BUSY, text, retry_after_ms=RETRY_AFTER_MS)
+        job = ActionJob(origin, action, model)
+        self.add(job)
+        job.start(work(job)).add_done_callback(lambda _task: self.retire(job))
+        return job
 
-    @property
-    def is_idle(self) -> bool:
-        """True if none goes on."""
-        return not self._running
-
-    def start(self, job: ActionJob, work: Coroutine[Any, Any, None]) -> None:
-        """Carry out a job, which its work ends; it is forgotten some time after that."""
-        self._jobs[job.job_id] = job
-        self._running[job] = task = job.start(work)
-        task.add_done_callback(lambda _task: self._retire(job))
-
-    def find(self, job_id: str, origin: str) -> ActionJob | None:
-        """An origin's job, None if there is none."""
-        job = self._jobs.get(job_id)
-        return job if job is not None and job.origin == origin else None
-
-    def of_origin(self, origin: str) -> list[ActionJob]:
-        """An origin's jobs, oldest first."""
-        return [job for job in self._jobs.values() if job.origin == origin]
+    def retire(self, job: ActionJob) -> None:
+        """The job is over: keep it to be read, for a while, and no more of the older ones than there is room for."""
+        self._jobs[job.job_id] = self._jobs.pop(job.job_id)  # they are kept in the order of their ends
+        super().retire(job)
+        over = [other for other in self.of_origin(job.origin) if other.job_id not in self._running]
+        sizes = accumulate(_result_bytes(other) for other in reversed(over))
+        for place, (other, size) in enumerate(zip(reversed(over), sizes, strict=True)):
+            if place >= MAX_KEPT or (place > 0 and size > MAX_KEPT_BYTES):
+                self.forget(other.job_id)
 
     async def close(self) -> None:
         """End what still goes on."""
-        for job in self._running:
+        running = self.running()
+        for job in running:
             job.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        for job in running:
+            await job.over.wait()
 
-    def _retire(self, job: ActionJob) -> None:
-        del self._running[job]
-        over = [other for other in self.of_origin(job.origin) if other.is_over]
-        for oldest in over[:-MAX_KEPT]:
-            self._forget(oldest)
-        asyncio.get_running_loop().call_later(self._finished_ttl_s, self._forget, job)
-        self._on_idle()
 
-    def _forget(self, job: ActionJob) -> None:
-        self._jobs.pop(job.job_id, None)
+def _result_bytes(job: ActionJob) -> int:
+    """About how much memory a result takes: vectors are the only large ones."""
+    fields = job.fields
+    return len(fields.embeddings) * fields.dimensions * _NUMBER_BYTES if isinstance(fields, Embedded) else 0

@@ -57,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         self._chunking = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False
+        self._beginning = 0
         self._takes_more = asyncio.Event()
         self._ahead = 0
         self._answered = False
@@ -183,18 +184,25 @@ class Connection(asyncio.BufferedProtocol):
             self._takes_more.set()
         self._asked = True
         work = dispatch(self._host, self, message, arrived_at, self._takes_more)
-        if answers_at_once(message) and self._writable.is_set():
+        if self._beginning == 0 and self._writable.is_set() and answers_at_once(message):
             _run_at_once(work)
             return
         self._start_task(work)
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        self._beginning += 1
+        loop.call_soon(self._note_begun)
         if self._reading and len(self._tasks) >= PAUSE_AT and self._reader is not None:
             self._reader.pause_reading()
             self._reading = False
+
+    def _note_begun(self) -> None:
+        """Called after the first step of a task: what comes now does not overtake it any more."""
+        self._beginning -= 1
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)

@@ -7,7 +7,6 @@ from typing import Protocol
 from messages.errors import HostError
 from messages.facts import Fact
 from messages.replies import Reply
-from native_host.background import ActionJob
 from native_host.host import Host
 
 
@@ -48,11 +47,6 @@ class RequestContext:
     def origin(self) -> str:
         """Who asked."""
         return self.client.origin
-
-    @property
-    def in_background(self) -> bool:
-        """True if this is a job, which goes on without whoever asked."""
-        return isinstance(self.client, ActionJob)
 
     async def send(self, reply: Reply) -> None:
         """Write a reply that is not the last."""

@@ -137,7 +137,7 @@ class Daemon:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
             self._idle_timer = None
-        stays = self._door is not None or self._host.models.all()
+        stays = self._door is not None or self._host.models.all() or self._host.has_unread_jobs
         busy = self._connections or self._host.has_running_jobs or (stays and not self._draining)
         if not busy:
             seconds = 0.0 if self._draining else self._config.daemon.idle_exit_s
@@ -154,6 +154,7 @@ class Daemon:
         await self._host.close()
         if self._door is not None:
             await self._door.stop()
+        await asyncio.gather(*(connection.finish_answers() for connection in self._connections))
         for connection in list(self._connections):
             connection.close()
 

@@ -6,13 +6,12 @@ Above it: `native_host.connection`. Below it: `native_host.handlers`. This is th
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Reply, Success
-from messages.requests import AnyRequest, action_of, parse, request_id
+from messages.requests import AnyRequest, Load, action_of, model_of, parse, request_id
 from native_host.background import ActionJob
 from native_host.context import Client, JobFailed, RequestContext
 from native_host.handlers import HANDLERS, IMMEDIATE, MAKE_THEIR_JOB
@@ -39,19 +38,51 @@ def dispatch(
     What goes on in the background begins here, as a task of the host, so that requests begin in the order in which
     they came; what is returned only tells of it.
     """
-    request = _background_request(host, client, message)
-    if request is None:
-        return _answer(host, client, message, arrived_at, takes_more)
-    context = RequestContext(host, client, request.id, str(request.action), arrived_at, takes_more)
-    job = ActionJob(client.origin, context.action, getattr(request, "model", None))
-    host.background.start(job, _carry_out(replace(context, client=job, request_id=job.job_id), request, job))
-    return _tell(context, request, job)
+    if isinstance(message, dict) and message.get("background") and action_of(message) not in MAKE_THEIR_JOB:
+        return _in_background(host, client, message, arrived_at, takes_more)
+    return _answer(host, client, message, arrived_at, takes_more)
+
+
+def _in_background(
+    host: Host, client: Client, message: JsonObject, arrived_at: float, takes_more: asyncio.Event
+) -> Coroutine[Any, Any, None]:
+    try:
+        _check_client(host, client.origin)
+        request = parse(message)
+        action = str(request.action)
+        job = host.background.begin(
+            client.origin,
+            action,
+            model_of(request),
+            lambda job: _answer(host, job, request.model_copy(update={"id": job.job_id}), arrived_at, takes_more),
+        )
+    except HostError as error:
+        return client.send(Failure(request_id(message), action_of(message), error))
+    except Exception:
+        logger.exception("beginning a request failed")
+        return _answer(host, client, message, arrived_at, takes_more)  # which fails as this did, and says so
+    return _tell(RequestContext(host, client, request.id, action, arrived_at, takes_more), request, job)
+
+
+async def _tell(context: RequestContext, request: AnyRequest, job: ActionJob) -> None:
+    """Tell a client of the job that its request has become, to its result."""
+    await context.send(Accepted(request.id, job.action, job.job_id))
+    is_alone = isinstance(request, Load) and request.stream is False
+    try:
+        fields = await follow_action(context, job, stream=not is_alone)
+    except JobFailed as failed:
+        await context.send(Failure(request.id, job.action, failed.error, failed.fields))
+    else:
+        await context.send(Success(request.id, job.action, fields))
 
 
 async def _answer(host: Host, client: Client, message: Message, arrived_at: float, takes_more: asyncio.Event) -> None:
-    _log_request(host, client, message)
+    if host.config.log.log_prompts:
+        logger.info("request of %s: %s", client.origin, message)
     reply = await _result(host, client, message, arrived_at, takes_more)
-    await _send_last(host, client, reply)
+    if host.config.log.log_prompts:
+        logger.info("result for %s: %s", client.origin, reply.to_wire())
+    await client.send(reply)
 
 
 async def _result(host: Host, client: Client, message: Message, arrived_at: float, takes_more: asyncio.Event) -> Reply:
@@ -60,7 +91,7 @@ async def _result(host: Host, client: Client, message: Message, arrived_at: floa
     else:
         identity, action = message.id, str(message.action)
     try:
-        _check_origin(host, client.origin)
+        _check_client(host, client.origin)
         request = parse(message) if isinstance(message, dict) else message
         context = RequestContext(host, client, identity, str(request.action), arrived_at, takes_more)
         fields = await HANDLERS[request.action](context, request)
@@ -71,63 +102,13 @@ async def _result(host: Host, client: Client, message: Message, arrived_at: floa
         return Failure(identity, action, error)
     except Exception as error:
         logger.exception("the request %r failed", action)
-        return Failure(identity, action, _internal(error))
+        text = f"The host failed ({type(error).__name__}). This is a bug; its log has the details."
+        return Failure(identity, action, HostError(ErrorCode.INTERNAL, text))
 
 
-def _background_request(host: Host, client: Client, message: Message) -> AnyRequest | None:
-    """A request that becomes a job here; None for any other, and for one that is wrong, which its answer tells."""
-    if not isinstance(message, dict) or not message.get("background") or action_of(message) in MAKE_THEIR_JOB:
-        return None
-    try:
-        _check_origin(host, client.origin)
-        return parse(message)
-    except HostError:
-        return None
-    except Exception:
-        logger.exception("reading a request failed")
-        return None
-
-
-async def _carry_out(context: RequestContext, request: AnyRequest, job: ActionJob) -> None:
-    try:
-        job.finish(await HANDLERS[request.action](context, request))
-    except HostError as error:
-        job.fail(error)
-    except Exception as error:
-        logger.exception("the request %r failed", job.action)
-        job.fail(_internal(error))
-
-
-async def _tell(context: RequestContext, request: AnyRequest, job: ActionJob) -> None:
-    """Tell a client of the job that its request has become, to its result."""
-    _log_request(context.host, context.client, request)
-    await context.send(Accepted(request.id, job.action, job.job_id))
-    reply: Reply
-    try:
-        fields = await follow_action(context, job, stream=getattr(request, "stream", None) is not False)
-        reply = Success(request.id, job.action, fields)
-    except JobFailed as failed:
-        reply = Failure(request.id, job.action, failed.error, failed.fields)
-    await _send_last(context.host, context.client, reply)
-
-
-def _internal(error: Exception) -> HostError:
-    text = f"The host failed ({type(error).__name__}). This is a bug; its log has the details."
-    return HostError(ErrorCode.INTERNAL, text)
-
-
-def _log_request(host: Host, client: Client, message: Message) -> None:
-    if host.config.log.log_prompts:
-        logger.info("request of %s: %s", client.origin, message)
-
-
-async def _send_last(host: Host, client: Client, reply: Reply) -> None:
-    if host.config.log.log_prompts:
-        logger.info("result for %s: %s", client.origin, reply.to_wire())
-    await client.send(reply)
-
-
-def _check_origin(host: Host, origin: str) -> None:
+def _check_client(host: Host, origin: str) -> None:
+    if host.is_closing:
+        raise HostError(ErrorCode.CANCELLED, "The host is being stopped; ask again, which starts it anew.")
     if not host.config.origins.permits(origin):
         raise HostError(
             ErrorCode.ORIGIN_FORBIDDEN,

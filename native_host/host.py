@@ -14,7 +14,7 @@ from native_host.background import ActionJobs
 from native_host.catalog import Catalog
 from native_host.config import Config, Paths
 from native_host.engines import EngineProbes
-from native_host.jobs import Job, JobTable
+from native_host.jobs import Generations, Job
 from native_host.live_figures import LiveFigures
 from native_host.managed_model import ManagedModel, ModelLimits
 from native_host.memory_sampler import MemorySampler
@@ -47,7 +47,8 @@ class Host:
         self.live = LiveFigures()
         self.last_figures = Figures()
         self.http_url: str | None = None
-        self.jobs = JobTable(
+        self.is_closing = False
+        self.jobs = Generations(
             orphan_grace_s=config.daemon.orphan_grace_s,
             finished_ttl_s=config.daemon.finished_job_ttl_s,
             on_idle=self._became_idle,
@@ -72,7 +73,12 @@ class Host:
     @property
     def has_running_jobs(self) -> bool:
         """True while it generates, or does something in the background."""
-        return bool(self.jobs.running()) or not self.background.is_idle
+        return self.jobs.has_running or self.background.has_running
+
+    @property
+    def has_unread_jobs(self) -> bool:
+        """True while somebody may yet ask how a job ended."""
+        return self.jobs.has_unread or self.background.has_unread
 
     def _model_added(self) -> None:
         self.memory.watch()
@@ -87,6 +93,7 @@ class Host:
 
     async def close(self) -> None:
         """End all generations, each with an error since it is not whole, and workers, and write the statistics."""
+        self.is_closing = True
         for job in self.jobs.running():
             job.cancel(HostError(ErrorCode.CANCELLED, "The host was stopped before this was answered; ask again."))
         await self.models.close()

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from messages.actions import ActionType
 from messages.content import ToolCall
-from messages.errors import ErrorCode, HostError
+from messages.errors import HostError
 from messages.facts import Figures, FinishReason, JobState, TokenLogprob
 from messages.job_replies import JobListing
+from native_host.job_table import JobTable
 from native_host.wakers import Wakers
 
 OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
@@ -281,48 +282,15 @@ class Job:
             self._orphan_timer = None
 
 
-class JobTable:
-    """All jobs that run or can still be read."""
+class Generations(JobTable[Job]):
+    """All generations that run or can still be read."""
 
     def __init__(self, orphan_grace_s: float, finished_ttl_s: float, on_idle: Callable[[], None]) -> None:
-        self._orphan_grace_s = orphan_grace_s
-        self._finished_ttl_s = finished_ttl_s
-        self._on_idle = on_idle
-        self._jobs: dict[str, Job] = {}
-        self._running: dict[str, Job] = {}
-        """Those that have not retired: few, where there may be thousands that can still be read."""
+        super().__init__(finished_ttl_s, on_idle)
+        self._grace_s = {True: finished_ttl_s, False: orphan_grace_s}
 
     def create(self, origin: str, model: str, *, background: bool) -> Job:
         """Make a job; it is forgotten some time after it is over."""
-        grace_s = self._finished_ttl_s if background else self._orphan_grace_s
-        job = Job(origin, model, background=background, grace_s=grace_s)
-        self._jobs[job.job_id] = self._running[job.job_id] = job
+        job = Job(origin, model, background=background, grace_s=self._grace_s[background])
+        self.add(job)
         return job
-
-    def retire(self, job: Job) -> None:
-        """The job is over: keep it to be read, for a while."""
-        self._running.pop(job.job_id, None)
-        asyncio.get_running_loop().call_later(self._finished_ttl_s, self._forget, job)
-        self._on_idle()
-
-    def get(self, job_id: str, origin: str) -> Job:
-        """An origin's job; HostError `job_not_found`, also for a job of another origin."""
-        job = self._jobs.get(job_id)
-        if job is None or job.origin != origin:
-            raise HostError(
-                ErrorCode.JOB_NOT_FOUND,
-                f"There is no job {job_id[:100]!r}; finished jobs can be read for {self._finished_ttl_s:.0f} s.",
-                job_id=job_id[:100],
-            )
-        return job
-
-    def of_origin(self, origin: str) -> list[Job]:
-        """An origin's jobs, oldest first."""
-        return [job for job in self._jobs.values() if job.origin == origin]
-
-    def running(self) -> list[Job]:
-        """All jobs that are not over."""
-        return [job for job in self._running.values() if not job.is_over]
-
-    def _forget(self, job: Job) -> None:
-        self._jobs.pop(job.job_id, None)

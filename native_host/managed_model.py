@@ -67,6 +67,7 @@ class ManagedModel:
         self.last_used = time.monotonic()
         self.was_used = False
         self.on_crash: Callable[[ManagedModel, HostError], None] = lambda _model, _error: None
+        self.on_ready: Callable[[ManagedModel], None] = lambda _model: None
         self.on_load_failed: Callable[[ManagedModel], None] = lambda _model: None
         self._loaded_at: float | None = None
         self._backend_type: BackendType | None = None
@@ -271,6 +272,7 @@ class ManagedModel:
         self.info, self.state, self._loaded_at = event, LoadState.READY, time.time()
         self._backend_type = event.backend_type
         logger.info("loaded %s with %s (pid %s)", self.source.name, event.backend_type, worker.pid)
+        self.on_ready(self)
 
     async def _give_up(self, worker: WorkerProcess) -> None:
         if self._worker is worker:

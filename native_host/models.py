@@ -106,7 +106,7 @@ class ModelTable:
         self._use(model)
 
     def release(self, model: ManagedModel) -> None:
-        """A generation is over: the model's keep-alive begins. It was used when it began, others maybe since."""
+        """A load or a generation is over: the model's keep-alive begins. It was used when that began, others since."""
         if self._models.get(model.source.name) is model:
             self._keep(model)
 
@@ -152,6 +152,7 @@ class ModelTable:
     def _add(self, source: ModelSource) -> ManagedModel:
         model = ManagedModel(source, self._limits, PerformanceTracker())
         model.on_crash = self._crashed
+        model.on_ready = self.release
         model.on_load_failed = self._load_failed
         self._models[source.name] = model
         model.start_loading()

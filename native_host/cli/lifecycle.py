@@ -96,7 +96,7 @@ def status() -> int:
         _print_row("model", "none loaded")
     for job in jobs.jobs:
         what = f"{job.tokens} tokens" if job.action == ActionType.GENERATE else job.action
-        _print_row("job", f"{job.job_id} {job.state}, {what}, {job.model} (from this terminal)")
+        _print_row("job", f"{job.job_id} {job.state}, {what}, {job.model or 'no model'} (from this terminal)")
     return 0
 
 

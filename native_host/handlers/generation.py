@@ -51,6 +51,7 @@ async def follow(context: RequestContext, job: Job, cursor: int, stream: bool) -
             await context.send(_reply(context, job, news))
     else:
         await job.over.wait()
+    context.host.jobs.note_read(job)
     return result_of(job)
 
 

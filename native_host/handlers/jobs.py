@@ -15,9 +15,6 @@ from native_host.context import JobFailed, RequestContext
 from native_host.handlers.generation import follow
 from native_host.jobs import Job
 
-_OF_PROGRESS = ("phase", "progress", "loaded_bytes", "total_bytes", "message")
-"""What `read_job` tells of a progress message."""
-
 
 async def list_jobs(context: RequestContext, request: ListJobs) -> JobList:
     """This origin's jobs, oldest first."""
@@ -48,6 +45,7 @@ async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool
             await context.send(replace(progress, id=context.request_id, action=context.action, job_id=job.job_id))
     else:
         await job.over.wait()
+    context.host.background.note_read(job)
     if job.error is not None:
         raise JobFailed(job.error, ActionFailed(job_id=job.job_id))
     assert job.fields is not None
@@ -60,6 +58,8 @@ async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
     if action is not None:
         await _accept(context, request)
         await action.wait_for_news(request.cursor, request.wait_ms / 1000)
+        if action.is_over:
+            context.host.background.note_read(action)
         return _action_read(action)
     job = context.host.jobs.get(request.job_id, context.origin)
     with job.listener():
@@ -71,6 +71,7 @@ async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
         return JobRead(
             job_id=job.job_id, text=text, reasoning=reasoning, cursor=cursor, state=job.state, tokens=job.tokens
         )
+    context.host.jobs.note_read(job)
     return _read_end(job, text, reasoning, cursor)
 
 
@@ -109,13 +110,28 @@ def _chosen(context: RequestContext, request: StopGeneration) -> Sequence[Job | 
 
 
 def _action_read(job: ActionJob) -> ActionRead | ActionReadEnd:
-    told: dict[str, Any] = {"job_id": job.job_id, "text": "", "cursor": job.told, "state": job.state, "tokens": 0}
     if job.is_over:
-        message = job.error.message if job.error else None
-        return ActionReadEnd(**told, model=job.model, done=job.fields, error=_told(job.error), message=message)
-    if job.progress is not None:
-        told |= {name: getattr(job.progress, name) for name in _OF_PROGRESS}
-    return ActionRead(**told, model=job.model)
+        return ActionReadEnd(
+            job_id=job.job_id,
+            cursor=job.told,
+            state=job.state,
+            model=job.model,
+            done=job.fields,
+            error=_told(job.error),
+            message=job.error.message if job.error else None,
+        )
+    now = job.progress
+    return ActionRead(
+        job_id=job.job_id,
+        cursor=job.told,
+        state=job.state,
+        model=job.model,
+        phase=now.phase if now else None,
+        progress=now.progress if now else None,
+        loaded_bytes=now.loaded_bytes if now else None,
+        total_bytes=now.total_bytes if now else None,
+        message=now.message if now else None,
+    )
 
 
 def _told(error: HostError | None) -> dict[str, Any] | None:

@@ -21,10 +21,10 @@ async def load(context: RequestContext, request: Load) -> Loaded:
     """Load a model and wait until it is ready, telling its progress."""
     model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
     try:
-        async with _progress(context, model, stream=context.in_background or request.stream):
+        async with _progress(context, model, stream=request.background or request.stream):
             await model.wait_ready()
     except asyncio.CancelledError:
-        if context.in_background:  # stopped; a client that is gone stops nothing
+        if request.background and is_new:  # a job was stopped; a client that is gone stops nothing
             await context.host.models.give_up(model)
         raise
     name = model.source.name

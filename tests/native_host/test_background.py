@@ -1,15 +1,30 @@
 """`"background": true` of any action: accepted with its job, which outlives its port and can be followed and read."""
 
+import asyncio
+import gc
+import time
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from support.browsers.waiting import wait_until
-from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port
+from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port, is_alive
 
 from backends.faults import ENVIRONMENT_VARIABLE
 from messages.actions import ActionType
-from native_host.background import MAX_KEPT
+from messages.errors import HostError
+from messages.facts import Fact
+from messages.replies import Embedded, Success
+from native_host import background
+from native_host.background import MAX_KEPT, MAX_RUNNING, ActionJob, ActionJobs
+from native_host.config import Config, Paths
+from native_host.dispatcher import dispatch
+from native_host.host import Host
+from native_host.http.client import LastReply
+from native_host.http.errors import HttpError
 
 FINISHED_TTL_S = 2.0
 OVER = ("finished", "cancelled", "failed")
@@ -228,9 +243,118 @@ def test_the_newest_of_those_that_are_over_are_kept(port: Port) -> None:
     assert kept == set(jobs[5:])
 
 
+def test_without_stream_its_progress_can_be_read_all_the_same(port: Port) -> None:
+    request = load_for_ever(port, stream=False)
+    job = port.accepted(request)
+    wait_until("progress", lambda: read(port, job)["phase"] == "starting", 5)
+    attached = port.ask("attach", job_id=job)
+    assert port.wait(lambda message: message.get("id") == attached)["type"] == "progress"
+    assert [message["type"] for message in port.of(request)] == ["accepted"]
+
+
+def test_a_load_that_it_only_found_goes_on_when_it_is_stopped(host: BrowserHost, port: Port) -> None:
+    with host.port() as lost:
+        lost.ask("load", model="stuck", backend="echo", options={"fault": "hang@load"}, stream=True)
+        lost.wait(lambda message: message["type"] == "progress")
+    job = port.accepted(load_for_ever(port))
+    assert port.call("stop_generation", job_id=job)["stopped_jobs"] == [job]
+    assert [model["state"] for model in port.call("get_state")["models"]] == ["loading"]
+
+
+def test_how_it_ended_can_be_read_though_nothing_else_keeps_the_daemon() -> None:
+    with BrowserHost("[daemon]\nidle_exit_s = 0.1\n") as host:
+        job = host.one_shot({"action": "load", "model": "/no/such.gguf", "background": True})["job_id"]
+        daemon = psutil.Process(host.daemon_pid)
+        time.sleep(1)
+        told = host.one_shot({"action": "read_job", "job_id": job})
+        assert (told["state"], told["error"]["code"]) == ("failed", "model_not_found")
+        wait_until("the daemon's end once that is read", lambda: not is_alive(daemon), 10)
+
+
 def test_a_daemon_that_is_stopped_ends_it_with_an_error() -> None:
     with BrowserHost(env={ENVIRONMENT_VARIABLE: "1"}) as host, host.port() as port:
         request = load_for_ever(port)
         port.accepted(request)
         host.stop_daemon()
         assert port.result(request)["error"]["code"] == "cancelled"
+
+
+def begin(table: ActionJobs, over: asyncio.Event, fields: Fact) -> ActionJob:
+    """A job of one origin that is over when `over` is set."""
+
+    async def work(job: ActionJob) -> None:
+        await over.wait()
+        await job.send(Success(job.job_id, job.action, fields))
+
+    return table.begin("x", "embed", None, work)
+
+
+async def end(job: ActionJob, over: asyncio.Event) -> None:
+    over.set()
+    await job.over.wait()
+    await asyncio.sleep(0)
+
+
+def vectors(count: int) -> Embedded:
+    return Embedded(embeddings=[(0.0,)] * count, dimensions=1, input_tokens=1, truncated=[])
+
+
+def test_one_that_ends_last_is_kept_however_early_it_began() -> None:
+    async def play() -> None:
+        table, last, others = ActionJobs(60, lambda: None), asyncio.Event(), asyncio.Event()
+        first = begin(table, last, vectors(1))
+        rest = [begin(table, others, vectors(1)) for _ in range(MAX_KEPT)]
+        await end(rest[-1], others)
+        await end(first, last)
+        assert table.find(first.job_id, "x") is first
+        assert table.find(rest[0].job_id, "x") is None
+        assert len(table.of_origin("x")) == MAX_KEPT
+
+    asyncio.run(play())
+
+
+def test_large_results_are_forgotten_sooner_and_their_memory_is_given_back() -> None:
+    async def play() -> None:
+        table, over = ActionJobs(60, lambda: None), asyncio.Event()
+        large = vectors(background.MAX_KEPT_BYTES // 32)
+        over.set()
+        first = begin(table, over, large)
+        await end(first, over)
+        assert table.find(first.job_id, "x") is first
+        second = begin(table, over, vectors(1))
+        await end(second, over)
+        assert table.of_origin("x") == [second]
+        gone = weakref.ref(first)
+        del first
+        gc.collect()
+        assert gone() is None
+
+    asyncio.run(play())
+
+
+def test_an_origin_has_only_so_many_at_once() -> None:
+    async def play() -> None:
+        table, over = ActionJobs(60, lambda: None), asyncio.Event()
+        jobs = [begin(table, over, vectors(1)) for _ in range(MAX_RUNNING)]
+        with pytest.raises(HostError, match="256 requests go on in the background") as refused:
+            begin(table, over, vectors(1))
+        assert refused.value.code == "busy"
+        await end(jobs[-1], over)
+        assert begin(table, over, vectors(1)).is_over is False
+        await table.close()
+
+    asyncio.run(play())
+
+
+def test_a_host_that_is_being_stopped_begins_nothing(tmp_path: Path) -> None:
+    async def play() -> None:
+        host = Host(Config(), Paths(tmp_path, tmp_path, tmp_path))
+        await host.close()
+        for fields in ({}, {"background": True}):
+            client = LastReply("x")
+            await dispatch(host, client, {"action": "load", "model": "echo", **fields}, 0.0, asyncio.Event())
+            with pytest.raises(HttpError, match="The host is being stopped"):
+                client.result()
+        assert host.models.all() == []
+
+    asyncio.run(play())

@@ -94,6 +94,17 @@ def finished_jobs(host: BrowserHost) -> int:
     return sum(job["state"] == "finished" for job in jobs)
 
 
+def test_what_is_answered_at_once_does_not_overtake_what_came_before(host: BrowserHost, peer: Peer) -> None:
+    peer.send(
+        {"id": "l", "action": "load", "model": "second", "backend": "echo", "stream": False},
+        {"id": "s", "action": "get_state"},
+    )
+    (state,) = [frame for frame in peer.read_until_results(2) if frame["id"] == "s"]
+    assert [(model["model"], model["state"]) for model in state["models"]] == [("echo", "ready"), ("second", "loading")]
+    peer.send({"id": "u", "action": "unload", "model": "second"})
+    peer.read_until_results(1)
+
+
 def test_a_short_answer_comes_between_the_chunks_of_a_long_one(peer: Peer) -> None:
     peer.send(generate("long", LARGE), {"id": "short", "action": "ping"})
     frames = peer.read_until_results(2)

@@ -11,7 +11,7 @@ from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port
 
 from messages.errors import ErrorCode, HostError
 from messages.facts import Figures, FinishReason, JobState
-from native_host.jobs import Job, JobNews, JobTable, TextPiece, Thinking
+from native_host.jobs import Generations, Job, JobNews, TextPiece, Thinking
 
 TEXT = " ".join(f"w{number}" for number in range(200))
 
@@ -312,7 +312,7 @@ def test_a_cancel_after_the_end_does_nothing() -> None:
 
 def test_the_table_forgets_a_job_some_time_after_its_end() -> None:
     async def play() -> None:
-        table = JobTable(orphan_grace_s=1, finished_ttl_s=0.01, on_idle=lambda: None)
+        table = Generations(orphan_grace_s=1, finished_ttl_s=0.01, on_idle=lambda: None)
         job = table.create("cli", "m", background=False)
         job.finish(FinishReason.STOP, Figures())
         table.retire(job)

@@ -56,6 +56,11 @@ def test_a_loaded_model_tells_its_state(port: Port) -> None:
     assert (state["active"], [one["model"] for one in state["models"]]) == ("echo", ["echo"])
 
 
+def test_the_keep_alive_begins_when_the_model_is_ready(port: Port) -> None:
+    model = load(port, "echo", keep_alive_s=60)
+    assert model["expires_at"] - model["loaded_at"] == pytest.approx(60, abs=0.02)
+
+
 def test_a_model_that_generates_is_busy(port: Port) -> None:
     load(port, "echo", prefill_ms=60_000)
     port.accepted(port.ask("generate", prompt="x"))
