@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from messages.errors import ErrorCode, HostError
+from messages.facts import JobState
 
 
 class AnyJob(Protocol):
@@ -15,6 +16,7 @@ class AnyJob(Protocol):
 
     job_id: str
     origin: str
+    state: JobState
 
     @property
     def is_over(self) -> bool:
@@ -77,9 +79,10 @@ class JobTable(Generic[JobT]):
         return [job for job in self._running.values() if not job.is_over]
 
     def retire(self, job: JobT) -> None:
-        """The job is over: keep it to be read, for a while."""
+        """The job is over: keep it to be read, for a while. Nobody waits for one that was cancelled."""
         self._running.pop(job.job_id, None)
-        self._unread.add(job.job_id)
+        if job.state is not JobState.CANCELLED:
+            self._unread.add(job.job_id)
         asyncio.get_running_loop().call_later(self._finished_ttl_s, self.forget, job.job_id)
         self._on_idle()
 

@@ -61,7 +61,7 @@ def test_a_lost_stream_is_resumed_from_its_cursor_with_no_token_lost_or_doubled(
     assert joined(before) + joined(after) == result["text"] == TEXT
     assert [partial["seq"] for partial in before + after] == list(range(len(before) + len(after)))
     assert after[-1]["tokens"] == result["stats"]["output_tokens"] == 200
-    assert len(after) > 5
+    assert after
 
 
 def test_many_may_follow_one_job_each_from_its_own_cursor(host: BrowserHost, port: Port) -> None:
