@@ -70,6 +70,8 @@ class ChatTemplate:
         self._deadline = 0.0
         self._variables = {"bos_token": bos_token, "eos_token": eos_token, "documents": None}
         environment = _Environment(self._check_time)
+        if "\0" in source:
+            raise _broken("it has a NUL character (U+0000)")
         try:
             self._template = environment.from_string(source)
         except _FOREIGN_ERRORS as error:

@@ -31,6 +31,9 @@ EXIT_TIMEOUT_S = 3.0
 LAST_OUTPUT_S = 0.5
 """How long to read a dead worker's output, which a process that it started may still hold open, in seconds."""
 
+_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
+"""Signals by which an engine ends itself; any other is somebody else's."""
+
 EventCallback = Callable[[Event], None]
 
 
@@ -44,25 +47,29 @@ class _Call:
 
 @dataclass(slots=True)
 class _Exit:
-    """How a worker ended."""
+    """How a worker ended. loaded is False if its model was not there yet."""
 
     returncode: int
+    loaded: bool
     output: list[str] = field(default_factory=list)
 
     def as_error(self, model: str) -> HostError:
         tail = "\n".join(self.output)[-2000:]
         if self.returncode < 0:
             name = _signal_name(-self.returncode)
-            text = f"The engine of {model} crashed ({name}). {_remedy(name)}"
+            while_it_loaded = "" if self.loaded else " while it loaded the model"
+            text = f"The engine of {model} crashed{while_it_loaded} ({name}). {_remedy(name, self.loaded)}"
             return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, signal=name, last_output=tail)
         text = f"The engine of {model} left (exit code {self.returncode}). Load the model again."
         return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, exit_code=self.returncode, last_output=tail)
 
 
-def _remedy(signal_name: str) -> str:
+def _remedy(signal_name: str, loaded: bool) -> str:
     """What to do about a crash: a processor that does not know an instruction will not know it the next time."""
     if signal_name == "SIGILL":
         return "It was compiled for another processor, or wrongly for this one; install the engine anew."
+    if not loaded and signal_name in _FAULTS:
+        return "The model's files may be damaged: get them again. If they are whole, install the engine anew."
     return "Send the request again; load the model again if it persists."
 
 
@@ -97,6 +104,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.Task[None] | None = None
         self._expected = False
+        self._loaded = False
 
     @property
     def pid(self) -> int | None:
@@ -210,6 +218,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._take(read_event(body))
 
     def _take(self, event: Event) -> None:
+        self._loaded = self._loaded or event.event == "loaded"
         call = self._calls.get(event.ref)
         if call is None:
             return
@@ -224,7 +233,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         returncode = await process.wait()
         await asyncio.wait({reader}, timeout=LAST_OUTPUT_S)
         reader.cancel()
-        ended = _Exit(returncode, list(self._output))
+        ended = _Exit(returncode, self._loaded, list(self._output))
         if self._transport is not None:
             self._transport.close()
         error = ended.as_error(self._model)

@@ -7,12 +7,13 @@ Source: ggml's gguf specification (version 3) and the checks of llama.cpp's `ggu
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf, prod
 from pathlib import Path
 from typing import BinaryIO
 
 from backends.formats import GGUF_MAGIC
-from backends.llamacpp.tensor_types import BLOCKS
+from backends.llamacpp.tensor_types import BLOCKS, NO_WEIGHTS
 from messages.errors import ErrorCode, HostError
 
 MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -29,9 +30,12 @@ VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4
 MAX_NAME_BYTES = 63
 
+UINT32, FLOAT32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
+"""Types of metadata values (gguf specification, `gguf_metadata_value_type`)."""
+
 _READ_AHEAD = 1 << 20
 _LENGTH = struct.Struct("<Q")
-_STRING, _ARRAY, _UINT32 = 8, 9, 4
+_TOKENS = "tokenizer.ggml.tokens"
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 Number = int | float | bool
@@ -52,14 +56,15 @@ Value = Number | str | Array
 class Header:
     """What a GGUF file says of itself. file_bytes is its length, tensor_bytes that of its weights.
 
-    tensors are the weights' names.
+    kinds are the types of the metadata's values, tensors the weights' shapes, the extent of a row first.
     """
 
     path: Path
     metadata: dict[str, Value]
     file_bytes: int
     tensor_bytes: int
-    tensors: frozenset[str] = frozenset()
+    kinds: dict[str, int] = field(default_factory=dict)
+    tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def text(self, key: str) -> str | None:
         """A string of the metadata, or None if it is not there or not a string."""
@@ -90,6 +95,13 @@ def invalid_model(path: Path, reason: str) -> HostError:
     """The error for a file that is no usable model; `reason` ends a sentence that begins with the file's name."""
     text = f"{path.name} {reason}. Download it again, or choose another model."
     return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(path))
+
+
+def require_epsilons(header: Header) -> None:
+    """Refuse a norm's epsilon that is below zero or no number: the engine ends its process over it."""
+    for key, value in header.metadata.items():
+        if key.endswith("_epsilon") and isinstance(value, int | float) and not 0 <= value < inf:
+            raise invalid_model(header.path, f"says {key} {value}, which no norm can have")
 
 
 class _Cursor:
@@ -149,18 +161,31 @@ class _Cursor:
                 count -= 1
             self.reserve(place - self.position)
 
+    def distinct_strings(self, count: int) -> None:
+        """Pass over `count` strings of which none may be there twice."""
+        start = self.position
+        self.skip_strings(count)
+        seen: set[bytes] = set()
+        while start < self.position:
+            begin = start + _LENGTH.size
+            start = begin + _LENGTH.unpack_from(self._data, start)[0]
+            text = bytes(self._data[begin:start])
+            if text in seen:
+                raise BadHeader(f"has the token {text.decode('utf-8', 'replace')[:80]!r} twice in its vocabulary")
+            seen.add(text)
+
 
 def _read(path: Path, cursor: _Cursor) -> Header:
     _read_version(cursor)
     tensor_count = _read_count(cursor, "tensors")
     entry_count = _read_count(cursor, "metadata entries")
-    metadata = _read_metadata(cursor, entry_count)
+    metadata, kinds = _read_metadata(cursor, entry_count)
     alignment = _alignment(metadata)
-    tensor_bytes, names = _read_tensors(cursor, tensor_count, alignment)
+    tensor_bytes, tensors = _read_tensors(cursor, tensor_count, alignment)
     needed = _padded(cursor.position, alignment) + tensor_bytes
     if needed > cursor.size:
         raise BadHeader(f"is cut off: it has {cursor.size} bytes, and its tensors need {needed}")
-    return Header(path, metadata, cursor.size, tensor_bytes, frozenset(names))
+    return Header(path, metadata, cursor.size, tensor_bytes, kinds, tensors)
 
 
 def _read_version(cursor: _Cursor) -> None:
@@ -183,27 +208,31 @@ def _read_count(cursor: _Cursor, what: str) -> int:
     return count
 
 
-def _read_metadata(cursor: _Cursor, count: int) -> dict[str, Value]:
+def _read_metadata(cursor: _Cursor, count: int) -> tuple[dict[str, Value], dict[str, int]]:
+    """The values of the metadata, and the type of each."""
     metadata: dict[str, Value] = {}
+    kinds: dict[str, int] = {}
     for _ in range(count):
         key = cursor.string()
         if key in metadata:
             raise BadHeader(f"names {key[:80]!r} twice in its metadata")
-        metadata[key] = _read_value(cursor, cursor.integer("I"))
-    return metadata
+        kinds[key] = cursor.integer("I")
+        metadata[key] = _read_value(cursor, key, kinds[key])
+    return metadata, kinds
 
 
-def _read_value(cursor: _Cursor, kind: int) -> Value:
-    if kind == _STRING:
+def _read_value(cursor: _Cursor, key: str, kind: int) -> Value:
+    if kind == STRING:
         return cursor.string()
-    if kind == _ARRAY:
-        return _read_array(cursor, cursor.integer("I"), cursor.integer("Q"))
+    if kind == ARRAY:
+        return _read_array(cursor, key, cursor.integer("I"), cursor.integer("Q"))
     return cursor.number(_code_of(kind))
 
 
-def _read_array(cursor: _Cursor, kind: int, length: int) -> Array:
-    if kind == _STRING:
-        cursor.skip_strings(length)
+def _read_array(cursor: _Cursor, key: str, kind: int, length: int) -> Array:
+    if kind == STRING:
+        skip = cursor.distinct_strings if key == _TOKENS else cursor.skip_strings
+        skip(length)
         return Array(length)
     code = _code_of(kind)
     if length <= MAX_LIST:
@@ -226,39 +255,38 @@ def _alignment(metadata: dict[str, Value]) -> int:
     return alignment
 
 
-def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[int, set[str]]:
-    """Check every tensor's description; return the bytes from the first to the end of the last, and the names."""
-    names: set[str] = set()
+def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """Check every tensor's description; return the bytes from the first to the end of the last, and the shapes."""
+    shapes: dict[str, tuple[int, ...]] = {}
     place = end = 0
     for _ in range(count):
         name = cursor.string()
-        if name in names or len(name.encode("utf-8")) > MAX_NAME_BYTES:
+        if name in shapes or len(name.encode("utf-8")) > MAX_NAME_BYTES:
             raise BadHeader(f"has a tensor whose name is used twice or too long: {name[:80]!r}")
-        names.add(name)
-        size = _read_tensor_size(cursor, name)
+        shapes[name], size = _read_tensor(cursor, name)
         if cursor.integer("Q") != place:
             raise BadHeader(f"says that tensor {name!r} is where it cannot be")
         end = place + size
         place = _padded(end, alignment)
-    return end, names
+    return end, shapes
 
 
-def _read_tensor_size(cursor: _Cursor, name: str) -> int:
+def _read_tensor(cursor: _Cursor, name: str) -> tuple[tuple[int, ...], int]:
+    """A tensor's shape, and its bytes."""
     dimensions = cursor.integer("I")
     if dimensions > MAX_DIMENSIONS:
         raise BadHeader(f"says that tensor {name!r} has {dimensions} dimensions")
-    shape = [cursor.integer("Q") for _ in range(dimensions)]
+    shape = tuple(cursor.integer("Q") for _ in range(dimensions))
     kind = cursor.integer("I")
     if kind not in BLOCKS:
         raise BadHeader(f"has a tensor of a type that this llama.cpp does not know ({kind}): {name!r}")
+    if kind in NO_WEIGHTS:
+        raise BadHeader(f"has a tensor of a type that no weights have ({kind}): {name!r}")
     values, size = BLOCKS[kind]
     row = shape[0] if shape else 1
     if row % values:
         raise BadHeader(f"says that tensor {name!r} has rows of {row} values, which its type cannot hold")
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total // values * size
+    return shape, prod(shape) // values * size
 
 
 def _padded(place: int, alignment: int) -> int:

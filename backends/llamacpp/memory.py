@@ -7,7 +7,7 @@ values for the whole context, and the compute buffer of one batch (llama-kv-cach
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from backends.llamacpp.header import Array, Header, Number, invalid_model
+from backends.llamacpp.header import Array, Header, Number, invalid_model, require_epsilons
 from backends.llamacpp.projector import Projector
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
@@ -68,6 +68,7 @@ def choose_batches(file_bytes: int, on_gpu: bool) -> BatchSizes:
 def read_shape(header: Header) -> ModelShape:
     """Read a model's sizes; HostError `model_invalid` if they are missing, or if the file is no language model."""
     _require_language_model(header)
+    require_epsilons(header)
     layers = _size(header, "block_count")
     width = _size(header, "embedding_length")
     heads = _sizes(header, "attention.head_count", layers, default=0)
@@ -76,11 +77,13 @@ def read_shape(header: Header) -> ModelShape:
     head_width = width // max(1, *heads)
     key_width = _size(header, "attention.key_length", head_width)
     value_width = _size(header, "attention.value_length", head_width)
+    feed_forward = max(_sizes(header, "feed_forward_length", layers, default=4 * width))
+    _require_held(header, layers, max(width, feed_forward, key_width, value_width, *kv_heads))
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     return ModelShape(
         trained_context=_size(header, "context_length"),
         width=width,
-        feed_forward=max(_sizes(header, "feed_forward_length", layers, default=4 * width)),
+        feed_forward=feed_forward,
         vocabulary=tokens.length if isinstance(tokens, Array) else 0,
         kv_values=_total(kv_heads, layers) * (key_width + value_width),
     )
@@ -128,6 +131,15 @@ def _require_shared_heads(header: Header, heads: tuple[int, ...], kv_heads: tupl
     pairs = zip(islice(cycle(heads), count), islice(cycle(kv_heads), count), strict=True)
     if any(kv and own % kv for own, kv in pairs):
         raise invalid_model(header.path, "has attention heads that are no multiple of those of its KV cache")
+
+
+def _require_held(header: Header, layers: int, largest: int) -> None:
+    """Refuse sizes that the weights cannot have, of a bit a value at least: memory for them would be called missing."""
+    if layers > len(header.tensors):
+        raise invalid_model(header.path, f"announces {layers} layers, and has {len(header.tensors)} tensors")
+    if largest > 8 * header.tensor_bytes:
+        reason = f"announces a size of {largest} in its header, and has weights of {header.tensor_bytes} bytes"
+        raise invalid_model(header.path, reason)
 
 
 def _size(header: Header, name: str, default: int | None = None) -> int:

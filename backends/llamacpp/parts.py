@@ -24,6 +24,7 @@ def read_model_header(path: Path) -> Header:
         header,
         file_bytes=sum(part.file_bytes for part in parts),
         tensor_bytes=sum(part.tensor_bytes for part in parts),
+        tensors={name: shape for part in parts for name, shape in part.tensors.items()},
     )
 
 

@@ -15,10 +15,40 @@ from operator import eq
 from pathlib import Path
 
 from backends.formats import is_gguf_projector
-from backends.llamacpp.header import Header, invalid_model, read_header
+from backends.llamacpp.header import (
+    BOOL,
+    FLOAT32,
+    STRING,
+    UINT32,
+    Header,
+    invalid_model,
+    read_header,
+    require_epsilons,
+)
 from messages.errors import ErrorCode, HostError
 
 ARCHITECTURE = "clip"
+
+_TEXTS = ("general.name", "general.description", "clip.projector_type", "clip.vision.projector_type")
+_SIZES = (
+    "embedding_length",
+    "feed_forward_length",
+    "block_count",
+    "projection_dim",
+    "attention.head_count",
+    "image_size",
+    "patch_size",
+    "spatial_merge_size",
+    "num_mel_bins",
+)
+_ENCODERS = ("vision", "audio")
+_KINDS: dict[str, int] = {
+    **dict.fromkeys(_TEXTS, STRING),
+    **{f"clip.{encoder}.{size}": UINT32 for encoder in _ENCODERS for size in _SIZES},
+    **{f"clip.{encoder}.attention.layer_norm_epsilon": FLOAT32 for encoder in _ENCODERS},
+    **{f"clip.has_{encoder}_encoder": BOOL for encoder in _ENCODERS},
+}
+"""Types of the values that clip.cpp reads of every projector: one of another type ends its process."""
 
 _MOST_LAYERS = 1000
 _SMART_KINDS = {"qwen2vl_merger": 2, "qwen2.5vl_merger": 2, "qwen3vl_merger": 2}
@@ -158,16 +188,25 @@ def _likeness(stem: str, name: str) -> int:
 def _checked(header: Header, model: Header) -> Projector:
     if header.text("general.architecture") != ARCHITECTURE:
         raise invalid_model(header.path, "is not a projector for pictures or sounds")
+    _require_kinds(header)
+    require_epsilons(header)
     projector = Projector(header, _has(header, "vision"), _has(header, "audio"))
     if not projector.vision and not projector.audio:
         raise invalid_model(header.path, "has no encoder for pictures and none for sounds")
-    for kind in ("vision", "audio"):
+    for kind in _ENCODERS:
         if _has(header, kind):
             _require_fit(header, model, kind)
     if projector.vision:
         _require_sizes(header)
         _require_weights(header)
+        _require_shapes(header)
     return projector
+
+
+def _require_kinds(header: Header) -> None:
+    for key, kind in _KINDS.items():
+        if header.kinds.get(key, kind) != kind:
+            raise invalid_model(header.path, f"has a {key} of a wrong type in its header")
 
 
 def _require_fit(header: Header, model: Header, kind: str) -> None:
@@ -199,9 +238,32 @@ def _require_weights(header: Header) -> None:
         parts = ("attn_qkv",) if together else ("attn_q", "attn_k", "attn_v")
         names |= {f"v.blk.{layer}.{part}.{kind}" for part in parts for kind in ("weight", "bias")}
         names |= {f"v.blk.{layer}.{part}.weight" for part in ("attn_out", "ln1", "ln2", "ffn_up", "ffn_down")}
-    missing = sorted(names - header.tensors)
+    missing = sorted(names - header.tensors.keys())
     if missing:
         raise invalid_model(header.path, f"lacks {len(missing)} of its weights, the first is {missing[0]}")
+
+
+def _require_shapes(header: Header) -> None:
+    """Sizes that the smart kinds' weights have too: the engine crashes at the first picture if the header's differ."""
+    if _kind(header, "vision") not in _SMART_KINDS:
+        return
+    layers, patch, width, heads, inner = (
+        _number(header, f"clip.vision.{name}")
+        for name in ("block_count", "patch_size", "embedding_length", "attention.head_count", "feed_forward_length")
+    )
+    merge = _number(header, "clip.vision.spatial_merge_size") or _SMART_KINDS[_kind(header, "vision")]
+    shapes = header.tensors
+    agree = {
+        "block_count": layers > 0 and f"v.blk.{layers}.attn_out.weight" not in shapes,
+        "patch_size": shapes["v.patch_embd.weight"][:2] == (patch, patch),
+        "embedding_length": shapes["v.patch_embd.weight"][3:] == (width,),
+        "attention.head_count": width % heads == 0,
+        "feed_forward_length": inner == 0 or inner in shapes.get("v.blk.0.ffn_up.weight", ()),
+        "spatial_merge_size": shapes["mm.0.weight"][:1] == (width * merge**2,),
+    }
+    wrong = [name for name, agrees in agree.items() if not agrees]
+    if wrong:
+        raise invalid_model(header.path, f"has weights of other sizes than its header says ({', '.join(wrong)})")
 
 
 def _width(model: Header) -> int:

@@ -38,3 +38,7 @@ BLOCKS: dict[int, tuple[int, int]] = {
     42: (64, 18),  # Q2_0
 }
 """Values and bytes of one block of each type, by the type's number (ggml.h, `ggml_type`; ggml.c, `type_traits`)."""
+
+NO_WEIGHTS = frozenset({9, 15, 24, 25, 28})
+"""Q8_1, Q8_K, I8, I16, F64: types of what is computed in between, or of nothing. The engine ends its process over
+weights of such a type (ggml-cpu.c, `type_traits_cpu`)."""

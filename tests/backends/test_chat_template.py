@@ -54,6 +54,13 @@ def test_a_template_that_takes_both_gets_a_string() -> None:
     assert _render(source) == f"S{HELLO[0].content}"
 
 
+def test_a_template_that_is_overwritten_with_zeros_is_refused_before_a_conversation_comes() -> None:
+    with pytest.raises(HostError) as caught:
+        ChatTemplate("\0" * 20, bos_token="<s>", eos_token="</s>")
+    assert caught.value.code is ErrorCode.MODEL_INVALID
+    assert "NUL" in caught.value.message
+
+
 def test_blocks_leave_no_lines_behind_as_in_transformers() -> None:
     assert _render("{% if true %}\n  a\n  {% endif %}\nb") == "  a\nb"
 

@@ -171,6 +171,15 @@ def test_a_worker_that_is_killed_fails_its_calls_with_the_signal(number: int, na
     assert told.details["signal"] == name
 
 
+def test_a_crash_of_a_load_tells_that_the_files_may_be_damaged() -> None:
+    async def play(worker: WorkerProcess) -> None:
+        error = await failure(load(worker, fault="segfault@load"))
+        assert (error.code, error.details["signal"]) == (ErrorCode.BACKEND_CRASHED, "SIGSEGV")
+        assert "crashed while it loaded the model (SIGSEGV). The model's files may be damaged" in error.message
+
+    assert len(with_worker(play)) == 1
+
+
 def test_a_call_that_comes_just_after_the_end_is_told_of_the_crash() -> None:
     async def play(worker: WorkerProcess) -> None:
         await load(worker)

@@ -49,7 +49,7 @@ ENTRIES = (
     entry("general.architecture", STRING, string("llama")),
     uint32("llama.context_length", 128),
     uint32("llama.embedding_length", 32),
-    uint32("llama.block_count", 2),
+    uint32("llama.block_count", 1),
     uint32("llama.attention.head_count", 4),
 )
 

@@ -1,6 +1,7 @@
 """Projectors: found beside the model or named, and refused with a reason where they do not fit."""
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from tools.make_gguf import write_model
 from tools.make_mmproj import MODEL_SHAPE, ProjectorShape, write_projector
+
+UINT32, INT32 = 4, 5
 
 
 @pytest.fixture
@@ -153,6 +156,45 @@ def test_sizes_that_the_engine_would_divide_by_are_checked(model: Path, tmp_path
     bad = tmp_path / "p" / "bad.gguf"
     write_projector(bad, shape)
     assert _refusal(model, bad).code is ErrorCode.MODEL_INVALID
+
+
+def _with_number(path: Path, key: str, value: int, kind: int = UINT32) -> None:
+    """Write another number, or one of another type, into a file's header."""
+    data = bytearray(path.read_bytes())
+    place = data.index(key.encode()) + len(key)
+    struct.pack_into("<II", data, place, kind, value)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("block_count", 0),
+        ("block_count", 1),
+        ("patch_size", 7),
+        ("embedding_length", 16),
+        ("attention.head_count", 3),
+        ("feed_forward_length", 2**31),
+        ("spatial_merge_size", 1),
+        ("spatial_merge_size", 2**31 - 1),
+    ],
+)
+def test_sizes_that_the_weights_do_not_have_are_told(model: Path, tmp_path: Path, name: str, value: int) -> None:
+    bad = tmp_path / "p" / "bad.gguf"
+    write_projector(bad, ProjectorShape())
+    _with_number(bad, f"clip.vision.{name}", value)
+    error = _refusal(model, bad)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert name in error.message
+
+
+def test_a_value_of_a_type_that_would_end_the_engine_is_told(model: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "p" / "bad.gguf"
+    write_projector(bad, ProjectorShape())
+    _with_number(bad, "clip.vision.image_size", 56, INT32)
+    error = _refusal(model, bad)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "clip.vision.image_size of a wrong type" in error.message
 
 
 def test_pictures_are_scaled_to_the_greatest_area_that_the_projector_tells(make: Make, model: Path) -> None:
