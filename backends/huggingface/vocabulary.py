@@ -17,6 +17,7 @@ from backends.answer.dialects import MARKERS
 from backends.base import ModelInfo, Template
 from backends.huggingface.files import refuse
 from backends.logprobs import spelled
+from backends.panics import is_failure
 from backends.text_stream import StopFilter, Utf8Assembler
 
 
@@ -27,7 +28,9 @@ class Vocabulary:
         file = folder / "tokenizer.json"
         try:
             self.tokenizer = LLTokenizer(_source(file, description), n_vocab=vocab_size, eos_token=list(eos_tokens))
-        except ValueError as error:
+        except BaseException as error:  # what is of an odd shape, or a panic (llguidance 1.9)
+            if not is_failure(error):
+                raise
             refuse(file, f"is not a tokenizer for this model ({error})", error)
         self.size = vocab_size
         self._added = added_tokens(description)

@@ -11,6 +11,7 @@ import llama_cpp
 import psutil
 
 from backends.base import ProgressCallback
+from backends.guards import WORTHLESS, worthless
 from backends.llamacpp import amx
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
@@ -72,12 +73,12 @@ class Engine:
             self.context = _make_context(self.model, options, self.multimodal, log)
             if options.adapter is not None:
                 apply_adapter(self.model, self.context, options.adapter, log)
+            self.decoder = Decoder(self.context, options.batches, self.multimodal)
+            self.logits = LastLogits(self.context, self.vocabulary.size)
+            self._warm_up(path)
         except HostError:
             self.close()
             raise
-        self.decoder = Decoder(self.context, options.batches, self.multimodal)
-        self.logits = LastLogits(self.context, self.vocabulary.size)
-        self._warm_up()
 
     def close(self) -> None:
         """Free the context, the projector and the model."""
@@ -89,10 +90,14 @@ class Engine:
             llama_cpp.llama_model_free(self.model)
         self.context = self.multimodal = self.model = None
 
-    def _warm_up(self) -> None:
-        """Decode and choose one token, so that the weights are read and buffers made before the first prompt comes."""
+    def _warm_up(self, path: Path) -> None:
+        """Decode one token, so that the weights are read and buffers made before the first prompt comes.
+
+        Raises HostError `model_invalid` if it shows that the weights are damaged.
+        """
         self.decoder.step(max(0, self.vocabulary.bos))
-        self.logits.likeliest()
+        if worthless(self.logits.read()):
+            raise invalid_model(path, f"cannot be used: {WORTHLESS}")
         self.decoder.cache.clear()
 
 

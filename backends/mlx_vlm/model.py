@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_vlm import apc, load
 from mlx_vlm.generate.ar import generate_step
 from mlx_vlm.generate.common import generation_stream, wired_limit
@@ -18,6 +19,7 @@ from mlx_vlm.generate.diffusion import is_diffusion_model
 from mlx_vlm.models.cache import make_prompt_cache
 
 from backends.base import CancelToken
+from backends.guards import WORTHLESS, worthless
 from backends.mlx_vlm.checkpoint import Checkpoint
 from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors
@@ -103,8 +105,8 @@ class MlxModel:
             token = mx.array([[0]])
             features = self.network.get_input_embeddings(token, None, mask=mx.ones_like(token))
             output = self.network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
-            if mx.isnan(output.logits).any():
-                raise EngineError("its weights are damaged: what they give is no number")
+            if worthless(np.array(output.logits.astype(mx.float32))):
+                raise EngineError(WORTHLESS)
             return int(output.logits.shape[-1])
 
 

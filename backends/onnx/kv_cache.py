@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from backends.base import CancelToken, Prefill
+from backends.guards import WORTHLESS, worthless
 from backends.onnx.interface import EngineError, Generator, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.limits import PIECE
@@ -50,11 +51,13 @@ class KvCache:
             yield Prefill(done=len(self._tokens), total=len(prompt), cached=cached)
 
     def try_out(self, token: int) -> None:
-        """Run the model once and forget it: a folder whose parts do not fit each other shows it here.
+        """Run the model once and forget it: a folder whose parts do not fit each other, or are damaged, shows it here.
 
         Raises EngineError.
         """
         self._require().append([token])
+        if worthless(self.logits()):
+            raise EngineError(WORTHLESS)
         self._tokens = [token]
         self._rewind(0)
 

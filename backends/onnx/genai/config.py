@@ -30,6 +30,9 @@ _ELEMENT_BYTES = {1: 4, 2: 1, 3: 1, 10: 2, 16: 2, 17: 1}
 _OTHER_MODALITIES = ("encoder", "vision", "speech", "embedding")
 _FILE_KEYS = ("filename", "_path", "_dir", "_file")
 
+_MOST_TOKENS = 2**22
+"""Bound of the tokens' numbers: the engine takes memory for as many as the largest one says."""
+
 _Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -171,8 +174,12 @@ def _check_tokenizer(file: Path) -> None:
     model = read_json(file).get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
-    if not isinstance(vocabulary, list) and not (isinstance(vocabulary, dict) and isinstance(merges, list)):
+    if isinstance(vocabulary, list):
+        return
+    if not isinstance(vocabulary, dict) or not isinstance(merges, list):
         refuse(file, "has no vocabulary that the engine can read (model.vocab, model.merges)")
+    if any(not isinstance(number, int) or number >= _MOST_TOKENS for number in vocabulary.values()):
+        refuse(file, f"has a token whose number is none below {_MOST_TOKENS} (model.vocab)")
 
 
 def _decoder_files(path: Path, decoder: _Decoder) -> list[str]:

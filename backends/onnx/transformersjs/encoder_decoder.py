@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import CancelToken, Prefill
+from backends.guards import WORTHLESS, worthless
 from backends.onnx.interface import EngineError, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.session import ELEMENT_TYPES, Session
@@ -115,12 +116,14 @@ class EncoderDecoder:
         self._source = self._step = None
 
     def try_out(self, token: int) -> None:
-        """Run every graph once and forget it: a folder whose parts do not fit each other shows it here.
+        """Run every graph once and forget it: parts that do not fit each other, or are damaged, show it here.
 
         Raises EngineError.
         """
         self._begin([token])
         self.append(token)
+        if worthless(self.logits()):
+            raise EngineError(WORTHLESS)
         self.clear()
 
     def terminate(self) -> None:

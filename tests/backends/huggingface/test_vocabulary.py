@@ -56,6 +56,24 @@ def text_of(folder: Path, description: dict[str, Any], *words: str) -> str:
     return "".join(text.feed(WORDS.index(word)) for word in words) + text.flush()
 
 
+def _nested(levels: int) -> dict[str, Any]:
+    decoder: dict[str, Any] = {"type": "ByteLevel"}
+    for _ in range(levels):
+        decoder = {"type": "Sequence", "decoders": [decoder]}
+    return decoder
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [{"type": "Sequence", "decoders": None}, {"type": "Sequence", "decoders": ["a"]}, _nested(300)],
+    ids=["null", "texts", "nested deep"],
+)
+def test_a_decoder_of_an_odd_shape_is_model_invalid(tmp_path: Path, decoder: dict[str, Any]) -> None:
+    with pytest.raises(HostError) as caught:
+        text_of(tmp_path, {**SENTENCE_PIECE, "decoder": decoder})
+    assert caught.value.code is ErrorCode.MODEL_INVALID
+
+
 def test_the_first_word_s_space_is_not_part_of_the_text(tmp_path: Path) -> None:
     assert text_of(tmp_path, SENTENCE_PIECE, "▁Hello", "▁world") == "Hello world"
 

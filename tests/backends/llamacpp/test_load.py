@@ -170,6 +170,16 @@ def test_a_header_that_is_whole_but_no_model_is_an_invalid_model(tmp_path: Path)
     assert "llama.cpp" in error.message
 
 
+@pytest.mark.parametrize("filling", [b"\x00", b"\xff"], ids=["zeros", "no numbers"])
+def test_weights_that_were_overwritten_are_told_at_the_load(tmp_path: Path, filling: bytes) -> None:
+    path = write_tiny(tmp_path / "model.gguf")
+    weights = read_header(path).tensor_bytes
+    path.write_bytes(path.read_bytes()[:-weights] + filling * weights)
+    error = _refusal(path)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "its weights are damaged" in error.message
+
+
 def test_a_broken_chat_template_is_an_invalid_model(tmp_path: Path) -> None:
     error = _refusal(write_tiny(tmp_path / "model.gguf", template="{% if %}"))
     assert error.code is ErrorCode.MODEL_INVALID

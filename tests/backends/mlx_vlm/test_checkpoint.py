@@ -150,6 +150,7 @@ BAD_IN_THE_ENGINE: dict[str, tuple[Damage, str]] = {
     "a tensor of another shape": (weights(lambda held: held.update({"model.norm.weight": np.zeros(3, "f")})), "shape"),
     "a tensor too many": (weights(lambda held: held.update({"model.foo.weight": np.zeros(3, "f")})), "foo"),
     "weights that are no numbers": (weights(lambda held: held["model.norm.weight"].fill(np.nan)), "no number"),
+    "weights that are zeros": (weights(lambda held: held["model.norm.weight"].fill(0)), "no token above another"),
     "a processor that is code": (evil_processor, ""),
     "a setting that Transformers refuses": (set_in("config.json", pad_token_id=[[]]), "pad_token_id"),
     "a tokenizer of an odd shape": (set_in("tokenizer.json", post_processor={"type": "?"}), "PostProcessorWrapper"),

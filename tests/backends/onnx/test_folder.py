@@ -51,6 +51,10 @@ def write(name: str, content: bytes) -> Damage:
     return lambda folder: (folder / name).write_bytes(content)
 
 
+def zero(name: str) -> Damage:
+    return lambda folder: (folder / name).write_bytes(bytes((folder / name).stat().st_size))
+
+
 def edit(change: Callable[[dict[str, Any]], object]) -> Damage:
     def damage(folder: Path) -> None:
         file = folder / "genai_config.json"
@@ -101,6 +105,10 @@ BAD = {
     "tokenizer without a model": (write("tokenizer.json", b"{}"), "tokenizer.json"),
     "tokenizer without a vocabulary": (write("tokenizer.json", b'{"model": {"type": "BPE"}}'), "tokenizer.json"),
     "tokenizer without merges": (write("tokenizer.json", b'{"model": {"vocab": {"a": 0}}}'), "tokenizer.json"),
+    "tokenizer with a token that would take all memory": (
+        write("tokenizer.json", b'{"model": {"vocab": {"a": 1000000000}, "merges": []}}'),
+        "tokenizer.json",
+    ),
     "tokenizer settings missing": (remove("tokenizer_config.json"), "tokenizer_config.json"),
 }
 
@@ -124,6 +132,7 @@ LATE = {
     "output of another name": in_decoder(outputs={"logits": "banana"}),
     "template that does not compile": write("chat_template.jinja", b"{% for %}"),
     "template that is not UTF-8": write("chat_template.jinja", b"\xff\xfe"),
+    "weights that are zeros": zero("model.onnx.data"),
     "type that no engine knows": in_model(type="nonsense"),
 }
 
