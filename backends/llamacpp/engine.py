@@ -75,7 +75,7 @@ class Engine:
                 apply_adapter(self.model, self.context, options.adapter, log)
             self.decoder = Decoder(self.context, options.batches, self.multimodal)
             self.logits = LastLogits(self.context, self.vocabulary.size)
-            self._warm_up(path)
+            self._warm_up(path, options.adapter)
         except HostError:
             self.close()
             raise
@@ -90,14 +90,15 @@ class Engine:
             llama_cpp.llama_model_free(self.model)
         self.context = self.multimodal = self.model = None
 
-    def _warm_up(self, path: Path) -> None:
+    def _warm_up(self, path: Path, adapter: Path | None) -> None:
         """Decode one token, so that the weights are read and buffers made before the first prompt comes.
 
         Raises HostError `model_invalid` if it shows that the weights are damaged.
         """
         self.decoder.step(max(0, self.vocabulary.bos))
         if worthless(self.logits.read()):
-            raise invalid_model(path, f"cannot be used: {WORTHLESS}")
+            with_adapter = f" with the adapter {adapter.name}" if adapter else ""
+            raise invalid_model(path, f"cannot be used{with_adapter}: {WORTHLESS}")
         self.decoder.cache.clear()
 
 

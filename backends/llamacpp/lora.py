@@ -8,10 +8,12 @@ from typing import Any
 import llama_cpp
 
 from backends.llamacpp.engine_log import EngineLog
-from backends.llamacpp.header import Header, invalid_model, read_header
+from backends.llamacpp.header import FLOAT32, Header, invalid_model, read_header
 from messages.errors import ErrorCode, HostError
 
 _SCALE = 1.0
+_ALPHA = "adapter.lora.alpha"
+"""What the engine ends its process over if it is of another type than float32 (llama-adapter.cpp, `get_kv_f32`)."""
 
 
 def read_adapter(path: str, model: Header) -> Path:
@@ -28,6 +30,8 @@ def read_adapter(path: str, model: Header) -> Path:
     meant, loaded = adapter.text("general.architecture"), model.text("general.architecture")
     if adapter.text("general.type") != "adapter" or adapter.text("adapter.type") != "lora":
         raise invalid_model(adapter_path, "is not a LoRA adapter")
+    if adapter.kinds.get(_ALPHA, FLOAT32) != FLOAT32:
+        raise invalid_model(adapter_path, f"has a {_ALPHA} of a wrong type in its header")
     if meant != loaded:
         raise invalid_model(adapter_path, f"is an adapter for {meant} models, and this one is {loaded}")
     return adapter_path

@@ -1,12 +1,16 @@
 """LoRA adapters: one that fits changes the text, one that does not is refused by name."""
 
+import struct
 from pathlib import Path
 
 import pytest
 from support.generations import Make, ask
-from support.tiny_gguf import write_lora
+from support.tiny_gguf import FLOAT32, UINT32, string, write_lora
 
+from backends.llamacpp.header import read_header
 from messages.errors import ErrorCode, HostError
+
+FLOAT, INTEGER = struct.pack("<I", FLOAT32), struct.pack("<I", UINT32)
 
 
 def _refusal(make: Make, lora: str) -> HostError:
@@ -39,3 +43,19 @@ def test_an_adapter_for_another_architecture_or_size_is_refused(make: Make, tmp_
     wide = _refusal(make, str(write_lora(tmp_path / "wide.gguf", width=128)))
     assert wide.code is ErrorCode.MODEL_INVALID
     assert "does not fit" in wide.message
+
+
+def test_a_value_of_a_type_that_would_end_the_engine_is_told(make: Make, tmp_path: Path) -> None:
+    lora = write_lora(tmp_path / "lora.gguf")
+    key = string("adapter.lora.alpha")
+    lora.write_bytes(lora.read_bytes().replace(key + FLOAT, key + INTEGER))
+    assert "adapter.lora.alpha of a wrong type" in _refusal(make, str(lora)).message
+
+
+def test_an_adapter_of_no_numbers_is_named(make: Make, tmp_path: Path) -> None:
+    lora = write_lora(tmp_path / "lora.gguf")
+    weights = read_header(lora).tensor_bytes
+    lora.write_bytes(lora.read_bytes()[:-weights] + b"\xff" * weights)
+    error = _refusal(make, str(lora))
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "with the adapter lora.gguf: its weights are damaged" in error.message
