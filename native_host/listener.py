@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from native_host import runtime
+from native_host.private_file import write_private
 
 logger = logging.getLogger("tabagent.listener")
 
@@ -83,7 +84,7 @@ class Listener:
 
     def _write_secret(self) -> str:
         secret = secrets.token_hex(32)
-        _write_private(self.folder / runtime.SECRET, secret)
+        write_private(self.folder / runtime.SECRET, secret)
         return secret
 
     def _listen(self) -> socket.socket:
@@ -110,7 +111,7 @@ class Listener:
             "started": time.time(),
             "port": listening.getsockname()[1] if runtime.uses_tcp() else None,
         }
-        _write_private(self.folder / runtime.DAEMON_FACTS, json.dumps(facts))
+        write_private(self.folder / runtime.DAEMON_FACTS, json.dumps(facts))
 
 
 def peer_is_this_user(connection: socket.socket) -> bool:
@@ -140,15 +141,6 @@ def _make_private(folder: Path) -> None:
         raise OSError(0, "it does not belong to this user")
     if stat.S_IMODE(facts.st_mode) & 0o077:
         folder.chmod(0o700)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read, whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    temporary.replace(path)
 
 
 def _lock(descriptor: int) -> None:

@@ -129,4 +129,14 @@ def _reason(folder: str) -> str:
             lines = [line.strip() for line in file if line.strip()]
     except OSError:
         lines = []
-    return lines[-1][:300].rstrip(".") if lines else "it left without a word"
+    return lines[-1][:300].rstrip(".") if lines else _why_silent(folder)
+
+
+def _why_silent(folder: str) -> str:
+    """Why a daemon left nothing to read: on a full disk it can write no word, as it can write nothing else."""
+    try:
+        with open(os.path.join(folder, runtime.START_LOG), "w") as file:
+            file.write("\n")
+    except OSError as error:
+        return f"the folder {folder} cannot be written ({error.strerror})"
+    return "it left without a word"

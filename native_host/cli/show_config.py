@@ -5,6 +5,7 @@ from pathlib import Path
 from native_host.cli.terminal import CliError
 from native_host.config import Paths
 from native_host.config_toml import render_default_toml
+from native_host.private_file import write_private
 
 
 def config(*, path_only: bool, write: bool) -> int:
@@ -24,8 +25,7 @@ def _write(file: Path) -> None:
         raise CliError(f"{file} is there already and was left as it is; remove it first for a new one.")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(render_default_toml())
+        write_private(file, render_default_toml())
     except OSError as error:
         raise CliError(f"Cannot write {file}: {error.strerror}. Make its folder writable.") from error
     print(f"Wrote {file}. The daemon reads it when it starts: tabagent-host stop")

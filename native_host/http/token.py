@@ -7,6 +7,8 @@ import os
 import secrets
 from pathlib import Path
 
+from native_host.private_file import write_private
+
 TOKEN_FILE = "http-token"
 _MIN_CHARACTERS = 32
 
@@ -31,9 +33,5 @@ def read_or_make_token(data_dir: Path) -> str:
 def _make(file: Path) -> str:
     token = secrets.token_urlsafe(32)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        stream.write(token + "\n")
-    temporary.replace(file)
+    write_private(file, token + "\n")
     return token

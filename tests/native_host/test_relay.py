@@ -319,6 +319,19 @@ def test_a_runtime_folder_of_too_long_a_path_is_said(tmp_path: Path) -> None:
     assert runtime.RUNTIME_DIR_VARIABLE in answer["message"]
 
 
+def test_a_disk_on_which_the_daemon_can_write_no_word_is_said() -> None:
+    with BrowserHost() as host:
+        limited = host.home.folder / "limited"
+        limited.write_text(f'#!/bin/sh\nulimit -f 0\nexec {host.launcher} "$@"\n')
+        limited.chmod(0o755)
+        with host.port(launcher=limited) as port:
+            answer = port.call("ping")
+        assert answer["error"]["code"] == "daemon_unavailable"
+        assert f"the folder {host.home.runtime_dir} cannot be written (File too large)" in answer["message"]
+        assert not list(host.home.runtime_dir.glob(f"{runtime.SECRET}.*"))
+        assert host.one_shot({"action": "ping"})["status"] == "success"
+
+
 def test_a_daemon_that_refuses_is_said_with_its_reason(host: BrowserHost) -> None:
     with host.port(origin="https://example.org/") as port:
         answer = port.call("ping")
