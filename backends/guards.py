@@ -4,19 +4,11 @@ Above it: the engines' backends. Each function returns nothing, or raises the Ho
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-WORTHLESS = "its weights are damaged: they score no token above another, or with what is no number"
-"""What is said of a model whose scores are `worthless`."""
 
 MARGIN_BYTES = 256 * 1024 * 1024
 """Memory that must stay free once a model is loaded, in bytes."""
@@ -57,11 +49,6 @@ def require_single(options: LoadOptions, backend: str) -> None:
             f"The {backend} backend runs one generation at a time; leave parallel out or set it to 1.",
             fields=["options.parallel: must be 1"],
         )
-
-
-def worthless(scores: "npt.NDArray[np.float32]") -> bool:
-    """True of the scores that zeros or nonsense in place of weights give: all the same, or no numbers among them."""
-    return not scores.max() > scores.min()
 
 
 def _gigabytes(size: int) -> str:

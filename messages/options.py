@@ -38,6 +38,15 @@ JsonSchema = Annotated[dict[str, Any], AfterValidator(_refuse_unwritable)]
 """A JSON schema, or an object that holds one."""
 
 
+def _refuse_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must have no NUL character")
+    return value
+
+
+FilePath = Annotated[str, Field(min_length=1), AfterValidator(_refuse_nul)]
+"""A path that a system can be asked for."""
+
 Dtype = Literal["auto", "fp32", "fp16", "q4", "q4f16", "int8", "uint8", "q8", "quantized", "bnb4"]
 """Which of a folder's weights files to load, in the words of Transformers.js; q8 and quantized are one."""
 
@@ -59,13 +68,13 @@ class LoadOptions(BaseModel):
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     device: Annotated[str, Field(min_length=1, max_length=100)] | None = None
     parallel: Annotated[int, Field(ge=1, le=64)] | None = None
-    projector_path: str | None = None
-    draft_model: str | None = None
-    lora: str | None = None
+    projector_path: FilePath | None = None
+    draft_model: FilePath | None = None
+    lora: FilePath | None = None
     dtype: Dtype | None = None
     fast_path: bool | None = None
     keep_alive_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    tokens_per_second: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
+    tokens_per_second: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
     prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None
     pictures: bool | None = None
     fault: str | None = None

@@ -52,6 +52,7 @@ PACKAGES_OF = {
 OF_HTTP = {"fastapi", "prometheus_client", "sse_starlette", "starlette", "uvicorn", "httptools", "anyio"}
 SHARED_BY_ENGINES = {
     "chat_template.py",
+    "damage.py",
     "guidance.py",
     "logprobs.py",
     "picture_decoding.py",

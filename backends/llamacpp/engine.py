@@ -11,7 +11,7 @@ import llama_cpp
 import psutil
 
 from backends.base import ProgressCallback
-from backends.guards import WORTHLESS, worthless
+from backends.damage import WORTHLESS, worthless
 from backends.llamacpp import amx
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement

@@ -19,7 +19,7 @@ from mlx_vlm.generate.diffusion import is_diffusion_model
 from mlx_vlm.models.cache import make_prompt_cache
 
 from backends.base import CancelToken
-from backends.guards import WORTHLESS, worthless
+from backends.damage import WORTHLESS, worthless
 from backends.mlx_vlm.checkpoint import Checkpoint
 from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from backends.base import CancelToken, Prefill
-from backends.guards import WORTHLESS, worthless
+from backends.damage import WORTHLESS, worthless
 from backends.onnx.interface import EngineError, Generator, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.limits import PIECE

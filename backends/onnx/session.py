@@ -17,6 +17,7 @@ import numpy.typing as npt
 from backends.onnx.devices import CPU_PROVIDER, Placement
 from backends.onnx.failures import runtime_failures
 from backends.onnx.interface import EngineError
+from backends.onnx.threads import spinning
 from backends.onnx.wording import plain
 
 ELEMENT_TYPES: dict[int, Any] = {
@@ -163,6 +164,8 @@ def _options(runtime: Any, placement: Placement, threads: int | None) -> Any:
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+        for name, value in spinning(threads).items():
+            options.add_session_config_entry(name, value)
     if placement.strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     if placement.plugin:

@@ -30,6 +30,8 @@ QUIET_CORES = 0.25
 
 BUSY_VALID_S = 24 * 3600.0
 
+_SPINNING = "session.intra_op.allow_spinning"
+
 Step = Callable[[], None]
 
 
@@ -75,9 +77,22 @@ class ThreadCounts:
 
 def physical_cores() -> int:
     """The physical cores that this process may use; at least 1."""
-    process = psutil.Process()
-    allowed = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+    allowed = _logical_cores()
     return max(1, min(psutil.cpu_count(logical=False) or allowed, allowed))
+
+
+def spinning(threads: int) -> dict[str, str]:
+    """The entry of a session's config for so many threads, none where they are no more than the cores.
+
+    Idle threads spin: more of them than there are cores take those from each other, and a load on two cores with a
+    thousand threads did not end (onnxruntime 1.31).
+    """
+    return {_SPINNING: "0"} if threads > _logical_cores() else {}
+
+
+def _logical_cores() -> int:
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def second_is_faster(first: Step, second: Step, clock: Callable[[], float] = time.perf_counter) -> bool:

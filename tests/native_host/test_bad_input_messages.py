@@ -159,6 +159,15 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ),
     ({"action": "load", "model": "echo", "options": {"n_ctx": 5}}, "options.n_ctx: is not a known field"),
     ({"action": "load", "model": "echo", "options": {"context_length": 1}}, "options.context_length: must be >= 8"),
+    ({"action": "load", "model": "echo", "options": {"lora": ""}}, "options.lora: must have at least 1 character(s)"),
+    (
+        {"action": "load", "model": "echo", "options": {"projector_path": "/a\0b"}},
+        "options.projector_path: must have no NUL character",
+    ),
+    (
+        {"action": "load", "model": "echo", "options": {"tokens_per_second": 1e-300}},
+        "options.tokens_per_second: must be >= 0.001",
+    ),
     ({"action": "generate"}, "messages: exactly one of messages and prompt is required"),
     ({"action": "generate", "messages": []}, "messages: must have at least 1 item(s)"),
     ({"action": "generate", "prompt": "x", "settings": {"temperature": 2.5}}, "settings.temperature: must be <= 2"),

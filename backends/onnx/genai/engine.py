@@ -14,6 +14,7 @@ import numpy as np
 
 from backends.onnx.genai.capi import GenaiLibrary, Handle
 from backends.onnx.interface import Logits
+from backends.onnx.threads import spinning
 
 _ADAPTER = b"adapter"
 """What we call the one adapter of a model."""
@@ -140,5 +141,5 @@ class Generator:
 
 
 def _threads_overlay(threads: int) -> bytes:
-    options = {"intra_op_num_threads": threads}
+    options = {"intra_op_num_threads": threads, **spinning(threads)}
     return json.dumps({"model": {"decoder": {"session_options": options}}}).encode()

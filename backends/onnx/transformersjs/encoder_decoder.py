@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import CancelToken, Prefill
-from backends.guards import WORTHLESS, worthless
+from backends.damage import WORTHLESS, worthless
 from backends.onnx.interface import EngineError, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.session import ELEMENT_TYPES, Session

@@ -22,7 +22,16 @@ from backends.onnx.genai import loader
 from backends.onnx.interface import EngineError
 from backends.onnx.placement import Choice
 from backends.onnx.remembered import LARGEST_COUNT, Remembered, weights_key
-from backends.onnx.threads import BLOCK, BUSY_VALID_S, SECONDS, STEPS, OtherWork, physical_cores, second_is_faster
+from backends.onnx.threads import (
+    BLOCK,
+    BUSY_VALID_S,
+    SECONDS,
+    STEPS,
+    OtherWork,
+    physical_cores,
+    second_is_faster,
+    spinning,
+)
 from messages.options import LoadOptions
 
 FILE = "onnx-threads.json"
@@ -279,3 +288,17 @@ def test_the_key_knows_external_data_and_circumstances(tmp_path: Path) -> None:
     keys.append(weights_key([graph], "q4"))
     assert len(set(keys)) == 3
     assert weights_key([graph], "q4") == keys[-1]
+
+
+def test_threads_spin_only_where_each_has_a_core() -> None:
+    assert spinning(physical_cores()) == {}
+    assert spinning(100_000) == {"session.intra_op.allow_spinning": "0"}
+
+
+@pytest.mark.parametrize("make", [make_tiny, make_transformersjs])
+def test_many_more_threads_than_cores_do_not_hinder_a_load(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    backend = OnnxBackend()
+    begin = time.process_time()
+    backend.load(LoadSpec(make(tmp_path / "model"), LoadOptions(threads=48)), lambda *_: None)
+    backend.close()
+    assert time.process_time() - begin < 5
