@@ -12,14 +12,16 @@
  *   );
  *   console.log(answer.text, answer.stats.tokens_per_second);
  *
- * @typedef {object} Handlers  What may be called before a request's result; all are optional.
+ * @typedef {object} Handlers  What may be called before a request's result; all are optional. An error that one of them
+ *   throws is reported as any uncaught error is, and the request goes on.
  * @property {(frame: {job_id: string}) => void} [onAccepted]  the generation has a job id now
  * @property {(frame: {text: string, reasoning?: string, tool_calls?: object[], seq: number, tokens: number,
  *   job_id: string}) => void} [onPartial]  new text; what the model thinks, and its calls, where there are any
  * @property {(frame: {phase: string, progress: ?number, message: ?string}) => void} [onProgress]  a load goes on
  * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
  * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,
- *   with `finish_reason: "cancelled"`
+ *   with `finish_reason: "cancelled"`. One that was aborted before the request rejects it with the signal's reason.
+ *   A load goes on.
  */
 
 export const HOST_NAME = "com.tabagent.native_host";
@@ -32,9 +34,20 @@ const CONNECTION_ERRORS = [
   [/host not found|No such native application/i, "host_not_found"],
   [/forbidden/i, "host_forbidden"],
   [/host has exited/i, "host_exited"],
+  [/serialize|cyclic object|could not be cloned|maximum allowed size/i, "message_refused"],
 ];
 
+const NO_NATIVE_MESSAGING =
+  'There is no native messaging here. Ask for the permission "nativeMessaging", and call from a page or a worker of the extension.';
+
 const api = () => globalThis.browser ?? globalThis.chrome;
+
+/** The browser's `runtime`; without the permission, and in content scripts, it has no native messaging. */
+function runtime() {
+  const found = api()?.runtime;
+  if (!found?.connectNative) throw new NativeHostError("host_unreachable", NO_NATIVE_MESSAGING);
+  return found;
+}
 
 /**
  * An error reply of the host, or a failure to reach it.
@@ -69,9 +82,10 @@ export function connect(options = {}) {
  * @throws {NativeHostError} `reply_too_large` for a reply over 256 KiB: those need a port
  */
 export async function send(action, fields = {}, { hostName = HOST_NAME } = {}) {
+  const browser = runtime();
   let reply;
   try {
-    reply = await api().runtime.sendNativeMessage(hostName, { ...fields, action });
+    reply = await browser.sendNativeMessage(hostName, { ...fields, action });
   } catch (error) {
     throw connectionError(error.message);
   }
@@ -115,10 +129,12 @@ export class NativeHostClient {
   }
 
   /**
-   * Generate, streaming unless `stream: false` is given. When the port is lost in mid-stream it is opened again
-   * and the stream goes on where it was: no text is lost, none comes twice.
+   * Generate; with `stream: false` nothing is heard before the result. When the port is lost meanwhile it is opened
+   * again and the generation goes on where it was: no text is lost, none comes twice.
    */
-  generate(fields, handlers) {
+  generate(fields, handlers = {}) {
+    // The host is asked for a stream all the same: without its job's id a generation can be neither stopped nor resumed.
+    if (fields?.stream === false) return this.request("generate", { ...fields, stream: true }, { signal: handlers.signal });
     return this.request("generate", { stream: true, ...fields }, handlers);
   }
 
@@ -169,7 +185,8 @@ export class NativeHostClient {
       if (action === "attach") Object.assign(request, { jobId: fields.job_id, cursor: fields.cursor });
       this.#post({ ...fields, id, action });
       this.#pending.set(id, request);
-      handlers.signal?.addEventListener("abort", () => this.#stopJob(request), { once: true });
+      request.onAbort = () => this.#stopJob(request);
+      handlers.signal?.addEventListener("abort", request.onAbort);
     });
   }
 
@@ -179,11 +196,12 @@ export class NativeHostClient {
     this.#timer = null;
     this.#port?.disconnect();
     this.#port = null;
+    this.#attempts = 0;
     this.#fail(new NativeHostError("closed", "The connection was closed."), () => true);
   }
 
   #open() {
-    const port = api().runtime.connectNative(this.#options.hostName);
+    const port = runtime().connectNative(this.#options.hostName);
     port.onMessage.addListener((frame) => port === this.#port && this.#receive(frame));
     port.onDisconnect.addListener((lost) => {
       const message = api().runtime.lastError?.message ?? lost?.error?.message;
@@ -203,13 +221,14 @@ export class NativeHostClient {
   }
 
   #receive(frame) {
-    if (this.#attempts !== null) this.#options.onStatus("connected");
+    const isNew = this.#attempts !== null;
     this.#attempts = null;
+    if (isNew) tell(this.#options, "onStatus", "connected");
     const message = frame.type === "chunk" ? this.#chunks.add(frame) : frame;
     if (!message) return;
     const request = this.#pending.get(message.id);
     if (request) this.#dispatch(request, message);
-    else if (message.type === "event") this.#options.onEvent(message);
+    else if (message.type === "event") tell(this.#options, "onEvent", message);
   }
 
   #dispatch(request, message) {
@@ -217,12 +236,12 @@ export class NativeHostClient {
     if (message.type === "result") this.#finish(request, message);
     else if (message.type === "accepted") this.#accept(request, message);
     else if (message.type === "partial") this.#advance(request, message);
-    else if (message.type === "progress") handlers.onProgress?.(message);
-    else if (message.type === "thinking_update") handlers.onThinking?.(message);
+    else if (message.type === "progress") tell(handlers, "onProgress", message);
+    else if (message.type === "thinking_update") tell(handlers, "onThinking", message);
   }
 
   #finish(request, message) {
-    this.#pending.delete(request.id);
+    this.#forget(request);
     try {
       request.resolve(settle(message));
     } catch (error) {
@@ -232,7 +251,7 @@ export class NativeHostClient {
 
   #accept(request, message) {
     request.jobId = message.job_id;
-    request.handlers.onAccepted?.(message);
+    tell(request.handlers, "onAccepted", message);
     if (request.handlers.signal?.aborted) this.#stopJob(request);
   }
 
@@ -240,7 +259,7 @@ export class NativeHostClient {
   #advance(request, message) {
     if (message.seq < request.cursor) return;
     request.cursor = message.seq + 1;
-    request.handlers.onPartial?.(message);
+    tell(request.handlers, "onPartial", message);
   }
 
   #stopJob(request) {
@@ -257,12 +276,12 @@ export class NativeHostClient {
     if (this.#pending.size === 0 || pause === undefined) {
       this.#fail(error, () => true);
       this.#attempts = 0;
-      this.#options.onStatus("disconnected");
+      tell(this.#options, "onStatus", "disconnected");
       return;
     }
     this.#attempts += 1;
-    this.#options.onStatus("reconnecting");
     this.#timer = setTimeout(() => this.#resume(), pause);
+    tell(this.#options, "onStatus", "reconnecting");
   }
 
   #resume() {
@@ -275,9 +294,15 @@ export class NativeHostClient {
 
   #fail(error, which) {
     for (const request of [...this.#pending.values()].filter(which)) {
-      this.#pending.delete(request.id);
+      this.#forget(request);
       request.reject(error);
     }
+  }
+
+  /** A signal may live as long as the extension: nothing of a request that is over stays with it. */
+  #forget({ id, handlers, onAbort }) {
+    this.#pending.delete(id);
+    handlers.signal?.removeEventListener("abort", onAbort);
   }
 }
 
@@ -293,6 +318,15 @@ class ChunkBuffer {
     if (!last) return null;
     this.#parts.delete(id);
     return JSON.parse(parts.join(""));
+  }
+}
+
+/** Call a handler, if there is one, so that its errors hold nothing up. */
+function tell(handlers, name, what) {
+  try {
+    handlers[name]?.(what);
+  } catch (error) {
+    reportError(error);
   }
 }
 

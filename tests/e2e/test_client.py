@@ -8,6 +8,7 @@ import pytest
 from support.browsers.echo import load_echo, saying, words
 from support.browsers.lab import Lab
 from support.browsers.page import Page
+from support.browsers.waiting import wait_until
 from support.tiny_embedder import make_embedder
 
 
@@ -61,3 +62,46 @@ def test_a_closed_client_opens_again_with_the_next_request(page: Page) -> None:
     first = page.call("request", client, "ping")["result"]["pid"]
     page.call("close", client)
     assert page.call("request", client, "ping")["result"]["pid"] == first
+
+
+def test_a_signal_stops_a_generation_that_does_not_stream(page: Page) -> None:
+    load_echo(page, tokens_per_second=100)
+    client = page.call("connect")
+    text = words(4000)
+    page.call("begin", client, saying(text, stream=False))
+    wait_until("the generation", lambda: page.call("request", client, "get_stats", {})["result"]["output_tokens"])
+    page.call("abort", client)
+    end = page.call("finished", client)
+    assert end["result"]["finish_reason"] == "cancelled"
+    assert 0 < len(end["result"]["text"]) < len(text) // 2
+    assert (end["text"], end["thinking"]) == ("", [])
+
+
+def test_what_handlers_throw_is_reported_and_holds_nothing_up(page: Page) -> None:
+    load_echo(page)
+    end = page.call("thrownByHandlers", saying("hello"))
+    assert end["result"]["text"] == "hello"
+    assert end["heard"] == ["status", "accepted", "partial"]
+
+
+def test_nothing_of_a_request_stays_with_its_signal(page: Page) -> None:
+    load_echo(page)
+    assert page.call("listenersLeft", page.call("connect"), saying("hello"), 5) == 0
+
+
+def test_a_message_that_is_no_json_is_refused_either_way(page: Page) -> None:
+    assert [one["error"]["code"] for one in page.call("askWithLoop")] == ["message_refused"] * 2
+
+
+def test_without_the_permission_the_error_names_it(page: Page) -> None:
+    for one in page.call("askWithoutPermission"):
+        assert one["error"]["code"] == "host_unreachable"
+        assert '"nativeMessaging"' in one["error"]["message"]
+
+
+def test_a_status_is_told_again_after_a_close(page: Page) -> None:
+    client = page.call("connect")
+    page.call("request", client, "ping", {})
+    page.call("close", client)
+    page.call("request", client, "ping", {})
+    assert page.call("statuses", client) == ["connected", "connected"]

@@ -137,6 +137,51 @@ globalThis.harness = {
     return { ...(await end), text: partials.map(({ text }) => text).join(""), seqs: partials.map(({ seq }) => seq), thinking };
   },
 
+  /** A generation whose caller's handlers all throw: its outcome, and what the page heard of them. */
+  async thrownByHandlers(fields) {
+    const heard = [];
+    const listen = (event) => heard.push(event.error.message);
+    const fail = (name) => () => {
+      throw new Error(name);
+    };
+    const handlers = { onAccepted: fail("accepted"), onPartial: fail("partial") };
+    addEventListener("error", listen);
+    const end = await outcome(connect({ onStatus: fail("status") }).generate(fields, handlers));
+    removeEventListener("error", listen);
+    return { ...end, heard };
+  },
+
+  /** How many listeners a signal has left after as many generations, one that failed among them. */
+  async listenersLeft(client, fields, count) {
+    const { signal } = new AbortController();
+    let left = 0;
+    for (const [name, change] of [["addEventListener", 1], ["removeEventListener", -1]]) {
+      signal[name] = (...all) => {
+        left += change;
+        return AbortSignal.prototype[name].apply(signal, all);
+      };
+    }
+    for (let done = 0; done < count; done += 1) await outcome(clients[client].host.generate(fields, { signal }));
+    await outcome(clients[client].host.generate({ ...fields, model: "/no/such" }, { signal }));
+    return left;
+  },
+
+  /** What both ways of asking say of a message that is no JSON. */
+  async askWithLoop() {
+    const loop = {};
+    loop.itself = loop;
+    return [await outcome(connect().request("ping", { loop })), await outcome(send("ping", { loop }))];
+  },
+
+  /** What both ways of asking say where the browser offers no native messaging. */
+  async askWithoutPermission() {
+    const { browser } = globalThis;
+    globalThis.browser = { runtime: {} };
+    const asked = [outcome(connect().ping()), outcome(send("ping"))];
+    globalThis.browser = browser;
+    return Promise.all(asked);
+  },
+
   echoClientBig: async (client, model, length) => {
     const text = filler(length);
     const fields = { model, stream: false, settings: { max_tokens: 10_000_000 }, messages: userSays(text) };
