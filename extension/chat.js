@@ -29,6 +29,7 @@ class Chat {
   #takesPictures = false;
   #ready = false;
   #sending = false;
+  #isLost = false;
   #stopper = null;
 
   constructor() {
@@ -92,7 +93,6 @@ class Chat {
       this.#ready = true;
       this.#checkPictures();
       this.#view.showState("ready", `${name} (${state.backend_type})`);
-      this.#view.input.focus();
     } catch (error) {
       this.#fail(error, () => this.#load(model), `${name} is not loaded`);
     }
@@ -177,7 +177,6 @@ class Chat {
     }
     progress.end();
     this.#stopper = null;
-    this.#view.input.focus();
   }
 
   /** Offer to try again, unless it is a picture of the last message that the host refused: it would be again. */
@@ -245,7 +244,10 @@ class Chat {
   }
 
   #showConnection(status) {
-    if (status === "reconnecting") this.#view.showFigures("connection lost, connecting again");
+    const wasLost = this.#isLost;
+    this.#isLost = status === "reconnecting";
+    if (this.#isLost) this.#view.showFigures("connection lost, connecting again");
+    else if (wasLost) this.#view.showFigures("");
   }
 }
 

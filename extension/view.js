@@ -9,12 +9,17 @@ export class View {
   input = find("#input");
   model = find("#model");
   #scroller = find("#scroller");
+  #atEnd = true;
   #state = "waiting";
   #obstacle = false;
   #problemIsOfChat = false;
 
   constructor() {
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
+    this.#scroller.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+      this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
+    });
   }
 
   /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
@@ -59,6 +64,7 @@ export class View {
     find("#use-vision").textContent = `Use ${model}`;
     this.#obstacle = words !== "";
     this.#showSend();
+    this.#keepFocus();
   }
 
   /** Fill the list of models and select one. */
@@ -77,6 +83,7 @@ export class View {
     find("#send").hidden = answering;
     find("#stop").hidden = !answering;
     this.model.disabled = state !== "ready" && state !== "failed";
+    this.#keepFocus();
   }
 
   showFigures(words) {
@@ -92,6 +99,7 @@ export class View {
     find("#retry").onclick = retry;
     find("#retry").hidden = retry === null;
     find("#problem").hidden = !problem;
+    this.#keepFocus();
     if (!problem) return;
     find("#problem-title").textContent = problem.title;
     find("#problem-text").textContent = problem.text;
@@ -109,7 +117,8 @@ export class View {
   /** Show what the person said and return its element. */
   addUserTurn(text, pictures) {
     find("#welcome").hidden = true;
-    const turn = this.#add("turn user", text);
+    this.#keepFocus();
+    const turn = this.#add("turn user", text, "You");
     if (pictures.length === 0) return turn;
     const shown = block("pictures", "");
     shown.append(...pictures.map(({ url }, place) => thumbnail(url, `Picture ${place + 1}`)));
@@ -125,7 +134,7 @@ export class View {
 
   /** Add an empty answer and return what fills it. */
   addAnswer() {
-    return new Answer(this.#add("turn assistant waiting", "Thinking"), () => this.#follow());
+    return new Answer(this.#add("turn assistant waiting", "Thinking", "Model"), () => this.#follow());
   }
 
   #showSend() {
@@ -133,17 +142,26 @@ export class View {
     for (const button of document.querySelectorAll(".suggestion")) button.disabled = find("#send").disabled;
   }
 
-  #add(className, text) {
+  #add(className, text, speaker) {
     const element = block(className, text);
+    element.setAttribute("role", "article");
+    element.setAttribute("aria-label", speaker); // a person sees who speaks by the turn's place
     find("#log").append(element);
-    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#atEnd = true;
+    this.#follow();
     return element;
   }
 
-  /** Keep the end in sight, unless the person has scrolled up to read. */
+  /** Keep the end in sight, however much has come at once, unless the person has scrolled up to read. */
   #follow() {
-    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    if (scrollHeight - scrollTop - clientHeight < NEAR_END_PX) this.#scroller.scrollTop = scrollHeight;
+    if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+
+  /** Put the focus into the box for words where it is nowhere, or on what goes away. A person who marks text keeps it. */
+  #keepFocus() {
+    const { activeElement: focused, body } = document;
+    const isKept = focused && focused !== body ? focused.checkVisibility() && !focused.disabled : !getSelection().isCollapsed;
+    if (!isKept) this.input.focus();
   }
 }
 

@@ -8,12 +8,23 @@ from pathlib import Path
 
 import pytest
 from support.browsers.chat import ask, choose, choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.echo import words
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.registration import CHROMIUM_ID, HOST_NAME
+from support.browsers.sandbox import kill
 from support.browsers.waiting import wait_until
 from support.http_host import free_port
 from support.scripted_gguf import THINKING, write_scripted
+
+LEFT_OF_CHARACTER = """
+(() => {
+  const [range, text] = [document.createRange(), document.querySelector(".turn.assistant").lastChild];
+  range.setStart(text, %d);
+  range.setEnd(text, range.startOffset + 1);
+  return range.getBoundingClientRect().left;
+})()
+"""
 
 
 @pytest.fixture
@@ -102,6 +113,86 @@ def test_a_problem_with_a_chat_goes_with_the_chat(chat: Page) -> None:
     ask(chat, "Hello")
     wait_for_end(chat)
     assert shown(chat, ".turn.assistant") == "Hello"
+
+
+def focused(page: Page) -> str:
+    """The id or the text of the element that has the focus."""
+    active = "document.activeElement"
+    return str(page.evaluate(f"{active}.id || ({active} === document.body ? '' : {active}.innerText)"))
+
+
+def press_on(page: Page, selector: str) -> None:
+    """Press Enter on a button that has the focus."""
+    page.evaluate(f"document.querySelector({selector!r}).focus()")
+    page.press("Enter")
+
+
+def test_the_focus_is_never_lost_with_a_button_that_goes_away(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    chat.type_text(words(100))
+    press_on(chat, "#send")
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    assert focused(chat) == "input"
+    press_on(chat, "#stop")
+    wait_for_end(chat)
+    assert focused(chat) == "input"
+    chat.click("#new-chat")
+    press_on(chat, ".suggestion")
+    chat.wait_for("document.querySelector('.turn.assistant')")
+    assert focused(chat) == "input"
+    wait_for_end(chat)
+
+
+def test_the_end_of_an_answer_leaves_the_focus_where_the_person_is(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, words(20))
+    chat.evaluate("document.querySelector('#open-figures').focus()")
+    wait_for_end(chat)
+    assert focused(chat) == "open-figures"
+
+
+def test_the_end_stays_in_sight_however_much_comes_at_once(chat: Page) -> None:
+    choose_echo(chat, "fast")
+    chat.evaluate(f"document.querySelector('#input').value = {words(600)!r}")
+    chat.press("Enter")
+    wait_for_end(chat)
+    scroller = "document.querySelector('#scroller')"
+    chat.wait_for(f"{scroller}.scrollHeight - {scroller}.scrollTop - {scroller}.clientHeight < 2", timeout_s=2)
+    choose_echo(chat, "slow", tokens_per_second=200)
+    ask(chat, words(100))
+    chat.wait_for("document.querySelector('.turn.assistant:last-child:not(.waiting)')")
+    chat.evaluate(f"{scroller}.scrollTop = 10")
+    wait_for_end(chat)
+    assert chat.evaluate(f"{scroller}.scrollTop") == 10
+
+
+def test_a_lost_connection_is_told_only_while_it_is_lost(chat: Page, lab: Lab) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, words(60))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    for relay in lab.relays():
+        kill(relay)
+    chat.wait_for("document.querySelector('.turn.assistant').textContent.includes('word40')")
+    assert shown(chat, "#figures") == ""
+    kill(lab.daemon_pid())
+    wait_for_end(chat)
+    assert "The answer was lost" in shown(chat, "#problem")
+    assert shown(chat, "#figures") == ""
+
+
+def test_each_paragraph_runs_in_its_own_direction(chat: Page) -> None:
+    choose_echo(chat, "fast")
+    ask(chat, "\u05e9\u05dc\u05d5\u05dd! (abc).")
+    wait_for_end(chat)
+    first, last = (chat.evaluate(LEFT_OF_CHARACTER % place) for place in (0, 11))
+    assert last < first
+
+
+def test_who_speaks_is_told_to_those_who_do_not_see_it(chat: Page) -> None:
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    turns = "[...document.querySelectorAll('#log [role=article]')]"
+    assert chat.evaluate(f"{turns}.map((turn) => turn.getAttribute('aria-label'))") == ["You", "Model"]
 
 
 def test_a_suggestion_leaves_what_was_typed(chat: Page) -> None:
