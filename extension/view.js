@@ -9,6 +9,7 @@ export class View {
   input = find("#input");
   model = find("#model");
   #scroller = find("#scroller");
+  #seen = { top: 0, most: 0 };
   #atEnd = true;
   #state = "waiting";
   #obstacle = false;
@@ -16,10 +17,7 @@ export class View {
 
   constructor() {
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
-    this.#scroller.addEventListener("scroll", () => {
-      const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-      this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-    });
+    this.#scroller.addEventListener("scroll", () => this.#notice());
   }
 
   /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
@@ -147,14 +145,29 @@ export class View {
     element.setAttribute("role", "article");
     element.setAttribute("aria-label", speaker); // a person sees who speaks by the turn's place
     find("#log").append(element);
-    this.#atEnd = true;
-    this.#follow();
+    this.#goToEnd();
     return element;
   }
 
   /** Keep the end in sight, however much has come at once, unless the person has scrolled up to read. */
   #follow() {
-    if (this.#atEnd) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#notice();
+    if (this.#atEnd) this.#goToEnd();
+  }
+
+  #goToEnd() {
+    this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#atEnd = true;
+    this.#seen.top = this.#scroller.scrollTop;
+  }
+
+  /** A person scrolls up to read there, until they come near the end again. A page that became shorter is no such wish. */
+  #notice() {
+    const { scrollHeight, scrollTop: top, clientHeight } = this.#scroller;
+    const most = scrollHeight - clientHeight;
+    if (top < this.#seen.top && most >= this.#seen.most) this.#atEnd = false;
+    else if (most - top < NEAR_END_PX) this.#atEnd = true;
+    this.#seen = { top, most };
   }
 
   /** Put the focus into the box for words where it is nowhere, or on what goes away. A person who marks text keeps it. */

@@ -17,6 +17,9 @@ from support.browsers.waiting import wait_until
 from support.http_host import free_port
 from support.scripted_gguf import THINKING, write_scripted
 
+TO_THE_END = "(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight)" + (
+    "(document.querySelector('#scroller'))"
+)
 LEFT_OF_CHARACTER = """
 (() => {
   const [range, text] = [document.createRange(), document.querySelector(".turn.assistant").lastChild];
@@ -156,14 +159,26 @@ def test_the_end_stays_in_sight_however_much_comes_at_once(chat: Page) -> None:
     chat.evaluate(f"document.querySelector('#input').value = {words(600)!r}")
     chat.press("Enter")
     wait_for_end(chat)
-    scroller = "document.querySelector('#scroller')"
-    chat.wait_for(f"{scroller}.scrollHeight - {scroller}.scrollTop - {scroller}.clientHeight < 2", timeout_s=2)
+    chat.wait_for(f"{TO_THE_END} < 2", timeout_s=2)
     choose_echo(chat, "slow", tokens_per_second=200)
     ask(chat, words(100))
     chat.wait_for("document.querySelector('.turn.assistant:last-child:not(.waiting)')")
-    chat.evaluate(f"{scroller}.scrollTop = 10")
+    chat.evaluate("document.querySelector('#scroller').scrollTop = 10")
     wait_for_end(chat)
-    assert chat.evaluate(f"{scroller}.scrollTop") == 10
+    assert chat.evaluate("document.querySelector('#scroller').scrollTop") == 10
+
+
+def test_the_end_stays_in_sight_when_the_page_becomes_narrow(chromium: ChromiumLab) -> None:
+    page = chromium.open_chat()
+    wait_until_ready(page)
+    choose_echo(page, "fast")
+    page.emulate(1000, 700)
+    ask(page, words(300))
+    wait_for_end(page)
+    page.emulate(360, 640)
+    page.wait_for(f"innerWidth === 360 && {TO_THE_END} < 2", timeout_s=2)
+    page.evaluate("localStorage.clear()")
+    page.close()
 
 
 def test_a_lost_connection_is_told_only_while_it_is_lost(chat: Page, lab: Lab) -> None:
@@ -220,7 +235,7 @@ def test_an_answer_without_a_word_is_said_to_be_none(chat: Page, tmp_path: Path)
 
 def test_a_page_that_is_loaded_anew_stops_the_answer_that_it_forgot(chat: Page) -> None:
     choose_echo(chat, "slow", tokens_per_second=20)
-    ask(chat, " ".join(f"word{number}" for number in range(2000)))
+    ask(chat, words(400))
     chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
     chat.evaluate("setTimeout(() => location.reload()), null")
     chat.wait_for("performance.getEntriesByType('navigation')[0].type === 'reload' && document.querySelector('#send')")
