@@ -28,6 +28,8 @@ export class Chart {
     this.#title = this.#place.ariaLabel;
     this.#format = format;
     this.#mark = mark ?? ((value) => value.toLocaleString("en"));
+    this.#place.tabIndex = 0;
+    this.#place.addEventListener("keydown", (event) => this.#move(event));
     new ResizeObserver(() => this.#fit()).observe(this.#place);
   }
 
@@ -79,6 +81,18 @@ export class Chart {
       return known(value) ? [`${name} ${this.#format(value)}`] : [];
     }) : [];
     setText(this.#readout, found.length ? `${timeWords(plot.data[0][index])}: ${found.join(", ")}` : "");
+  }
+
+  /** Move along the points with the keyboard, as the pointer does. */
+  #move(event) {
+    const times = this.#plot?.data[0] ?? [];
+    const last = times.length - 1;
+    const at = this.#plot?.cursor.idx ?? times.length;
+    const place = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    if (place === undefined || last < 0) return;
+    event.preventDefault();
+    const left = this.#plot.valToPos(times[Math.min(Math.max(place, 0), last)], "x");
+    this.#plot.setCursor({ left, top: 0 });
   }
 
   #inWords(lines) {

@@ -21,11 +21,22 @@ export function showWords(selector, words) {
   place.hidden = !words;
 }
 
+/** Have a button do something that takes time, once at a time. It is not disabled meanwhile: that would take its focus. */
+export function onPress(button, act) {
+  button.addEventListener("click", async () => {
+    if (button.getAttribute("aria-disabled") === "true") return;
+    button.setAttribute("aria-disabled", "true");
+    await act();
+    button.setAttribute("aria-disabled", "false");
+  });
+}
+
 /**
  * Make a list's children those of `items`, in their order. A child whose key was there before is kept and updated, so that
- * the focus stays where it is.
+ * the focus stays where it is. From a child that goes away it moves to the one in its place, else to the section's title.
  */
 export function keepList(list, items, keyOf, create, update) {
+  const focused = [...list.children].findIndex((child) => child.contains(document.activeElement));
   const before = new Map([...list.children].map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
     const key = keyOf(item);
@@ -38,4 +49,11 @@ export function keepList(list, items, keyOf, create, update) {
   wanted.forEach((child, place) => {
     if (list.children[place] !== child) list.insertBefore(child, list.children[place] ?? null);
   });
+  if (focused >= 0 && !list.contains(document.activeElement)) focusNear(list, focused);
+}
+
+function focusNear(list, place) {
+  const title = list.closest("section").querySelector("h2");
+  title.tabIndex = -1;
+  (list.children[Math.min(place, list.children.length - 1)]?.querySelector("button") ?? title).focus();
 }

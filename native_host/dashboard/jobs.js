@@ -1,6 +1,6 @@
 // What runs now: each generation with its live speed and a stop button.
 
-import { find, keepList, make, setText, showWords } from "./dom.js";
+import { find, keepList, make, onPress, setText, showWords } from "./dom.js";
 import * as words from "./words.js";
 
 const PHASES = { queued: "waiting for the model", prefill: "reading the prompt", decode: "generating" };
@@ -14,6 +14,11 @@ export class Jobs {
     this.#refresh = refresh;
   }
 
+  /** A daemon that was not seen before has nothing to do with what another one could not stop. */
+  begin() {
+    showWords("#jobs-problem", null);
+  }
+
   show({ jobs, time }) {
     find("#jobs-empty").hidden = jobs.length > 0;
     keepList(find("#jobs"), jobs, (job) => job.job_id, (job) => this.#create(job), (row, job) => update(row, job, time));
@@ -22,7 +27,7 @@ export class Jobs {
   #create(job) {
     const stop = make("button", { type: "button", className: "stop", textContent: "Stop" });
     stop.setAttribute("aria-label", `Stop the generation of ${words.shortName(job.model)}`);
-    stop.addEventListener("click", () => this.#stop(job, stop));
+    onPress(stop, () => this.#stop(job));
     const progress = make("progress", { max: 1 });
     progress.setAttribute("aria-label", "Prompt read");
     return make(
@@ -36,14 +41,12 @@ export class Jobs {
     );
   }
 
-  async #stop(job, button) {
-    button.disabled = true;
+  async #stop(job) {
     showWords("#jobs-problem", null);
     try {
       await this.#api.delete(`api/v1/overview/jobs/${encodeURIComponent(job.job_id)}`);
     } catch (error) {
       showWords("#jobs-problem", `It could not be stopped: ${error.message}`);
-      button.disabled = false;
     }
     this.#refresh();
   }

@@ -68,6 +68,7 @@ class Page {
   /** A daemon that was not seen before: what it knows is read anew, while the rest of the page goes on. */
   #begin() {
     this.models.begin();
+    this.jobs.begin();
     this.settings.begin();
   }
 

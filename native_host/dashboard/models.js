@@ -1,6 +1,6 @@
 // What is loaded, on what, in how much memory; loading and unloading.
 
-import { find, keepList, make, setText, showWords } from "./dom.js";
+import { find, keepList, make, onPress, setText, showWords } from "./dom.js";
 import { makeField, readField } from "./fields.js";
 import * as words from "./words.js";
 
@@ -37,6 +37,7 @@ export class Models {
 
   /** Read which models and backends there are, for the form's lists; each when it comes, since backends take seconds. */
   async begin() {
+    showWords("#models-problem", null);
     showWords("#load-problem", null);
     await Promise.all([this.#listModels(), this.#listBackends()].map((list) => list.catch((error) => {
       showWords("#load-problem", `What can be loaded is not known: ${error.message}`);
@@ -65,7 +66,7 @@ export class Models {
   #create(model) {
     const unload = make("button", { type: "button", className: "quiet", textContent: "Unload" });
     unload.setAttribute("aria-label", `Unload ${words.shortName(model.model)}`);
-    unload.addEventListener("click", () => this.#unload(model.model, unload));
+    onPress(unload, () => this.#unload(model.model));
     const dot = make("span", { className: "dot" });
     dot.setAttribute("aria-hidden", "true");
     return make(
@@ -99,8 +100,7 @@ export class Models {
     this.#refresh();
   }
 
-  async #unload(model, button) {
-    button.disabled = true;
+  async #unload(model) {
     showWords("#models-problem", null);
     setText(find("#load-status"), "");
     try {
@@ -108,7 +108,6 @@ export class Models {
     } catch (error) {
       showWords("#models-problem", error.message);
     }
-    button.disabled = false;
     this.#refresh();
   }
 }

@@ -35,6 +35,7 @@ export class Settings {
     this.#form.addEventListener("reset", (event) => {
       event.preventDefault();
       this.#write();
+      showWords("#settings-problem", null);
       setText(find("#settings-status"), "As in force.");
     });
   }

@@ -11,10 +11,10 @@ export function askForToken(wasRefused) {
   if (!dialog.open) dialog.showModal();
   input.focus();
   return new Promise((resolve) => {
-    const cancel = (event) => event.preventDefault(); // without a token there is nothing to see
-    dialog.addEventListener("cancel", cancel);
+    // Without a token there is nothing to see. A `cancel` event could be prevented, but Chromium sends none for a second Escape.
+    dialog.onclose = () => dialog.showModal();
     find("#token-form").onsubmit = () => {
-      dialog.removeEventListener("cancel", cancel);
+      dialog.onclose = null;
       resolve(input.value.trim());
     };
   });

@@ -194,6 +194,19 @@ def test_the_load_button_keeps_the_focus(page: ChromiumPage, port: Port) -> None
     page.wait_for("document.activeElement.innerText === 'Load'")
 
 
+def test_the_focus_stays_near_a_row_that_goes_away(page: ChromiumPage, port: Port) -> None:
+    for model in ("one", "two"):
+        load_echo(port, model=model, tokens_per_second=20.0)
+    port.ask("generate", prompt="word " * 1000, model="two")
+    wait_shown(page, "#jobs .live", "tokens/s")
+    name = "document.activeElement.ariaLabel || document.activeElement.innerText"
+    for row, nearest in (("#jobs", "Running now"), ("#models", "Unload two"), ("#models", "Models")):
+        page.evaluate(f"document.querySelector('{row} button').focus()")
+        page.press("Enter")
+        page.wait_for(f"({name}) === '{nearest}'")
+    assert shown(page, "#models-problem") == shown(page, "#jobs-problem") == ""
+
+
 def test_everything_is_reached_by_the_tab_key(page: ChromiumPage, port: Port) -> None:
     load_echo(port, tokens_per_second=20.0)
     port.call("generate", prompt="a few words", model="echo", stream=False)
@@ -277,6 +290,7 @@ def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHo
     page.click("#settings button[type=submit]")
     assert "top_p" in wait_shown(page, "#settings-problem", ".")
     page.click("#settings button[type=reset]")
+    assert shown(page, "#settings-problem") == ""
     assert page.evaluate("document.querySelector('#setting-top_p').value") == "0.9"
 
 
@@ -390,7 +404,9 @@ def test_everything_comes_from_the_host_itself(page: ChromiumPage, host: HttpHos
 def test_the_token_is_asked_for_once(browser: Chromium) -> None:
     with HttpHost() as host:
         page = browser.open(f"{host.url}/", "document.querySelector('#token-dialog').open")
-        page.press("Escape")
+        for _ in range(4):
+            page.press("Escape")
+            page.wait_for("document.querySelector('#token-dialog').open")
         assert shown(page, "#connection-text") == "Connecting"
         assert axe.violations(page) == []
         put(page, "#token", "wrong")
@@ -426,14 +442,19 @@ def test_a_token_that_no_header_can_carry_is_refused_as_a_wrong_one_is(browser: 
 
 def test_the_page_says_that_the_host_is_away_and_finds_it_again(browser: Chromium) -> None:
     first = HttpHost("--no-token")
-    with first:
+    with first, first.port() as port:
+        load_echo(port)
         page = browser.open(f"{first.url}/", CONNECTED)
+        wait_shown(page, "#models .row", "echo")
         first.stop_daemon()
+        page.click("#models button")
+        assert "cannot be reached" in wait_shown(page, "#models-problem", ".")
         assert "cannot be reached" in wait_shown(page, "#lost-text", ".")
         assert shown(page, "#connection-text") == "Reconnecting"
     with HttpHost("--no-token", http_port=first.http_port):
         page.wait_for(CONNECTED)
         assert shown(page, "#lost") == ""
+        assert shown(page, "#models-problem") == ""
         wait_shown(page, "#charts-empty", "No generation")
         assert axe.violations(page) == []
         page.close()

@@ -122,6 +122,22 @@ def test_each_line_of_a_chart_has_a_look_of_its_own(page: ChromiumPage) -> None:
     assert page.evaluate(first.format("#legend")) == page.evaluate(first.format("#memory-legend"))
 
 
+def test_the_keyboard_moves_along_a_chart(page: ChromiumPage) -> None:
+    page.evaluate("document.querySelector('#memory-chart').focus()")
+    readout = "document.querySelector('#memory-readout').textContent"
+    told = []
+    for key in ("End", "ArrowLeft", "ArrowLeft", "ArrowRight", "Home"):
+        page.press(key)
+        page.wait_for(readout)
+        told.append(page.evaluate(readout))
+    assert told[0].endswith("model-0 0 B")
+    assert told[1].endswith("model-0 1.0 GB")
+    assert "model-8" in told[2]
+    assert told[3] == told[1]
+    assert "model-0 1.0 GB" in told[4]
+    assert told[4] != told[1]
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_wrong_with_many_lines(page: ChromiumPage, dark: bool) -> None:
     page.emulate(1200, 900, dark)

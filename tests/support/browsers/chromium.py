@@ -186,8 +186,8 @@ class ChromiumPage:
         self.command("Input.insertText", {"text": text})
 
     def press(self, key: str, shift: bool = False) -> None:
-        """Press and release Enter, Escape or Tab."""
-        code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
+        """Press and release Enter, Escape, Tab or a key that moves along a line."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}[key]
         event: Json = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         down: Json = {"type": "keyDown", **event, **({"text": "\r"} if key == "Enter" else {})}
         self.command("Input.dispatchKeyEvent", down)
