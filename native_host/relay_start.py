@@ -1,22 +1,25 @@
 """The relay's slow path: starting the daemon, one winner among many relays that race, or saying why it did not start.
 
-Imported only when no daemon answers. Still standard library only: the relay runs without site-packages.
+Imported only when no daemon answers. Still standard library only: the relay runs without site-packages. What takes a
+while to import waits until the daemon is on its way.
 """
 
 import os
-import subprocess
 import sys
 import time
 
 from native_host import runtime
 from native_host.relay import Unavailable, write_all
-from native_host.relay_ahead import ReadAhead, first_request, frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from native_host.relay import Link
+    from native_host.relay_ahead import ReadAhead
+
+    Ended = Callable[[], "int | None"]
+    """How the daemon that was started has ended: its exit status, None while it runs."""
 
 START_TIMEOUT_S = 20.0
 _QUICK_START = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
@@ -35,27 +38,33 @@ def start_daemon(connect: "Callable[[bytes], Link | None]", to_browser: int) -> 
     `connect` gets what was read of the browser's requests meanwhile; so has Unavailable, which is raised with one
     sentence if there is no daemon within 20 s.
     """
+    folder = runtime.runtime_dir()
+    lock = _open_lock(folder)
+    ended = _spawn(folder) if _try_lock(lock) else None
+
+    from native_host.relay_ahead import ReadAhead
+
     browser = ReadAhead(to_browser)
     try:
-        return _start(connect, browser)
+        link = _wait(connect, browser, lock, ended)
     except Unavailable as error:
         error.ahead = browser.data
         raise
+    os.close(lock)
+    return link
 
 
-def _start(connect: "Callable[[bytes], Link | None]", browser: ReadAhead) -> "Link":
+def _wait(connect: "Callable[[bytes], Link | None]", browser: "ReadAhead", lock: int, ended: "Ended | None") -> "Link":
+    """Look for the daemon in the browser's company, and start one if the relay that was starting it has given up."""
     folder = runtime.runtime_dir()
-    lock = _open_lock(folder)
     deadline = time.monotonic() + START_TIMEOUT_S
-    process: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
         link = connect(browser.data)
         if link is not None:
-            os.close(lock)
             return link
-        if process is None and _try_lock(lock):
-            process = _spawn(folder)
-        if process is not None and process.poll() not in (None, 0):
+        if ended is None and _try_lock(lock):
+            ended = _spawn(folder)
+        if ended is not None and ended() not in (None, 0):
             raise Unavailable(f"The daemon did not start: {_reason(folder)}")
         browser.wait(POLL_S)
     raise Unavailable(f"The daemon did not answer within {START_TIMEOUT_S:.0f} s")
@@ -63,6 +72,8 @@ def _start(connect: "Callable[[bytes], Link | None]", browser: ReadAhead) -> "Li
 
 def answer_unavailable(ahead: bytes, to_browser: int, reason: str) -> None:
     """Answer the first request, of which `ahead` was read, with `daemon_unavailable`, the log's path and what to do."""
+    from native_host.relay_ahead import first_request, frame
+
     log = os.path.join(runtime.runtime_dir(), runtime.START_LOG)
     request = first_request(ahead)
     reply = {
@@ -100,26 +111,69 @@ def _try_lock(lock: int) -> bool:
     return True
 
 
-def _spawn(folder: str) -> "subprocess.Popen[bytes]":
+def _spawn(folder: str) -> "Ended":
     """Start the daemon in its own session, with nothing of the browser's: no pipe, no terminal, no folder."""
+    command = [sys.executable, "-P", "-s", "-m", "native_host", "daemon"]
     environment = {**_QUICK_START, **os.environ, "PYTHONPATH": runtime.source_root()}
+    home = os.path.expanduser("~")
+    cwd = home if os.path.isdir(home) else os.path.abspath(os.sep)
     log = os.open(os.path.join(folder, runtime.START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", "native_host", "daemon"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=os.path.expanduser("~") if os.path.isdir(os.path.expanduser("~")) else os.path.abspath(os.sep),
-            env=environment,
-            close_fds=True,
-            start_new_session=True,
-            creationflags=_DETACHED if sys.platform == "win32" else 0,
-        )
+        return _start(command, environment, cwd, log)
     except OSError as error:
         raise Unavailable(f"The daemon cannot be started ({error.strerror}: {sys.executable})") from error
     finally:
         os.close(log)
+
+
+if sys.platform == "win32":
+
+    def _start(command: "list[str]", environment: "dict[str, str]", cwd: str, log: int) -> "Ended":
+        import subprocess
+
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=cwd,
+            env=environment,
+            creationflags=_DETACHED,
+        ).poll
+
+else:
+
+    def _start(command: "list[str]", environment: "dict[str, str]", cwd: str, log: int) -> "Ended":
+        """As `subprocess` does it, whose import takes as long as the whole relay: this process has no other thread."""
+        pid = os.fork()
+        if pid:
+            return lambda: _end_of(pid)
+        try:
+            os.setsid()
+            os.chdir(cwd)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os.closerange(3, _most_descriptors())
+            os.execve(command[0], command, environment)
+        except OSError as error:
+            os.write(2, f"{error.strerror}: {command[0]}".encode())
+        finally:
+            os._exit(1)
+
+    def _end_of(pid: int) -> "int | None":
+        try:
+            done, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            return 0
+        return os.waitstatus_to_exitcode(status) if done else None
+
+    def _most_descriptors() -> int:
+        """One more than the highest descriptor that is open here."""
+        try:
+            return max(int(name) for name in os.listdir("/dev/fd")) + 1
+        except OSError:
+            return os.sysconf("SC_OPEN_MAX")
 
 
 def _reason(folder: str) -> str:
