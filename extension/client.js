@@ -21,7 +21,7 @@
  * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
  * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,
  *   with `finish_reason: "cancelled"`. One that was aborted before the request rejects it with the signal's reason.
- *   A load goes on.
+ *   A load goes on; with `background: true` it ends, and the promise rejects with `cancelled`.
  */
 
 export const HOST_NAME = "com.tabagent.native_host";
@@ -250,7 +250,7 @@ export class NativeHostClient {
   }
 
   #accept(request, message) {
-    request.jobId = message.job_id;
+    if (request.action !== "read_job") request.jobId = message.job_id; // a read is no part of the job that it reads
     tell(request.handlers, "onAccepted", message);
     if (request.handlers.signal?.aborted) this.#stopJob(request);
   }

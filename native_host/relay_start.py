@@ -40,18 +40,25 @@ def start_daemon(connect: "Callable[[bytes], Link | None]", to_browser: int) -> 
     """
     folder = runtime.runtime_dir()
     lock = _open_lock(folder)
-    ended = _spawn(folder) if _try_lock(lock) else None
+    is_ours = _try_lock(lock)
+    link = connect(b"") if is_ours else None  # who had the lock before may just have started one
+    if link is None:
+        link = _start_and_wait(connect, to_browser, lock, _spawn(folder) if is_ours else None)
+    os.close(lock)
+    return link
 
+
+def _start_and_wait(
+    connect: "Callable[[bytes], Link | None]", to_browser: int, lock: int, ended: "Ended | None"
+) -> "Link":
     from native_host.relay_ahead import ReadAhead
 
     browser = ReadAhead(to_browser)
     try:
-        link = _wait(connect, browser, lock, ended)
+        return _wait(connect, browser, lock, ended)
     except Unavailable as error:
         error.ahead = browser.data
         raise
-    os.close(lock)
-    return link
 
 
 def _wait(connect: "Callable[[bytes], Link | None]", browser: "ReadAhead", lock: int, ended: "Ended | None") -> "Link":

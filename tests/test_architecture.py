@@ -170,8 +170,13 @@ def test_the_relay_imports_next_to_nothing() -> None:
     assert relay - os_itself <= {"native_host", "native_host.relay", "native_host.runtime", "_socket"}
 
 
-def test_the_relays_slow_path_needs_the_standard_library_alone() -> None:
+def test_the_relay_imports_nothing_that_takes_time_before_it_starts_the_daemon() -> None:
     loaded = modules_after("import native_host.relay_start", "-I", "-S", "-E")
+    assert loaded & {"subprocess", "json", "native_host.relay_ahead"} == set()
+
+
+def test_the_relays_slow_path_needs_the_standard_library_alone() -> None:
+    loaded = modules_after("import native_host.relay_start, native_host.relay_ahead", "-I", "-S", "-E")
     assert {name for name in loaded if name.split(".")[0] in OURS} == {
         "native_host",
         "native_host.relay",
