@@ -87,9 +87,8 @@ class Host:
         self.on_idle()
 
     def figures(self, model: ManagedModel | None) -> Figures:
-        """Those of a model's running or last generation; without one, of the last generation of any."""
-        current = model.tracker.get_current_stats() if model else Figures()
-        return self.last_figures if current == Figures() else current
+        """Those of a model's running or last generation, unknown before its first; without a model, of any's last."""
+        return model.tracker.get_current_stats() if model else self.last_figures
 
     async def close(self) -> None:
         """End all generations, each with an error since it is not whole, and workers, and write the statistics."""

@@ -43,8 +43,7 @@ async def get_stats(context: RequestContext, request: GetStats) -> Stats:
     host = context.host
     model = host.models.find(request.model) if request.model is not None else host.models.active
     name = model.source.name if model else None
-    last = model.tracker.get_current_stats() if model else host.last_figures
-    figures = last if request.scope == "last" else Figures()
+    figures = host.figures(model) if request.scope == "last" else Figures()
     origin = None if context.origin in OWNER_ORIGINS else context.origin
     only = name if request.model is not None else None
     aggregate = await asyncio.to_thread(host.stats.aggregate, model=name, origin=origin)

@@ -55,6 +55,21 @@ def test_generations_of_every_caller_are_seen_and_can_be_stopped(host: HttpHost,
     assert overview["current"]["finish_reason"] == "cancelled"
 
 
+def test_the_current_figures_are_those_of_the_active_model_everywhere(host: HttpHost, api: httpx.Client) -> None:
+    with host.port() as port:
+        port.call("unload", all=True)
+        port.call("load", model="talked", backend="echo")
+        assert port.call("generate", prompt="one two three")["status"] == "success"
+        port.call("load", model="fresh", backend="echo")
+        for active, tokens in (("fresh", None), ("talked", 3), (None, 3)):
+            overview, stats = api.get("/api/v1/overview").json(), port.call("get_stats")
+            assert (overview["active"], stats["model"]) == (active, active)
+            told = (overview["current"], api.get("/api/v1/stats").json(), stats)
+            assert [one["output_tokens"] for one in told] == [tokens] * 3
+            if active is not None:
+                port.call("unload", model=active)
+
+
 def test_a_port_is_told_where_the_page_is(host: HttpHost) -> None:
     with host.port() as port:
         assert port.call("ping")["http_url"] == host.url
