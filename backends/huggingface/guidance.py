@@ -16,10 +16,18 @@ from backends.huggingface.framing import after_reasoning, after_space, call_gram
 from backends.huggingface.vocabulary import Vocabulary
 from backends.logprobs import Logits
 from messages.errors import ErrorCode, HostError
+from messages.frames import MAX_SAFE_INTEGER
 from messages.options import JsonObjectFormat, JsonSchemaFormat, RegexFormat, ResponseFormat
 
 _WHITESPACE = r"( |\n[ \t]{0,20})"
 """White space inside JSON, bounded as llama.cpp bounds it, so that a model cannot write blanks for ever."""
+
+_UNCONSTRAINING = frozenset({"default", "examples"})
+"""Keywords of JSON Schema whose values constrain nothing."""
+
+
+class _InexactInteger(ValueError):
+    """A schema has an integer that llguidance (1.9) would count as another: it reads numbers as doubles."""
 
 
 class Constraint:
@@ -53,16 +61,23 @@ class Constraint:
 
 def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Constraint | None:
     """Compile what a request asks of its answer; HostError `invalid_request` if a schema or expression is not valid."""
-    grammar = _grammar(request, vocabulary)
+    try:
+        grammar = _grammar(request, vocabulary)
+    except _InexactInteger as error:
+        raise _refused(request, str(error), ".json_schema") from None
     if grammar is None:
         return None
     matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
     if matcher.is_error():
-        reason = matcher.get_error().strip()
-        what, field = ("tools", "tools") if request.forced_calls else ("response format", "response_format")
-        text = f"The {what} cannot be used: {reason.splitlines()[0]}"
-        raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"{field}: {reason}"])
+        raise _refused(request, matcher.get_error().strip())
     return Constraint(matcher, vocabulary.size)
+
+
+def _refused(request: GenerationRequest, reason: str, part: str = "") -> HostError:
+    """The error for what a request asks of its answer; `part` is that of the response format, if it is one."""
+    what, field = ("tools", "tools") if request.forced_calls else ("response format", f"response_format{part}")
+    text = f"The {what} cannot be used: {reason.splitlines()[0]}"
+    return HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"{field}: {reason}"])
 
 
 def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
@@ -85,7 +100,21 @@ def _format_grammar(wanted: ResponseFormat | None) -> str | None:
 
 
 def _json_grammar(schema: dict[str, Any]) -> str:
+    _require_exact(schema)
     return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": _WHITESPACE})
+
+
+def _require_exact(value: Any) -> None:
+    """Raise _InexactInteger for an integer beyond those that all have a double of their own."""
+    if isinstance(value, dict):
+        for keyword, inner in value.items():
+            if keyword not in _UNCONSTRAINING or isinstance(inner, dict):  # a property may have such a name
+                _require_exact(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_exact(inner)
+    elif isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        raise _InexactInteger(f"{str(value)[:30]} is an integer beyond +-2**53, which this engine rounds")
 
 
 def _too_hard(matcher: LLMatcher) -> str:

@@ -129,6 +129,13 @@ def test_a_schema_keyword_that_would_have_no_effect_is_refused(properties: dict[
     assert caught.value.details["fields"] == [f"response_format.json_schema: {keyword}"]
 
 
+def test_an_integer_that_no_double_holds_is_exact() -> None:
+    grammar = grammar_of(_schema({"enum": [2**53 + 1, -(10**30) - 1]}))
+    assert grammar is not None
+    assert "9007199254740993" in grammar
+    assert "-1000000000000000000000000000001" in grammar
+
+
 def test_a_property_may_have_the_name_of_a_keyword() -> None:
     properties = {"not": {"type": "boolean"}, "minimum": {"enum": [{"not": 1}]}}
     assert grammar_of(_schema({"type": "object", "properties": properties}))

@@ -82,5 +82,29 @@ def test_what_cannot_be_compiled_is_an_invalid_request(
     assert run(tiny, "Hello").end.output_tokens > 0
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"const": 2**53 + 1},
+        {"anyOf": [{"type": "null"}, {"enum": [-(10**25)]}]},
+        {"type": "integer", "minimum": -(2**63)},
+    ],
+    ids=["const", "enum", "minimum"],
+)
+def test_an_integer_that_the_engine_would_round_is_refused_by_name(tiny: OnnxBackend, schema: dict[str, Any]) -> None:
+    number = re.findall(r"-?\d{10,}", json.dumps(schema))[0]
+    with pytest.raises(HostError) as caught:
+        run(tiny, "Hello", schema_format({"type": "object", "properties": {"a": schema}, "required": ["a"]}))
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    assert caught.value.details["fields"] == [
+        f"response_format.json_schema: {number} is an integer beyond +-2**53, which this engine rounds"
+    ]
+
+
+def test_an_integer_is_exact_up_to_where_doubles_are(tiny: OnnxBackend) -> None:
+    schema = {"const": 2**53, "default": 10**30}
+    assert run(tiny, "Hello", schema_format(schema)).text == str(2**53)
+
+
 def test_a_grammar_is_not_among_the_formats() -> None:
     assert "grammar" not in OnnxBackend.response_formats
