@@ -6,7 +6,7 @@ Above it: `native_host.models`. Below it: `native_host.worker_process`.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,9 @@ from native_host.worker_process import WorkerProcess
 logger = logging.getLogger("tabagent.model")
 
 RETRY_AFTER_MS = 1000
+
+ROOM_TIMEOUT_S = 10.0
+"""How long a load waits for the ends of workers that are being unloaded, in seconds; a hung engine holds up no more."""
 
 ProgressListener = Callable[[LoadProgressEvent], None]
 
@@ -123,10 +126,13 @@ class ManagedModel:
             total_bytes=event.total_bytes,
         )
 
-    def start_loading(self, restarted: bool = False) -> None:
-        """Begin to load, in a task that no client's end can stop; `restarted` after a crash."""
+    def start_loading(self, restarted: bool = False, after: "Collection[asyncio.Task[None]]" = ()) -> None:
+        """Begin to load, in a task that no client's end can stop; `restarted` after a crash.
+
+        `after` are the ends of other models: what is free is judged when their memory is given back.
+        """
         self.state, self._crash, self._progress = LoadState.LOADING, None, None
-        self._loading = asyncio.get_running_loop().create_task(self._load(restarted))
+        self._loading = asyncio.get_running_loop().create_task(self._load(restarted, after))
         self._loading.add_done_callback(_retrieve)
 
     @contextmanager
@@ -242,12 +248,14 @@ class ManagedModel:
         pid = self._worker.pid if self._worker else None
         return None if pid is None else process_memory.peak_resident_bytes(pid)
 
-    async def _load(self, restarted: bool) -> None:
+    async def _load(self, restarted: bool, after: "Collection[asyncio.Task[None]]") -> None:
         worker = WorkerProcess(self.source.name, lambda error: self._worker_ended(worker, error))
         self._worker = worker
         try:
             async with asyncio.timeout(self.limits.load_timeout_s):
                 await worker.start()
+                if after:
+                    await asyncio.wait(after, timeout=ROOM_TIMEOUT_S)
                 command = LoadCommand(
                     ref=worker.next_ref(),
                     backend=self.source.row.name,

@@ -155,7 +155,7 @@ class ModelTable:
         model.on_ready = self.release
         model.on_load_failed = self._load_failed
         self._models[source.name] = model
-        model.start_loading()
+        model.start_loading(after=tuple(self._closing))
         self._use(model)
         self._on_added()
         return model

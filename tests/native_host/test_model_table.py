@@ -1,4 +1,4 @@
-"""The table of loaded models without any worker: its timers."""
+"""The table of loaded models and its models alone: their timers."""
 
 import asyncio
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from backends.registry import row
 from messages.options import LoadOptions
+from native_host import managed_model
 from native_host.catalog import Catalog
 from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
 from native_host.models import ModelTable
@@ -39,3 +40,21 @@ def test_a_model_that_goes_after_each_use_does_not_keep_the_host_busy_while_it_l
     monkeypatch.setattr(ModelTable, "_expire", note)
     asyncio.run(play())
     assert len(looks) < 10
+
+
+def test_a_load_does_not_wait_for_ever_for_the_end_of_another_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(managed_model, "ROOM_TIMEOUT_S", 0.05)
+
+    async def play() -> None:
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        source = ModelSource("echo", Path("echo"), row("echo"), LoadOptions())
+        model = ManagedModel(source, limits, PerformanceTracker())
+        other = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
+        model.start_loading(after=[other])
+        assert (await model.wait_ready()).device == "cpu"
+        assert other.cancel()
+        await model.close()
+
+    asyncio.run(play())

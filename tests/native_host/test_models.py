@@ -162,6 +162,16 @@ def test_a_load_right_behind_an_unload_loads_anew_though_a_generation_has_to_end
     assert port.call("generate", prompt="a b", stream=False)["text"] == "a b"
 
 
+def test_a_load_begins_when_the_memory_of_what_was_unloaded_is_given_back() -> None:
+    with BrowserHost("[worker]\nstop_timeout_s = 3\n", FAULTS) as own, own.port() as port:
+        first = load(port, "large", fault="hang@1")
+        port.ask("generate", prompt="a b c")
+        port.wait(lambda message: message["type"] == "partial")
+        port.ask("unload", model="large")
+        assert load(port, "other")["state"] == "ready"
+        assert not psutil.pid_exists(first["pid"])
+
+
 def test_an_unload_goes_on_though_the_port_that_asked_is_gone(host: BrowserHost, port: Port) -> None:
     load(port, "echo", fault="hang@1")
     generation = port.ask("generate", prompt="a b c")
