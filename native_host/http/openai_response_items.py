@@ -111,9 +111,13 @@ class OutputItems:
         self._open: TextItem | None = None
         self._untold: list[TokenLogprob] = []
         """Tokens that came without text, such as those of reasoning and calls: only messages have a place for them."""
+        self._tells_tokens = False
+        self._held: list[ToolCall] = []
+        """Calls behind the open message, which is to end with their tokens."""
 
     def add_tokens(self, tokens: Tokens) -> None:
         """Tokens have come, and maybe text with them, which is then to be added next."""
+        self._tells_tokens |= tokens is not None
         self._untold.extend(tokens or ())
 
     def add_reasoning(self, text: str) -> Iterator[Event]:
@@ -129,18 +133,22 @@ class OutputItems:
         yield item.add(text, self._take_untold())
 
     def add_call(self, call: ToolCall) -> Iterator[Event]:
-        """A call."""
+        """A call. Where tokens are told it comes when its message has all of them, which an ended item cannot get."""
+        if self._tells_tokens and self._open is not None and self._open.is_message:
+            self._open.add_tokens(self._take_untold())
+            self._held.append(call)
+            return
         yield from self._close(COMPLETED)
-        item = CallItem(len(self._items), call)
-        self._items.append(item)
-        yield from item.events()
+        yield from self._call_events(call)
 
     def end(self, status: str) -> Iterator[Event]:
         """The last item's end. There is a message, an empty one if need be, unless there are calls."""
         if not any(isinstance(item, CallItem) or item.is_message for item in self._items):
             _, events = self._opened(MESSAGE)
             yield from events
-        yield from self._close(status)
+        if self._held and self._open is not None:
+            self._open.add_tokens(self._take_untold())
+        yield from self._close(COMPLETED if self._held else status)
         messages = [item for item in self._items if isinstance(item, TextItem) and item.is_message]
         if messages:
             messages[-1].add_tokens(self._take_untold())
@@ -153,7 +161,7 @@ class OutputItems:
 
     def _opened(self, kind: str) -> tuple[TextItem, list[Event]]:
         """The open item of a kind, and the events that lead to it."""
-        if self._open is not None and self._open.is_message is (kind == MESSAGE):
+        if self._open is not None and not self._held and self._open.is_message is (kind == MESSAGE):
             return self._open, []
         events = list(self._close(COMPLETED))
         item = self._open = TextItem(len(self._items), kind)
@@ -163,9 +171,17 @@ class OutputItems:
     def _close(self, status: str) -> Iterator[Event]:
         item, self._open = self._open, None
         if item is not None:
-            if item.is_message:
+            if item.is_message and not self._held:
                 item.add_tokens(self._take_untold())
             yield from item.end(status)
+        held, self._held = self._held, []
+        for call in held:
+            yield from self._call_events(call)
+
+    def _call_events(self, call: ToolCall) -> Iterator[Event]:
+        item = CallItem(len(self._items), call)
+        self._items.append(item)
+        yield from item.events()
 
     def _take_untold(self) -> list[TokenLogprob]:
         taken, self._untold = self._untold, []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from messages.errors import ErrorCode
-from messages.facts import Figures
+from messages.facts import Figures, TokenLogprob
 from messages.replies import Generated, Partial
 from native_host.http.errors import HttpCode, HttpError, error_body
 from native_host.http.openai_answers import ChatAnswer, CompletionAnswer
@@ -42,6 +42,26 @@ def test_reasoning_has_a_field_of_its_own() -> None:
     assert ChatAnswer("m").whole(result)["choices"][0]["message"]["reasoning_content"] == "2 + 2"
     (chunk,) = data_of("".join(ChatAnswer("m").partial(Partial("1", "j", 0, "", 1, reasoning="2"))))
     assert chunk["choices"][0]["delta"] == {"reasoning_content": "2"}
+
+
+def test_text_behind_a_call_is_a_message_of_its_own_and_each_token_is_told_once() -> None:
+    def token(name: str) -> TokenLogprob:
+        return TokenLogprob(token=name, logprob=-1.0, bytes=tuple(name.encode()), top=())
+
+    calls = tuple(generated(tool_calls=CALLS).tool_calls or ())
+    answer = ResponseAnswer("m", ResponseBody(input=[{"role": "user", "content": "x"}]))
+    told = [
+        *answer.partial(Partial("1", "j", 0, "a", 1, (token("a"),))),
+        *answer.partial(Partial("1", "j", 1, "", 2, (token("call"),), tool_calls=calls)),
+        *answer.partial(Partial("1", "j", 2, "b", 3, (token("b"),))),
+        *answer.end(generated(text="ab", tool_calls=CALLS)),
+    ]
+    ended = [one["item"] for one in data_of("".join(told)) if one["type"] == "response.output_item.done"]
+    assert ended == data_of(told[-1])[0]["response"]["output"]
+    first, call, second = ended
+    assert (call["type"], call["arguments"]) == ("function_call", "{}")
+    names = [[one["token"] for one in item["content"][0]["logprobs"]] for item in (first, second)]
+    assert names == [["a", "call"], ["b"]]
 
 
 def test_a_generation_that_somebody_stopped_ends_in_a_word_that_clients_know() -> None:

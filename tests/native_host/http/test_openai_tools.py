@@ -228,6 +228,18 @@ def test_what_is_wrong_with_tools_is_named_as_it_was_sent(openai: OpenAI) -> Non
     assert chosen.value.param == "tool_choice"
 
 
+def test_a_streamed_message_ends_with_the_tokens_that_it_has_in_a_whole_response(openai: OpenAI) -> None:
+    include: Any = ["message.output_text.logprobs"]
+    _, message, *calls = respond(openai, include=include).output
+    events = list(respond(openai, include=include, stream=True))
+    ended = [event.item for event in events if event.type == "response.output_item.done"]
+    assert [item.type for item in ended] == ["reasoning", "message", "function_call", "function_call"]
+    assert ended[1].content[0].logprobs == message.content[0].logprobs
+    (done,) = [event for event in events if event.type == "response.output_text.done"]
+    assert [one.logprob for one in done.logprobs] == [one.logprob for one in message.content[0].logprobs]
+    assert read(ended[2:]) == read(calls) == CALLS
+
+
 def test_the_hosts_own_chat_completions_answer_the_same(host: HttpHost) -> None:
     body = {"model": "scripted.gguf", "messages": QUESTION, "tools": [CHAT_TOOL], "settings": {"temperature": 0}}
     with host.client() as client:
