@@ -4,6 +4,7 @@ Above it: `native_host.http.server`. Below it: uvicorn's protocol, which knows n
 """
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -25,6 +26,9 @@ MAX_DROPPED_BYTES = 64 * 2**20
 
 READ_BYTES = 1 << 18
 """Bytes a read: a picture comes in few."""
+
+_ABSOLUTE_TARGET = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
+"""A request target in absolute form, such as programs send that take this host for a proxy."""
 
 LINGER_S = 1.0
 """How long a connection that is one too many is kept so that it reads its answer, in seconds."""
@@ -174,10 +178,18 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         """Called by the parser: a head is there to its end."""
         self._head_bytes = self._dropped_bytes = 0
+        self._heed_target()
         super().on_headers_complete()
         self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]
+
+    def _heed_target(self) -> None:
+        """Put the host that an absolute target names into Host, whatever stands there (RFC 9112, section 3.2.2)."""
+        target = _ABSOLUTE_TARGET.match(self.url)
+        for place, (name, _) in enumerate(self.headers):
+            if target is not None and name == b"host":
+                self.headers[place] = name, target["authority"]
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser: this was no head, and no trailer either."""

@@ -45,6 +45,23 @@ def test_two_hosts_are_one_too_many(host: HttpHost) -> None:
     assert json.loads(body)["message"] == "The request has two Host headers; send one."
 
 
+@pytest.mark.parametrize(
+    ("target", "named", "expected"),
+    [
+        ("http://evil.example", "localhost", 403),
+        ("http://localhost@evil.example", "localhost", 403),
+        ("http://", "localhost", 400),
+        ("http://localhost:8000", "evil.example", 200),
+        ("http://localhost", "localhost\r\nHost: evil.example", 400),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts_and_not_the_header(
+    host: HttpHost, target: str, named: str, expected: int
+) -> None:
+    data = f"GET {target}/api/v1/health HTTP/1.1\r\nHost: {named}\r\nConnection: close\r\n\r\n"
+    assert answer_to(host, data.encode())[0] == expected
+
+
 def test_a_body_that_is_cut_off_costs_nothing(host: HttpHost) -> None:
     for _ in range(5):
         host.raw(f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode()).close()
