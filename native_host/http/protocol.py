@@ -123,6 +123,24 @@ class _Unchunked:
         await self._write(message)
 
 
+class _Unasked:
+    """The answer to a client that asks before it sends its body: if it is not told to go on, the connection ends.
+
+    It may send the body or leave it out then, and what comes next could be either the body or another request.
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._write: Callable[[Any], Awaitable[None]] = cycle.send
+
+    async def send(self, message: Any) -> None:
+        """Called by the application."""
+        if self._cycle.waiting_for_100_continue and self._cycle.more_body:
+            self._cycle.keep_alive = False
+        await self._write(message)
+
+
 class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """A connection with a timer for what it owes: a request's head, or the reading of what was written to it.
 
@@ -183,6 +201,8 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]
+        elif self.expect_100_continue:
+            self.cycle.send = _Unasked(self.cycle).send  # type: ignore[method-assign]
 
     def _heed_target(self) -> None:
         """Put the host that an absolute target names into Host, whatever stands there (RFC 9112, section 3.2.2)."""

@@ -62,6 +62,27 @@ def test_the_host_of_an_absolute_target_counts_and_not_the_header(
     assert answer_to(host, data.encode())[0] == expected
 
 
+def test_a_refused_request_that_asks_before_it_sends_its_body_ends_the_connection(host: HttpHost) -> None:
+    asking = "Content-Length: 30\r\nExpect: 100-continue\r\n\r\n"
+    for line in (
+        "POST /api/v1/load HTTP/1.1\r\nHost: evil.example\r\n",
+        "POST /nothing HTTP/1.1\r\nHost: localhost\r\n",
+    ):
+        status, headers, _ = answer_to(host, f"{line}Content-Type: application/json\r\n{asking}".encode())
+        assert (status, headers["connection"]) in ((403, "close"), (404, "close"))
+
+
+def test_a_request_that_asks_before_it_sends_its_body_is_told_to_go_on(host: HttpHost) -> None:
+    body = b'{"all": false}'
+    head = "POST /api/v1/unload HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with host.raw(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode()) as connection:
+        assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert b"connection: close" not in connection.recv(65_536)
+        connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b"200 OK" in read_all(connection)
+
+
 def test_a_body_that_is_cut_off_costs_nothing(host: HttpHost) -> None:
     for _ in range(5):
         host.raw(f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode()).close()
