@@ -61,9 +61,9 @@ class Catalog:
         for candidate in candidates:
             try:
                 os.stat(candidate)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a NUL in its name
                 continue
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 raise _unreadable(candidate, error) from error
             return candidate.absolute()
         where = "" if given.is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
@@ -95,8 +95,8 @@ def _row_for(path: Path, wanted: BackendRow | None) -> BackendRow:
     return row
 
 
-def _unreadable(path: Path, error: Exception) -> HostError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+def _unreadable(path: Path, error: OSError) -> HostError:
+    reason = error.strerror or str(error)
     return HostError(ErrorCode.MODEL_INVALID, f"{path} cannot be read: {reason}.", model_path=str(path))
 
 

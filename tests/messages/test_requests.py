@@ -148,6 +148,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         },
         [f"messages[0].content[0].image_url.url: {NO_DATA_URL}"],
     ),
+    ("load", {"model": "m", "options": {"lora": "/a\0b"}}, ["options.lora: must have no NUL character"]),
     ("generate", {"prompt": "x", "stream": "yes"}, ["stream: must be true or false"]),
     ("generate", {"prompt": "x", "settings": {"temperature": 2.1}}, ["settings.temperature: must be <= 2"]),
     ("generate", {"prompt": "x", "settings": {"max_tokens": 0}}, ["settings.max_tokens: must be >= 1"]),
