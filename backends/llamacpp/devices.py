@@ -12,6 +12,7 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType
 from messages.options import LoadOptions
 
+AUTO = "auto"
 CPU = "cpu"
 
 _GPU_TYPES = (1, 2)
@@ -65,11 +66,11 @@ def list_gpus() -> tuple[Gpu, ...]:
 
 
 def place(options: LoadOptions, gpus: tuple[Gpu, ...]) -> Placement:
-    """Choose where to run: on the named device, else on all GPUs there are, else on the CPU.
+    """Choose where to run: on the named device, else ("auto") on all GPUs there are, else on the CPU.
 
     Raises HostError `unsupported_option` for a device that is not there, and for GPU layers without a GPU.
     """
-    chosen = _named(options.device, gpus) if options.device else gpus
+    chosen = gpus if options.device in (None, AUTO) else _named(options.device, gpus)
     layers = -1 if options.gpu_layers is None else options.gpu_layers
     if not chosen and layers > 0:
         where = "this build of llama.cpp has no GPU" if not gpus else "the device is the CPU"
@@ -91,7 +92,7 @@ def _named(name: str, gpus: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
     raise HostError(
         ErrorCode.UNSUPPORTED_OPTION,
         f"There is no device {name!r} here; there is {known}.",
-        fields=[f"options.device: must be one of {known}"],
+        fields=[f"options.device: must be one of {AUTO}, {known}"],
     )
 
 

@@ -142,8 +142,10 @@ def test_an_option_that_cannot_be_honoured_is_refused(tiny: Path, options: dict[
     assert _refusal(tiny, **options).code is code
 
 
-@pytest.mark.parametrize("options", [{"device": "CPU"}, {"gpu_layers": 0}, {"parallel": 1}, {"threads": 2}])
-def test_options_that_ask_for_the_cpu_are_honoured(make: Make, options: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"device": "CPU"}, {"device": "auto"}, {"gpu_layers": 0}, {"parallel": 1}, {"threads": 2}]
+)
+def test_options_that_mean_the_cpu_here_are_honoured(make: Make, options: dict[str, object]) -> None:
     assert ask(make(**options), "hello", max_tokens=1).end.output_tokens == 1
 
 
@@ -152,6 +154,7 @@ def test_a_model_goes_where_its_options_say() -> None:
     gpus = (CUDA, other)
     assert place(LoadOptions(), gpus).gpus == gpus
     assert place(LoadOptions(), gpus).gpu_layers == -1
+    assert place(LoadOptions(device="auto"), gpus) == place(LoadOptions(), gpus)
     assert place(LoadOptions(), ()).backend_type is BackendType.LLAMA_CPP_CPU
     assert place(LoadOptions(device="cuda1", gpu_layers=3), gpus).gpus == (other,)
     assert place(LoadOptions(device="cpu"), gpus).gpus == ()
