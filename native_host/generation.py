@@ -18,6 +18,7 @@ from messages.worker import CancelCommand, EndedEvent, Event, GenerateCommand, P
 from native_host.jobs import Job, Thinking
 from native_host.managed_model import ManagedModel
 from native_host.performance import GenerationMetrics, Outcome
+from native_host.refusals import refuse_generation
 
 logger = logging.getLogger("tabagent.generation")
 
@@ -93,7 +94,9 @@ class Generation:
             self._on_over(self._job, self._model, self._metrics)
 
     async def _generate(self) -> EndedEvent:
-        await self._model.wait_ready()
+        if self._model.info is None:
+            await self._model.wait_ready()
+            refuse_generation(self._model, self._prompt, self._settings, logprobs=self._top_logprobs is not None)
         worker = self._model.worker
         self._model.tracker.mark_queue_left(self._metrics)
         self._job.begin_prefill()

@@ -24,6 +24,7 @@ async def embed(context: RequestContext, request: Embed) -> Embedded:
 
 async def _embed(model: ManagedModel, request: Embed) -> Embedded:
     await model.wait_ready()
+    _refuse_text_model(model)
     vectors: list[tuple[float, ...]] = []
 
     def take(event: Event) -> None:
@@ -44,7 +45,7 @@ async def _embed(model: ManagedModel, request: Embed) -> Embedded:
 
 
 def _refuse_text_model(model: ManagedModel) -> None:
-    """Refuse what a loaded model is known not to do; of one that still loads, its backend says so in its turn."""
+    """Refuse what a model is known not to do, which it is once it has loaded."""
     if model.info is not None and not model.info.capabilities.embed:
         name = model.source.name
         text = f"{name} ({model.source.row.name}) makes no embeddings; load a sentence-embedding model, or name one."

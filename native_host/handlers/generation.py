@@ -3,8 +3,7 @@
 import asyncio
 
 from messages.content import PromptInput
-from messages.errors import ErrorCode, HostError
-from messages.facts import Capabilities, FinishReason
+from messages.facts import FinishReason
 from messages.replies import Accepted, FailedGeneration, Generated, Partial, SettingsUpdated, ThinkingUpdate, TokenCount
 from messages.requests import CountTokens, Generate, UpdateSettings
 from messages.settings import InferenceSettings, SettingsPatch
@@ -13,6 +12,7 @@ from native_host.context import JobFailed, RequestContext
 from native_host.generation import Generation
 from native_host.jobs import Job, JobNews, TextPiece
 from native_host.managed_model import ManagedModel
+from native_host.refusals import refuse_generation, refuse_media, refuse_settings
 
 
 async def generate(context: RequestContext, request: Generate) -> Generated:
@@ -20,7 +20,7 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
     host = context.host
     model = host.models.find(request.model)
     settings, prompt = _settings(context, request, model), request.prompt_input
-    _refuse_what_it_cannot(model, request, prompt, settings)
+    refuse_generation(model, prompt, settings, logprobs=request.logprobs)
     model.join_queue()
     job = host.jobs.create(context.origin, model.source.name, background=request.background)
     with job.listener():
@@ -79,7 +79,7 @@ async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCo
     """Count a prompt's tokens with the model's own tokenizer and template."""
     models = context.host.models
     model = models.find(request.model)
-    _refuse_media(model, request.prompt_input)
+    refuse_media(model, request.prompt_input)
     models.use(model)
     try:
         with model.held():
@@ -90,6 +90,7 @@ async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCo
 
 async def _count(model: ManagedModel, prompt: PromptInput) -> TokenCount:
     await model.wait_ready()
+    refuse_media(model, prompt)
     worker = model.worker
     command = CountCommand(ref=worker.next_ref(), prompt=prompt)
     event = await worker.call(command, command.ref)
@@ -104,7 +105,7 @@ async def update_settings(context: RequestContext, request: UpdateSettings) -> S
     name = model.source.name if request.model is not None else None
     updated = host.settings.updated(context.origin, name, request.settings)
     settings = updated.in_force(context.origin, model.source.name)
-    _refuse_settings(model, settings)
+    refuse_settings(model, settings)
     host.settings = updated
     changed = [model] if name is not None else host.models.all()
     return SettingsUpdated(
@@ -118,46 +119,6 @@ def _settings(context: RequestContext, request: Generate, model: ManagedModel) -
     settings = context.host.settings.in_force(context.origin, model.source.name).patched(request.settings)
     interval = request.thinking_update_interval
     return settings if interval is None else settings.patched(SettingsPatch(thinking_update_interval=interval))
-
-
-def _refuse_what_it_cannot(
-    model: ManagedModel, request: Generate, prompt: PromptInput, settings: InferenceSettings
-) -> None:
-    if request.offered_tools and not _capabilities(model).tools:
-        raise _unsupported(model, "tools", "tools")
-    if request.logprobs and not _capabilities(model).logprobs:
-        raise _unsupported(model, "logprobs", "logprobs")
-    _refuse_media(model, prompt)
-    _refuse_settings(model, settings)
-
-
-def _refuse_media(model: ManagedModel, prompt: PromptInput) -> None:
-    if not prompt.has_media:
-        return
-    capabilities = _capabilities(model)
-    if prompt.has_part("image") and not capabilities.image:
-        raise _unsupported(model, "pictures", "messages")
-    if prompt.has_part("audio") and not capabilities.audio:
-        raise _unsupported(model, "sound", "messages")
-
-
-def _refuse_settings(model: ManagedModel, settings: InferenceSettings) -> None:
-    off = InferenceSettings()
-    for name in model.info.unsupported_settings if model.info else ():
-        if getattr(settings, name) != getattr(off, name):
-            raise _unsupported(model, name, f"settings.{name}")
-
-
-def _capabilities(model: ManagedModel) -> Capabilities:
-    return model.info.capabilities if model.info else model.source.row.capabilities
-
-
-def _unsupported(model: ManagedModel, what: str, field: str) -> HostError:
-    return HostError(
-        ErrorCode.UNSUPPORTED_OPTION,
-        f"{model.source.name} ({model.source.row.name}) cannot do {what}; leave it out or load another model.",
-        fields=[field],
-    )
 
 
 def _reply(context: RequestContext, job: Job, news: JobNews) -> Partial | ThinkingUpdate:

@@ -83,6 +83,20 @@ def test_tokens_are_counted_with_pictures(port: Port, model: str) -> None:
     assert counted["tokens"] == ask(port, model, image(picture(1)))["stats"]["input_tokens"]
 
 
+def test_what_a_model_cannot_do_is_said_alike_while_it_loads_and_after(port: Port, folder: Path) -> None:
+    path = str(write_tiny(folder / "blind.gguf"))
+    parts = [{"role": "user", "content": [image(picture(1)), TEXT]}]
+    asked = [("generate", {"stream": False}), ("count_tokens", {})]
+    loading = port.ask("load", model=path)
+    early = [port.ask(action, model=path, messages=parts, **fields) for action, fields in asked]
+    assert port.result(loading)["status"] == "success"
+    for request, (action, fields) in zip(early, asked, strict=True):
+        late = port.call(action, model=path, messages=parts, **fields)
+        assert late["error"] == {"code": "unsupported_option", "details": {"fields": ["messages"]}}
+        assert (port.result(request)["error"], port.result(request)["message"]) == (late["error"], late["message"])
+    port.call("unload", model=path)
+
+
 BAD = {
     "no picture": data_url(b"this is no picture at all", "png"),
     "truncated": data_url(picture_bytes()[:300], "png"),
