@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ CREATE_TIMEOUT_S = 180
 PIP_TIMEOUT_S = 1800
 PIP_LEAVES_S = 5
 TAIL_LINES = 12
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+"""The variables that name the folder of temporary files, on one system or the other."""
+
 _STRAY = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
 
@@ -116,6 +120,8 @@ class Environment:
     ) -> None:
         """Run `pip install` with the variables given, or this process's own, telling `step` what it is at.
 
+        Its temporary files are in a folder of ours, which goes with it also where it is killed.
+
         Raises:
             PipError: it failed or took longer than `timeout_s`.
         """
@@ -134,7 +140,11 @@ class Environment:
         given = os.environ if variables is None else variables
         env = {**clean_env(given), "PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         tail: list[str] = []
-        with self.log.open("a", encoding="utf-8") as log, _start(command, env) as process:
+        with (
+            self.log.open("a", encoding="utf-8") as log,
+            tempfile.TemporaryDirectory(prefix="pip-", ignore_cleanup_errors=True) as folder,
+            _start(command, {**env, **dict.fromkeys(_TEMPORARY, folder)}) as process,
+        ):
             log.write(f"$ {' '.join(command)}\n")
             expired = threading.Event()
             timer = threading.Timer(timeout_s, _expire, (process, expired))

@@ -37,12 +37,19 @@ def install(context: Context, options: Options, checkout: Checkout) -> int:
     check_rights(context, planned)
     missing = prepare_environment(context, checkout, wanted, written)
     write_launcher(context, written)
+    note_logs(context, written)
     refused = register(context, planned, written)
     report.say_browsers(context, planned, options)
     proven = not options.prove or prove_it(context, options)
     if proven:
         report.say_next(context, checkout, planned, written)
     return 1 if missing or refused or not proven else 0
+
+
+def note_logs(context: Context, written: Receipt) -> None:
+    """Remember the folders that the host is about to make for its logs, so that `uninstall --purge` leaves none."""
+    written.note_folders(Path(context.platform.log_folder()))
+    written.save(context.prefix)
 
 
 def prove_it(context: Context, options: Options) -> bool:

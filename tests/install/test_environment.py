@@ -54,6 +54,19 @@ def test_a_pip_that_hangs_is_stopped_in_time(environment: Environment) -> None:
         environment.pip_install(["x"], Step(Output(io.StringIO()), "x"), timeout_s=0.3)
 
 
+def test_a_pip_that_is_stopped_leaves_no_temporary_files(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    write_pip(environment, "import tempfile, time; print('MADE', tempfile.mkdtemp(), flush=True); time.sleep(60)")
+    with pytest.raises(PipError, match="took longer"):
+        environment.pip_install(["x"], Step(Output(io.StringIO()), "x"), timeout_s=3)
+    made = [line.split()[1] for line in environment.log.read_text().splitlines() if line.startswith("MADE")]
+    assert made
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["install.log", "venv"]
+
+
 def test_an_interrupted_pip_may_remove_its_temporary_files(
     environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -148,6 +148,21 @@ def test_uninstall_keeps_the_daemons_files_until_it_is_told_to_purge(browsing: M
     assert mine.exists()
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+def test_purging_removes_the_folders_that_were_made_for_logs_and_none_that_was_there(
+    prepared: Machine, was_there: bool
+) -> None:
+    state = prepared.home / ".local" / "state"
+    if was_there:
+        state.mkdir()
+    prepared.install()
+    log = Path(prepared.platform.log_folder()) / "daemon.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    assert commands.uninstall(prepared.context, Options("uninstall", purge=True)) == 0
+    assert state.exists() is was_there
+
+
 def test_purging_removes_the_link_to_a_models_folder_elsewhere_and_nothing_there(browsing: Machine) -> None:
     browsing.install()
     disk = browsing.root / "disk"
