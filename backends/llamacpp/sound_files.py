@@ -10,6 +10,19 @@ import struct
 MAX_SECONDS = 600.0
 """Longest sound, in seconds: models of today hear pieces of thirty seconds each."""
 
+SOUND_FORMATS = {
+    "audio/wav": "WAV",
+    "audio/wave": "WAV",
+    "audio/x-wav": "WAV",
+    "audio/vnd.wave": "WAV",
+    "audio/mpeg": "MP3",
+    "audio/mp3": "MP3",
+    "audio/x-mp3": "MP3",
+    "audio/flac": "FLAC",
+    "audio/x-flac": "FLAC",
+}
+"""The media types that are taken, and the names of their formats."""
+
 _PLAIN_WAV = frozenset([1, 3, 6, 7, 0xFFFE])
 """PCM, float, A-law, mu-law, extensible: formats whose length follows from the size of their samples."""
 
@@ -23,21 +36,35 @@ class SoundProblem(Exception):
     """A file that cannot be used; the text goes behind its field's name."""
 
 
-def harmless(data: bytes) -> bytes:
-    """The file as the engine may have it, without tags before it. Raises SoundProblem."""
+def harmless(data: bytes, media_type: str) -> bytes:
+    """The file as the engine may have it, without tags before it. Raises SoundProblem, also for one of another type."""
     data = _without_tags(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+    named, found = SOUND_FORMATS.get(media_type), _format_of(data)
+    if named is None:
+        raise SoundProblem(f"is of type {media_type[:100]}; a sound is one of audio/wav, audio/mpeg, audio/flac")
+    if found is None:
+        raise SoundProblem("is not a WAV, MP3 or FLAC file")
+    if found != named:
+        raise SoundProblem(f"says that it is {named}, and its content is {found}")
+    if found == "WAV":
         seconds, end = _wav_length(data)
         _require_short(seconds)
         if end > len(data):
             raise SoundProblem(_BROKEN_WAV)
         return data
-    if data[:4] == b"fLaC":
+    if found == "FLAC":
         _require_short(_flac_seconds(data))
         return data
-    if len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0:
-        return _MP3_LENGTHS.sub(bytes(4), data)
-    raise SoundProblem("is not a WAV, MP3 or FLAC file")
+    return _MP3_LENGTHS.sub(bytes(4), data)
+
+
+def _format_of(data: bytes) -> str | None:
+    """The format that a file's first bytes are of; None if it is none that is taken."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "WAV"
+    if data[:4] == b"fLaC":
+        return "FLAC"
+    return "MP3" if len(data) > 1 and data[0] == 0xFF and data[1] >= 0xE0 else None
 
 
 def _require_short(seconds: float) -> None:

@@ -54,7 +54,7 @@ def _sound_bytes(url: str, name: str) -> bytes:
     if len(data) > MAX_SOUND_BYTES:
         raise bad_sound(name, f"is larger than {MAX_SOUND_BYTES // 1_000_000} MB")
     try:
-        return harmless(data)
+        return harmless(data, head.removeprefix("data:").partition(";")[0].lower())
     except SoundProblem as problem:
         raise bad_sound(name, str(problem)) from None
 

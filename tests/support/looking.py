@@ -37,9 +37,9 @@ def sound(tone: float = 440.0, seconds: float = 1.0) -> str:
     return sound_url(wav(tone, seconds))
 
 
-def sound_url(data: bytes) -> str:
-    """A data URL of a sound file's bytes."""
-    return "data:audio/wav;base64," + base64.b64encode(data).decode()
+def sound_url(data: bytes, kind: str = "wav") -> str:
+    """A data URL of a sound file's bytes, that says which kind they are of."""
+    return f"data:audio/{kind};base64," + base64.b64encode(data).decode()
 
 
 def look(*parts: str, role: Literal["system", "user", "assistant", "tool"] = "user", openai: bool = False) -> Message:

@@ -8,7 +8,8 @@ from support.generations import Make, ask, user
 from support.looking import look, picture, sound, sound_url, wav
 
 from backends.llamacpp.backend import LlamaCppBackend
-from messages.content import Message
+from backends.llamacpp.sounds import read_sounds
+from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
 
 
@@ -51,36 +52,56 @@ def _mp3(frames: int, info: bytes = b"") -> bytes:
 
 
 def test_mp3_and_tagged_files_are_heard(hearing: LlamaCppBackend) -> None:
-    assert ask(hearing, [look(sound_url(_mp3(40)), "?")]).end.output_tokens == 16
+    assert ask(hearing, [look(sound_url(_mp3(40), "mpeg"), "?")]).end.output_tokens == 16
     tag = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
     tagged, plain = ask(hearing, [look(sound_url(tag + wav()), "?")]), ask(hearing, [look(sound(), "?")])
     assert tagged.text == plain.text
 
 
 @pytest.mark.parametrize(
-    "data",
+    "url",
     [
-        _flac(2**36 - 1),
-        _flac(2**33),
-        _flac(0),
-        _wav_that_says(2**32 - 16),
-        _wav_that_says(2**24, rate=1),
-        _wav_that_says(2**24, rate=0),
-        _wav_that_says(4000, kind=2),
-        _mp3(30_000),
+        sound_url(_flac(2**36 - 1), "flac"),
+        sound_url(_flac(2**33), "flac"),
+        sound_url(_flac(0), "flac"),
+        sound_url(_wav_that_says(2**32 - 16)),
+        sound_url(_wav_that_says(2**24, rate=1)),
+        sound_url(_wav_that_says(2**24, rate=0)),
+        sound_url(_wav_that_says(4000, kind=2)),
+        sound_url(_mp3(30_000), "mpeg"),
     ],
     ids=["flac", "less flac", "flac of no length", "wav", "slow wav", "stopped wav", "adpcm", "long mp3"],
 )
-def test_a_sound_that_is_too_long_or_says_so_is_refused(hearing: LlamaCppBackend, data: bytes) -> None:
+def test_a_sound_that_is_too_long_or_says_so_is_refused(hearing: LlamaCppBackend, url: str) -> None:
     with pytest.raises(HostError) as caught:
-        ask(hearing, [look(sound_url(data), "?")])
+        ask(hearing, [look(url, "?")])
     assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "problem"),
+    [
+        (wav(), "mpeg", "says that it is MP3, and its content is WAV"),
+        (_mp3(40), "wav", "says that it is WAV, and its content is MP3"),
+        (wav(), "ogg", "is of type audio/ogg; a sound is one of audio/wav, audio/mpeg, audio/flac"),
+    ],
+)
+def test_a_sound_of_another_type_than_it_says_is_refused(data: bytes, kind: str, problem: str) -> None:
+    with pytest.raises(HostError) as caught:
+        read_sounds(PromptInput(messages=(look(sound_url(data, kind)),)))
+    assert caught.value.details["fields"] == [f"messages[0].content[0].data: {problem}"]
+
+
+@pytest.mark.parametrize("kind", ["wav", "x-wav", "WAVE", "wav;codecs=1"])
+def test_a_type_may_be_spelt_as_programs_spell_it(kind: str) -> None:
+    (read,) = read_sounds(PromptInput(messages=(look(sound_url(wav(), kind)),)))
+    assert read.data == wav()
 
 
 def test_a_length_that_an_mp3_claims_is_not_believed(hearing: LlamaCppBackend) -> None:
     claim = b"Xing" + struct.pack(">II", 1, 2**32 - 1)
-    short = ask(hearing, [look(sound_url(_mp3(40)), "?")])
-    claiming = ask(hearing, [look(sound_url(_mp3(40, claim)), "?")])
+    short = ask(hearing, [look(sound_url(_mp3(40), "mpeg"), "?")])
+    claiming = ask(hearing, [look(sound_url(_mp3(40, claim), "mpeg"), "?")])
     assert claiming.end.input_tokens == short.end.input_tokens
 
 
@@ -92,8 +113,8 @@ def test_a_length_that_an_mp3_claims_is_not_believed(hearing: LlamaCppBackend) -
         sound_url(wav()[:20]),
         sound_url(wav()[:-2]),
         sound_url(b"ID3" + bytes(60)),
-        sound_url(b"fLaC" + bytes(60)),
-        sound_url(b"\xff\xfb" + b"\xff" * 60),
+        sound_url(b"fLaC" + bytes(60), "flac"),
+        sound_url(b"\xff\xfb" + b"\xff" * 60, "mpeg"),
         sound_url(wav(seconds=0.0)),
         "data:audio/wav;base64,????",
         "data:audio/wav,RIFF",
