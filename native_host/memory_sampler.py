@@ -6,6 +6,7 @@ Above it: the host. Below it: `native_host.managed_model`. Lives in the event lo
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from native_host.managed_model import ManagedModel
 from native_host.stats_rows import MEMORY_REPEAT_S, MemorySample
@@ -13,6 +14,12 @@ from native_host.stats_rows import MEMORY_REPEAT_S, MemorySample
 INTERVAL_S = 10.0
 NOTABLE = 0.01
 """A sample that differs from the last by a smaller share is not recorded, for `MEMORY_REPEAT_S`."""
+
+SUSPENDED_S = 60.0
+"""Where more seconds than these are between two looks, nothing ran: the computer was suspended."""
+
+MOST_MADE_UP = 7 * 86_400 // int(MEMORY_REPEAT_S)
+"""Samples that make up for the silence of a suspended computer, for each model: those of a week."""
 
 
 class MemorySampler:
@@ -28,6 +35,7 @@ class MemorySampler:
         self._record = record
         self._interval_s = interval_s
         self._last: dict[str, MemorySample] = {}
+        self._looked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self) -> None:
@@ -52,6 +60,7 @@ class MemorySampler:
     def sample(self, models: Sequence[ManagedModel]) -> None:
         """Record what is worth it."""
         now = time.time()
+        self._make_up_for_sleep(now)
         there = {model.source.name for model in models}
         for name in [name for name in self._last if name not in there]:
             gone = self._last.pop(name)
@@ -60,6 +69,17 @@ class MemorySampler:
             resident = model.resident_bytes()
             if resident is not None and model.backend_type is not None:
                 self._note(MemorySample(now, str(model.backend_type), model.source.name, resident))
+
+    def _make_up_for_sleep(self, now: float) -> None:
+        """Tell for a suspended computer what stayed as it was, or its silence would pass for an unload."""
+        looked_at, self._looked_at = self._looked_at, now
+        if now - looked_at <= SUSPENDED_S:
+            return
+        for last in self._last.values():
+            missed = int((now - last.time) / MEMORY_REPEAT_S)
+            was_there = looked_at - last.time < MEMORY_REPEAT_S + SUSPENDED_S
+            for number in range(max(missed - MOST_MADE_UP, 0), missed if was_there else 0):
+                self._record(replace(last, time=last.time + (number + 1) * MEMORY_REPEAT_S))
 
     def _note(self, sample: MemorySample) -> None:
         last = self._last.get(sample.model)
