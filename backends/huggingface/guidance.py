@@ -5,6 +5,7 @@ cache for good. Here a constraint is a mask over the logits, so the cache outliv
 """
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,15 @@ _UNCONSTRAINING = frozenset({"default", "examples"})
 """Keywords of JSON Schema whose values constrain nothing."""
 
 
+_VALUES = frozenset({"const", "enum"})
+_UPPER, _LOWER = frozenset({"maximum", "exclusiveMaximum"}), frozenset({"minimum", "exclusiveMinimum"})
+
+_LARGEST_BOUND = 2**63 - 1024
+"""The largest double below 2**63."""
+
+
 class _InexactInteger(ValueError):
-    """A schema has an integer that llguidance (1.9) would count as another: it reads numbers as doubles."""
+    """A schema has an integer that the engine would count as another."""
 
 
 class Constraint:
@@ -100,21 +108,43 @@ def _format_grammar(wanted: ResponseFormat | None) -> str | None:
 
 
 def _json_grammar(schema: dict[str, Any]) -> str:
-    _require_exact(schema)
-    return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_pattern": _WHITESPACE})
+    text = json.dumps(_readable(schema))
+    return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _WHITESPACE})
 
 
-def _require_exact(value: Any) -> None:
-    """Raise _InexactInteger for an integer beyond those that all have a double of their own."""
+def _readable(value: Any, *, moves_bounds: bool = True) -> Any:
+    """A schema as llguidance (1.9) counts it right, which reads numbers as doubles, and bounds as 64 bits.
+
+    Bounds are moved inwards to the next such number. _InexactInteger for any other integer that is none.
+    """
     if isinstance(value, dict):
-        for keyword, inner in value.items():
-            if keyword not in _UNCONSTRAINING or isinstance(inner, dict):  # a property may have such a name
-                _require_exact(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _require_exact(inner)
-    elif isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return {
+            keyword: _readable_keyword(keyword, inner, moves_bounds=moves_bounds) for keyword, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_readable(inner, moves_bounds=moves_bounds) for inner in value]
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
         raise _InexactInteger(f"{str(value)[:30]} is an integer beyond +-2**53, which this engine rounds")
+    return value
+
+
+def _readable_keyword(keyword: str, value: Any, *, moves_bounds: bool) -> Any:
+    if keyword in _UNCONSTRAINING and not isinstance(value, dict):  # a property may have such a name
+        return value
+    if keyword in _VALUES or not moves_bounds:
+        return _readable(value, moves_bounds=False)
+    if keyword in _UPPER and isinstance(value, int) and value > MAX_SAFE_INTEGER:
+        return _double_below(value)
+    if keyword in _LOWER and isinstance(value, int) and value < -MAX_SAFE_INTEGER:
+        return -_double_below(-value)
+    return _readable(value)
+
+
+def _double_below(value: int) -> int:
+    """The largest integer up to a value that a double and 64 bits hold."""
+    value = min(value, _LARGEST_BOUND)
+    nearest = int(float(value))
+    return nearest if nearest <= value else int(math.nextafter(float(value), 0))
 
 
 def _too_hard(matcher: LLMatcher) -> str:

@@ -87,9 +87,10 @@ def test_what_cannot_be_compiled_is_an_invalid_request(
     [
         {"const": 2**53 + 1},
         {"anyOf": [{"type": "null"}, {"enum": [-(10**25)]}]},
-        {"type": "integer", "minimum": -(2**63)},
+        {"type": "integer", "minimum": 2**63},
+        {"const": {"maximum": 2**63}},
     ],
-    ids=["const", "enum", "minimum"],
+    ids=["const", "enum", "minimum", "no bound"],
 )
 def test_an_integer_that_the_engine_would_round_is_refused_by_name(tiny: OnnxBackend, schema: dict[str, Any]) -> None:
     number = re.findall(r"-?\d{10,}", json.dumps(schema))[0]
@@ -104,6 +105,13 @@ def test_an_integer_that_the_engine_would_round_is_refused_by_name(tiny: OnnxBac
 def test_an_integer_is_exact_up_to_where_doubles_are(tiny: OnnxBackend) -> None:
     schema = {"const": 2**53, "default": 10**30}
     assert run(tiny, "Hello", schema_format(schema)).text == str(2**53)
+
+
+def test_a_bound_beyond_a_double_is_moved_inwards(tiny: OnnxBackend) -> None:
+    """Those of 64 bits are what makers of schemas write."""
+    for low, high in ((-(2**63), 2**63 - 1), (0, 2**64 - 1), (-(10**30), 10**30)):
+        text = run(tiny, "Hello", schema_format({"type": "integer", "minimum": low, "maximum": high})).text
+        assert low <= int(text) <= high
 
 
 def test_a_grammar_is_not_among_the_formats() -> None:
