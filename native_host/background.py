@@ -6,6 +6,7 @@ generation is a job of its own kind, in `native_host.jobs`.
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from itertools import accumulate
@@ -18,6 +19,8 @@ from messages.replies import Embedded, Failure, Progress, Reply, Success
 from native_host.job_table import JobTable
 from native_host.jobs import OVER, new_job_id
 from native_host.wakers import Wakers
+
+logger = logging.getLogger("tabagent.background")
 
 MAX_RUNNING = 256
 """How many jobs of one origin go on at once."""
@@ -77,7 +80,7 @@ class ActionJob:
                 self.fields = reply.fields
                 self._end(JobState.FINISHED)
             case Failure():
-                self._fail(reply.error, JobState.FAILED)
+                self._fail(reply.error)
             case _:
                 raise TypeError(f"only a generation streams {type(reply).__name__}, and it is a job of its own")
 
@@ -118,8 +121,11 @@ class ActionJob:
         if task.cancelled():
             text = f"This {self.action} was stopped before it was done."
             self._fail(HostError(ErrorCode.CANCELLED, text), JobState.CANCELLED)
+        elif not self.is_over:
+            logger.error("the job %s ended without a result", self.job_id, exc_info=task.exception())
+            self._fail(HostError(ErrorCode.INTERNAL, "The host failed. This is a bug; its log has the details."))
 
-    def _fail(self, error: HostError, state: JobState) -> None:
+    def _fail(self, error: HostError, state: JobState = JobState.FAILED) -> None:
         self.error = error
         self._end(state)
 

@@ -48,6 +48,10 @@ class RequestContext:
         """Who asked."""
         return self.client.origin
 
+    def takes_result(self, *, accepted: bool) -> bool:
+        """True unless the client may be a `sendNativeMessage` that took `accepted` for its reply."""
+        return not accepted or self.takes_more.is_set()
+
     async def send(self, reply: Reply) -> None:
         """Write a reply that is not the last."""
         await self.client.send(reply)

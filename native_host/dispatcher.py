@@ -69,7 +69,7 @@ async def _tell(context: RequestContext, request: AnyRequest, job: ActionJob) ->
     await context.send(Accepted(request.id, job.action, job.job_id))
     is_alone = isinstance(request, Load) and request.stream is False
     try:
-        fields = await follow_action(context, job, stream=not is_alone)
+        fields = await follow_action(context, job, stream=not is_alone, accepted=True)
     except JobFailed as failed:
         await context.send(Failure(request.id, job.action, failed.error, failed.fields))
     else:

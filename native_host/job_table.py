@@ -17,6 +17,7 @@ class AnyJob(Protocol):
     job_id: str
     origin: str
     state: JobState
+    error: HostError | None
 
     @property
     def is_over(self) -> bool:
@@ -39,6 +40,7 @@ class JobTable(Generic[JobT]):
         self._running: dict[str, JobT] = {}
         """Those that have not retired: few, where there may be thousands that can still be read."""
         self._unread: set[str] = set()
+        self._read: set[str] = set()
 
     @property
     def has_running(self) -> bool:
@@ -81,18 +83,25 @@ class JobTable(Generic[JobT]):
     def retire(self, job: JobT) -> None:
         """The job is over: keep it to be read, for a while. Nobody waits for one that was cancelled."""
         self._running.pop(job.job_id, None)
-        if job.state is not JobState.CANCELLED:
+        if job.job_id not in self._read and not _was_cancelled(job):
             self._unread.add(job.job_id)
         asyncio.get_running_loop().call_later(self._finished_ttl_s, self.forget, job.job_id)
         self._on_idle()
 
     def note_read(self, job: JobT) -> None:
-        """Somebody has been told of the job's end, so that there is no need to stay for it."""
+        """Somebody has been told of the job's end, so that there is no need to stay for it; maybe before it retires."""
+        self._read.add(job.job_id)
         self._unread.discard(job.job_id)
 
     def forget(self, job_id: str) -> None:
         """The job cannot be read any more."""
         self._jobs.pop(job_id, None)
+        self._read.discard(job_id)
         if job_id in self._unread:
             self._unread.discard(job_id)
             self._on_idle()
+
+
+def _was_cancelled(job: AnyJob) -> bool:
+    is_by_error = job.error is not None and job.error.code is ErrorCode.CANCELLED
+    return job.state is JobState.CANCELLED or is_by_error

@@ -69,6 +69,8 @@ class ManagedModel:
         self.expires_at: float | None = None
         self.last_used = time.monotonic()
         self.was_used = False
+        self.is_for_jobs = False
+        """True while nobody has loaded it but jobs in the background, which can be stopped."""
         self.on_crash: Callable[[ManagedModel, HostError], None] = lambda _model, _error: None
         self.on_ready: Callable[[ManagedModel], None] = lambda _model: None
         self.on_load_failed: Callable[[ManagedModel], None] = lambda _model: None

@@ -125,9 +125,10 @@ class ModelTable:
         return task
 
     async def give_up(self, model: ManagedModel) -> None:
-        """Nobody waits for this load any more who began it: end it, unless somebody else waits for it."""
+        """A job that loads a model was stopped: end the load, unless somebody else has asked for it or waits for it."""
         is_here = self._models.get(model.source.name) is model
-        if is_here and model.state is LoadState.LOADING and not model.is_awaited:
+        is_wanted = model.in_use or model.is_awaited or not model.is_for_jobs
+        if is_here and model.state is LoadState.LOADING and not is_wanted:
             await asyncio.shield(self.unload(model, "its load was stopped"))
 
     async def close(self) -> None:

@@ -39,19 +39,21 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
         host.models.use(model)
         if not prompt.has_media:
             await asyncio.sleep(0)  # the engine gets its work before the client hears of it; pictures take their time
-        if request.stream or request.background:
+        accepted = request.stream or request.background
+        if accepted:
             await context.send(Accepted(context.request_id, context.action, job.job_id))
-        return await follow(context, job, cursor=0, stream=request.stream)
+        return await follow(context, job, cursor=0, stream=request.stream, accepted=accepted)
 
 
-async def follow(context: RequestContext, job: Job, cursor: int, stream: bool) -> Generated:
+async def follow(context: RequestContext, job: Job, cursor: int, *, stream: bool, accepted: bool) -> Generated:
     """Send a job's news from `cursor` on, if it is to be streamed, and return its result; JobFailed if it failed."""
     if stream:
         async for news in job.follow(cursor):
             await context.send(_reply(context, job, news))
     else:
         await job.over.wait()
-    context.host.jobs.note_read(job)
+    if context.takes_result(accepted=accepted):
+        context.host.jobs.note_read(job)
     return result_of(job)
 
 

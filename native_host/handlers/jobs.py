@@ -28,14 +28,14 @@ async def attach(context: RequestContext, request: Attach) -> Generated | Action
     action = context.host.background.find(request.job_id, context.origin)
     if action is not None:
         await _accept(context, request)
-        return await follow_action(context, action)
+        return await follow_action(context, action, stream=True, accepted=False)
     job = context.host.jobs.get(request.job_id, context.origin)
     with job.listener():
         await _accept(context, request)
-        return await follow(context, job, request.cursor, stream=True)
+        return await follow(context, job, request.cursor, stream=True, accepted=False)
 
 
-async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool = True) -> ActionDone:
+async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool, accepted: bool) -> ActionDone:
     """Send the progress of an action in the background, if it is to be streamed, and return its result.
 
     JobFailed if it failed.
@@ -45,7 +45,8 @@ async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool
             await context.send(replace(progress, id=context.request_id, action=context.action, job_id=job.job_id))
     else:
         await job.over.wait()
-    context.host.background.note_read(job)
+    if context.takes_result(accepted=accepted):
+        context.host.background.note_read(job)
     if job.error is not None:
         raise JobFailed(job.error, ActionFailed(job_id=job.job_id))
     assert job.fields is not None

@@ -20,11 +20,12 @@ that `sendNativeMessage` gets is all that it gets, and it should be the result."
 async def load(context: RequestContext, request: Load) -> Loaded:
     """Load a model and wait until it is ready, telling its progress."""
     model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
+    model.is_for_jobs = request.background and (is_new or model.is_for_jobs)
     try:
         async with _progress(context, model, stream=request.background or request.stream):
             await model.wait_ready()
     except asyncio.CancelledError:
-        if request.background and is_new:  # a job was stopped; a client that is gone stops nothing
+        if request.background:  # a job was stopped; a client that is gone stops nothing
             await context.host.models.give_up(model)
         raise
     name = model.source.name

@@ -271,6 +271,32 @@ def test_how_it_ended_can_be_read_though_nothing_else_keeps_the_daemon() -> None
         wait_until("the daemon's end once that is read", lambda: not is_alive(daemon), 10)
 
 
+def test_two_jobs_of_one_load_end_it_together(port: Port) -> None:
+    jobs = [port.accepted(load_for_ever(port)) for _ in range(2)]
+    assert port.call("stop_generation", job_id=jobs[0])["stopped_jobs"] == jobs[:1]
+    assert [model["state"] for model in port.call("get_state")["models"]] == ["loading"]
+    port.call("stop_generation", job_id=jobs[1])
+    assert port.call("get_state")["models"] == []
+
+
+@pytest.mark.parametrize("action", ["ping", "list_models"])
+def test_a_port_that_has_heard_how_it_ended_keeps_the_daemon_no_longer(action: str) -> None:
+    with BrowserHost("[daemon]\nidle_exit_s = 0.1\n") as host:
+        with host.port() as port:
+            port.call("ping")
+            daemon = psutil.Process(host.daemon_pid)
+            port.result(port.ask(action, background=True))
+        wait_until("the daemon's end", lambda: not is_alive(daemon), 10)
+
+
+def test_a_generation_of_which_a_one_shot_heard_the_job_alone_can_be_read_though_idle() -> None:
+    with BrowserHost("[daemon]\nidle_exit_s = 0.1\n") as host:
+        host.one_shot({"action": "load", "model": "echo", "options": {"keep_alive_s": 0.1}})
+        job = host.one_shot({"action": "generate", "model": "echo", "prompt": "a b"})["job_id"]
+        time.sleep(1)
+        assert host.one_shot({"action": "read_job", "job_id": job})["text"] == "a b"
+
+
 def test_a_daemon_that_is_stopped_ends_it_with_an_error() -> None:
     with BrowserHost(env={ENVIRONMENT_VARIABLE: "1"}) as host, host.port() as port:
         request = load_for_ever(port)
