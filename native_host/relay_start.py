@@ -66,10 +66,11 @@ def _wait(connect: "Callable[[bytes], Link | None]", browser: "ReadAhead", lock:
     folder = runtime.runtime_dir()
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
+        is_ours = ended is None and _try_lock(lock)
         link = connect(browser.data)
         if link is not None:
             return link
-        if ended is None and _try_lock(lock):
+        if is_ours:
             ended = _spawn(folder)
         if ended is not None and ended() not in (None, 0):
             raise Unavailable(f"The daemon did not start: {_reason(folder)}")
@@ -97,9 +98,16 @@ def answer_unavailable(ahead: bytes, to_browser: int, reason: str) -> None:
 def _open_lock(folder: str) -> int:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return os.open(os.path.join(folder, runtime.START_LOCK), os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Unavailable(f"The folder {folder} cannot be used ({error.strerror})") from error
+    return _open(folder, runtime.START_LOCK, os.O_RDWR)
+
+
+def _open(folder: str, name: str, flags: int) -> int:
+    try:
+        return os.open(os.path.join(folder, name), flags | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(f"The folder {folder} cannot be used ({error.strerror}: {name})") from error
 
 
 def _try_lock(lock: int) -> bool:
@@ -123,8 +131,8 @@ def _spawn(folder: str) -> "Ended":
     command = [sys.executable, "-P", "-s", "-m", "native_host", "daemon"]
     environment = {**_QUICK_START, **os.environ, "PYTHONPATH": runtime.source_root()}
     home = os.path.expanduser("~")
-    cwd = home if os.path.isdir(home) else os.path.abspath(os.sep)
-    log = os.open(os.path.join(folder, runtime.START_LOG), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    cwd = home if os.path.isdir(home) and os.access(home, os.X_OK) else os.path.abspath(os.sep)
+    log = _open(folder, runtime.START_LOG, os.O_WRONLY | os.O_TRUNC)
     try:
         return _start(command, environment, cwd, log)
     except OSError as error:
@@ -157,14 +165,14 @@ else:
             return lambda: _end_of(pid)
         try:
             os.setsid()
-            os.chdir(cwd)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.closerange(3, _most_descriptors())
+            os.chdir(cwd)
             os.execve(command[0], command, environment)
         except OSError as error:
-            os.write(2, f"{error.strerror}: {command[0]}".encode())
+            os.write(2, f"{error.strerror}: {error.filename or command[0]}\n".encode())
         finally:
             os._exit(1)
 

@@ -319,6 +319,13 @@ def test_a_runtime_folder_of_too_long_a_path_is_said(tmp_path: Path) -> None:
     assert runtime.RUNTIME_DIR_VARIABLE in answer["message"]
 
 
+def test_a_start_log_that_cannot_be_opened_is_said(own_host: BrowserHost) -> None:
+    (own_host.home.runtime_dir / runtime.START_LOG).mkdir(parents=True)
+    answer = own_host.one_shot({"id": 1, "action": "ping"})
+    assert answer["error"]["code"] == "daemon_unavailable"
+    assert "cannot be used (Is a directory: start.log)" in answer["message"]
+
+
 def test_a_disk_on_which_the_daemon_can_write_no_word_is_said() -> None:
     with BrowserHost() as host:
         limited = host.home.folder / "limited"
