@@ -7,7 +7,7 @@ Source: llama.cpp's `tools/mtmd/clip.cpp`, its keys and what it computes from th
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -29,26 +29,24 @@ from messages.errors import ErrorCode, HostError
 
 ARCHITECTURE = "clip"
 
-_TEXTS = ("general.name", "general.description", "clip.projector_type", "clip.vision.projector_type")
-_SIZES = (
-    "embedding_length",
-    "feed_forward_length",
-    "block_count",
-    "projection_dim",
-    "attention.head_count",
-    "image_size",
-    "patch_size",
-    "spatial_merge_size",
-    "num_mel_bins",
-)
 _ENCODERS = ("vision", "audio")
+_SIZES = ("embedding_length", "feed_forward_length", "block_count", "projection_dim", "attention.head_count")
+_OWN_SIZES = {"vision": ("image_size", "patch_size", "spatial_merge_size"), "audio": ("num_mel_bins",)}
+"""Sizes that only one of the encoders has."""
+
 _KINDS: dict[str, int] = {
-    **dict.fromkeys(_TEXTS, STRING),
-    **{f"clip.{encoder}.{size}": UINT32 for encoder in _ENCODERS for size in _SIZES},
-    **{f"clip.{encoder}.attention.layer_norm_epsilon": FLOAT32 for encoder in _ENCODERS},
     **{f"clip.has_{encoder}_encoder": BOOL for encoder in _ENCODERS},
+    **dict.fromkeys(("general.name", "general.description", "clip.projector_type"), STRING),
 }
-"""Types of the values that clip.cpp reads of every projector: one of another type ends its process."""
+_ENCODER_KINDS: dict[str, dict[str, int]] = {
+    encoder: {
+        f"clip.{encoder}.projector_type": STRING,
+        f"clip.{encoder}.attention.layer_norm_epsilon": FLOAT32,
+        **{f"clip.{encoder}.{size}": UINT32 for size in (*_SIZES, *_OWN_SIZES[encoder])},
+    }
+    for encoder in _ENCODERS
+}
+"""Types of the values that clip.cpp reads of every projector, and of its encoders: another type ends its process."""
 
 _MOST_LAYERS = 1000
 _SMART_KINDS = {"qwen2vl_merger": 2, "qwen2.5vl_merger": 2, "qwen3vl_merger": 2}
@@ -57,7 +55,7 @@ _SMART_KINDS = {"qwen2vl_merger": 2, "qwen2.5vl_merger": 2, "qwen3vl_merger": 2}
 _TEXT_ARCHITECTURES = {
     "qwen2vl_merger": {"qwen2vl"},
     "qwen2.5vl_merger": {"qwen2vl"},
-    "qwen3vl_merger": {"qwen3vl", "qwen3vlmoe"},
+    "qwen3vl_merger": {"qwen3vl", "qwen3vlmoe", "qwen35", "qwen35moe"},
     "gemma3": {"gemma3"},
 }
 """Language models of projectors that no other model understands, though its width be the same."""
@@ -118,9 +116,13 @@ class Projector:
         return Smart(factor, min(most, max(told, _LEAST_TOKENS * factor**2)))
 
     def needed_bytes(self, context: int) -> int:
-        """The memory that it takes: its weights, and the activations of one picture's encoder."""
+        """The memory that it takes: its weights, and the activations of one picture's encoder.
+
+        The inner width is that of the weights: headers of Qwen2-VL tell the language model's width in its place, and
+        the engine does not use what they tell.
+        """
         width = _number(self.header, "clip.vision.embedding_length")
-        inner = _number(self.header, "clip.vision.feed_forward_length") or 4 * width
+        inner = max(self.header.tensors.get("v.blk.0.ffn_up.weight", ()), default=4 * width)
         smart, patch = self.smart(context), _number(self.header, "clip.vision.patch_size")
         side = _number(self.header, "clip.vision.image_size") // (patch or 1)
         patches = smart.most_pixels // patch**2 if smart else side**2
@@ -204,7 +206,15 @@ def _checked(header: Header, model: Header) -> Projector:
 
 
 def _require_kinds(header: Header) -> None:
-    for key, kind in _KINDS.items():
+    """Only what the engine reads: `_has` is right once the first of these are."""
+    _require_kinds_of(header, _KINDS)
+    for encoder in _ENCODERS:
+        if _has(header, encoder):
+            _require_kinds_of(header, _ENCODER_KINDS[encoder])
+
+
+def _require_kinds_of(header: Header, kinds: Mapping[str, int]) -> None:
+    for key, kind in kinds.items():
         if header.kinds.get(key, kind) != kind:
             raise invalid_model(header.path, f"has a {key} of a wrong type in its header")
 
@@ -247,9 +257,9 @@ def _require_shapes(header: Header) -> None:
     """Sizes that the smart kinds' weights have too: the engine crashes at the first picture if the header's differ."""
     if _kind(header, "vision") not in _SMART_KINDS:
         return
-    layers, patch, width, heads, inner = (
+    layers, patch, width, heads = (
         _number(header, f"clip.vision.{name}")
-        for name in ("block_count", "patch_size", "embedding_length", "attention.head_count", "feed_forward_length")
+        for name in ("block_count", "patch_size", "embedding_length", "attention.head_count")
     )
     merge = _number(header, "clip.vision.spatial_merge_size") or _SMART_KINDS[_kind(header, "vision")]
     shapes = header.tensors
@@ -258,7 +268,6 @@ def _require_shapes(header: Header) -> None:
         "patch_size": shapes["v.patch_embd.weight"][:2] == (patch, patch),
         "embedding_length": shapes["v.patch_embd.weight"][3:] == (width,),
         "attention.head_count": width % heads == 0,
-        "feed_forward_length": inner == 0 or inner in shapes.get("v.blk.0.ffn_up.weight", ()),
         "spatial_merge_size": shapes["mm.0.weight"][:1] == (width * merge**2,),
     }
     wrong = [name for name, agrees in agree.items() if not agrees]

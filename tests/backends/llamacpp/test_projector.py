@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.generations import Make, ask, user
 from support.looking import look, picture
-from support.tiny_gguf import write_tiny
+from support.tiny_gguf import STRING, entry, string, write_tiny
 
 from backends.base import LoadSpec, ModelInfo
 from backends.llamacpp.backend import LlamaCppBackend
@@ -166,6 +166,16 @@ def _with_number(path: Path, key: str, value: int, kind: int = UINT32) -> None:
     path.write_bytes(data)
 
 
+def _with_entries(path: Path, entries: list[bytes]) -> None:
+    """Add entries to the beginning of a file's metadata; the tensors' data moves by whole alignments."""
+    data = path.read_bytes()
+    added = b"".join(entries)
+    filler = -(len(added) + len(entry("f", STRING, string("")))) % 32
+    added += entry("f", STRING, string("f" * filler))
+    count = struct.unpack_from("<Q", data, 16)[0] + len(entries) + 1
+    path.write_bytes(data[:16] + struct.pack("<Q", count) + added + data[24:])
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -174,7 +184,6 @@ def _with_number(path: Path, key: str, value: int, kind: int = UINT32) -> None:
         ("patch_size", 7),
         ("embedding_length", 16),
         ("attention.head_count", 3),
-        ("feed_forward_length", 2**31),
         ("spatial_merge_size", 1),
         ("spatial_merge_size", 2**31 - 1),
     ],
@@ -186,6 +195,23 @@ def test_sizes_that_the_weights_do_not_have_are_told(model: Path, tmp_path: Path
     error = _refusal(model, bad)
     assert error.code is ErrorCode.MODEL_INVALID
     assert name in error.message
+
+
+def test_an_inner_width_that_the_weights_do_not_have_changes_nothing(model: Path) -> None:
+    projector = model.with_name("mmproj.gguf")
+    write_projector(projector, ProjectorShape())
+    before = describe(model, LoadOptions()).needed_bytes
+    _with_number(projector, "clip.vision.feed_forward_length", 2**31 - 1)
+    assert describe(model, LoadOptions()).needed_bytes == before
+    assert _load(model).capabilities.image
+
+
+def test_values_that_the_engine_does_not_read_may_be_of_any_type(model: Path) -> None:
+    projector = model.with_name("mmproj.gguf")
+    write_projector(projector, ProjectorShape())
+    names = ("clip.audio.image_size", "clip.vision.num_mel_bins", "clip.audio.block_count")
+    _with_entries(projector, [entry(name, INT32, struct.pack("<i", 8)) for name in names])
+    assert _load(model).capabilities.image
 
 
 def test_a_value_of_a_type_that_would_end_the_engine_is_told(model: Path, tmp_path: Path) -> None:
