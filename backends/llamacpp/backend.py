@@ -82,7 +82,7 @@ class LlamaCppBackend:
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
         """Load a model; its header is checked, and its memory counted, before the engine sees it."""
         require_single(spec.options, "llamacpp")
-        header = read_model_header(spec.path)
+        header = read_model_header(spec.path, distinct_tokens=True)
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
         placement = place(spec.options, list_gpus())

@@ -26,12 +26,19 @@ MAX_STRINGS = 4_000_000
 MAX_LIST = 1024
 """Longest array whose values are kept (per-layer settings); of longer ones only the length is."""
 
+MAX_TOKENS = 1_000_000
+"""Most tokens of a vocabulary that is compared; the largest have a quarter of that."""
+
 VERSIONS = (2, 3)
 MAX_DIMENSIONS = 4
 MAX_NAME_BYTES = 63
 
 UINT32, FLOAT32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
 """Types of metadata values (gguf specification, `gguf_metadata_value_type`)."""
+
+GET_AGAIN = "Download it again, or choose another model."
+_GET_ANOTHER = "Get another conversion of the model, or choose another model."
+"""What to do about a file that is whole, and that this llama.cpp cannot load."""
 
 _READ_AHEAD = 1 << 20
 _LENGTH = struct.Struct("<Q")
@@ -73,27 +80,32 @@ class Header:
 
 
 class BadHeader(Exception):
-    """What is wrong with a header, as the end of a sentence about the file."""
+    """What is wrong with a header, as the end of a sentence about the file; advice says what to do about it."""
+
+    def __init__(self, reason: str, advice: str = GET_AGAIN) -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
-def read_header(path: Path) -> Header:
-    """Read and check a GGUF file's header.
+def read_header(path: Path, *, distinct_tokens: bool = False) -> Header:
+    """Read and check a GGUF file's header, and if asked, that no token is twice in its vocabulary.
 
+    Comparing a vocabulary takes several times as long as all the rest, so only a load asks for it.
     Raises HostError `model_not_found` if the file cannot be read, `model_invalid` with what is wrong if it is corrupt.
     """
     try:
         with path.open("rb") as file:
-            return _read(path, _Cursor(file, path.stat().st_size))
+            return _read(path, _Cursor(file, path.stat().st_size, distinct_tokens=distinct_tokens))
     except OSError as error:
         text = f"The file {path} cannot be read: {error.strerror}."
         raise HostError(ErrorCode.MODEL_NOT_FOUND, text, model_path=str(path)) from error
     except BadHeader as error:
-        raise invalid_model(path, str(error)) from error
+        raise invalid_model(path, str(error), error.advice) from error
 
 
-def invalid_model(path: Path, reason: str) -> HostError:
+def invalid_model(path: Path, reason: str, advice: str = GET_AGAIN) -> HostError:
     """The error for a file that is no usable model; `reason` ends a sentence that begins with the file's name."""
-    text = f"{path.name} {reason}. Download it again, or choose another model."
+    text = f"{path.name} {reason}. {advice}"
     return HostError(ErrorCode.MODEL_INVALID, text, model_path=str(path))
 
 
@@ -107,8 +119,9 @@ def require_epsilons(header: Header) -> None:
 class _Cursor:
     """A position in a file of `size` bytes; what lies before it is in memory."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, *, distinct_tokens: bool) -> None:
         self._file = file
+        self.distinct_tokens = distinct_tokens
         self._data = bytearray()
         self.size = size
         self.position = 0
@@ -161,18 +174,37 @@ class _Cursor:
                 count -= 1
             self.reserve(place - self.position)
 
-    def distinct_strings(self, count: int) -> None:
-        """Pass over `count` strings of which none may be there twice."""
+    def skip_tokens(self, count: int) -> None:
+        """Pass over a vocabulary of `count` tokens; if they are to be distinct, BadHeader if one is there twice.
+
+        llama.cpp ends its process over one that is (`llama-vocab.cpp`). It reads a token up to its first zero byte,
+        and gives an empty one a name of its own.
+        """
+        if not self.distinct_tokens:
+            self.skip_strings(count)
+            return
+        if count > MAX_TOKENS:
+            raise BadHeader(f"announces an absurd number of tokens ({count})")
         start = self.position
         self.skip_strings(count)
-        seen: set[bytes] = set()
-        while start < self.position:
-            begin = start + _LENGTH.size
-            start = begin + _LENGTH.unpack_from(self._data, start)[0]
-            text = bytes(self._data[begin:start])
-            if text in seen:
-                raise BadHeader(f"has the token {text.decode('utf-8', 'replace')[:80]!r} twice in its vocabulary")
+        if not _distinct(bytes(memoryview(self._data)[start : self.position])):
+            reason = "has a token twice in its vocabulary, which this llama.cpp cannot load"
+            raise BadHeader(reason, _GET_ANOTHER)
+
+
+def _distinct(strings: bytes) -> bool:
+    """Whether strings that lie one behind the other differ, as C reads them and empty ones aside."""
+    seen: set[bytes] = set()
+    place = count = 0
+    length_at, size = _LENGTH.unpack_from, _LENGTH.size
+    while place < len(strings):
+        begin = place + size
+        place = begin + length_at(strings, place)[0]
+        text = strings[begin:place].partition(b"\0")[0]
+        if text:
             seen.add(text)
+            count += 1
+    return len(seen) == count
 
 
 def _read(path: Path, cursor: _Cursor) -> Header:
@@ -231,7 +263,7 @@ def _read_value(cursor: _Cursor, key: str, kind: int) -> Value:
 
 def _read_array(cursor: _Cursor, key: str, kind: int, length: int) -> Array:
     if kind == STRING:
-        skip = cursor.distinct_strings if key == _TOKENS else cursor.skip_strings
+        skip = cursor.skip_tokens if key == _TOKENS else cursor.skip_strings
         skip(length)
         return Array(length)
     code = _code_of(kind)

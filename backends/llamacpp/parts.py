@@ -10,12 +10,14 @@ _FIRST_PART = re.compile(r"^(?P<stem>.+)-00001-of-(?P<count>\d{5})\.gguf$")
 """llama.cpp finds the other parts by this pattern (`llama_split_path`)."""
 
 
-def read_model_header(path: Path) -> Header:
+def read_model_header(path: Path, *, distinct_tokens: bool = False) -> Header:
     """Read the header of a model in one file or, given the first part, in several.
+
+    If asked, no token may be twice in its vocabulary, see `read_header`.
 
     Raises HostError `model_not_found` for a part that is not there, `model_invalid` for a bad one.
     """
-    header = read_header(path)
+    header = read_header(path, distinct_tokens=distinct_tokens)
     count = header.metadata.get("split.count", 1)
     if not isinstance(count, int) or count <= 1:
         return header

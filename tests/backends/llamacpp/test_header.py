@@ -72,10 +72,6 @@ BAD = {
         "a size of 8589934592",
     ),
     "a head's width beyond all weights": (gguf([*ENTRIES, uint32("llama.attention.key_length", 2**31)]), "a size of"),
-    "a token twice": (
-        gguf([*ENTRIES, entry("tokenizer.ggml.tokens", ARRAY, _strings("a", "", "b", "a"))]),
-        "the token 'a' twice",
-    ),
     "an epsilon below zero": (gguf([*ENTRIES, _float("llama.attention.layer_norm_rms_epsilon", -1.0)]), "no norm"),
     "an epsilon that is no number": (gguf([*ENTRIES, _float("llama.attention.layer_norm_epsilon", math.nan)]), "nan"),
     "a tensor of a type that no weights have": (gguf(tensors=[Tensor(kind=28, shape=(16,))]), "no weights have (28)"),
@@ -104,6 +100,37 @@ def test_a_bad_file_is_an_invalid_model_that_says_what_is_wrong(name: str, tmp_p
     assert caught.value.code is ErrorCode.MODEL_INVALID
     assert reason in caught.value.message
     assert "model.gguf" in caught.value.message
+
+
+def _with_tokens(path: Path, *tokens: str) -> Path:
+    path.write_bytes(gguf([*ENTRIES, entry("tokenizer.ggml.tokens", ARRAY, _strings(*tokens))]))
+    return path
+
+
+@pytest.mark.parametrize("tokens", [("a", "", "b", "a"), ("x", "x\0y"), ("x\0y", "x\0z")])
+def test_a_token_that_llama_cpp_has_twice_is_told_at_a_load_alone(tokens: tuple[str, ...], tmp_path: Path) -> None:
+    path = _with_tokens(tmp_path / "model.gguf", *tokens)
+    read_header(path)
+    with pytest.raises(HostError) as caught:
+        read_header(path, distinct_tokens=True)
+    assert caught.value.code is ErrorCode.MODEL_INVALID
+    assert "a token twice in its vocabulary, which this llama.cpp cannot load" in caught.value.message
+    assert "Get another conversion" in caught.value.message
+    assert "Download" not in caught.value.message
+
+
+@pytest.mark.parametrize("tokens", [("", "a", ""), ("", "\0a", "\0a"), ("a", "A", "a "), ()])
+def test_empty_tokens_which_llama_cpp_renames_may_come_often(tokens: tuple[str, ...], tmp_path: Path) -> None:
+    path = _with_tokens(tmp_path / "model.gguf", *tokens)
+    assert read_header(path, distinct_tokens=True).metadata["tokenizer.ggml.tokens"] == Array(len(tokens))
+
+
+def test_no_more_tokens_are_compared_than_any_model_has(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(gguf([entry("tokenizer.ggml.tokens", ARRAY, struct.pack("<IQ", STRING, 2_000_000))]))
+    with pytest.raises(HostError) as caught:
+        read_header(path, distinct_tokens=True)
+    assert "absurd number of tokens (2000000)" in caught.value.message
 
 
 def test_a_whole_file_passes(tmp_path: Path) -> None:

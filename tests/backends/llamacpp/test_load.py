@@ -23,6 +23,7 @@ from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType
 from messages.options import LoadOptions
+from tools.make_gguf import SPECIALS
 
 CUDA = Gpu("CUDA0", 1, BackendType.LLAMA_CPP_CUDA, 8 * 10**9)
 
@@ -181,6 +182,19 @@ def test_weights_that_were_overwritten_are_told_at_the_load(tmp_path: Path, fill
     error = _refusal(path)
     assert error.code is ErrorCode.MODEL_INVALID
     assert "its weights are damaged" in error.message
+
+
+def test_a_vocabulary_that_ends_the_engine_is_refused_at_the_load_and_listed(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "model.gguf", specials=(*SPECIALS, SPECIALS[0]))
+    error = _refusal(path)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert "a token twice" in error.message
+    assert describe(path, LoadOptions()).context_length
+
+
+def test_empty_tokens_do_not_hinder_a_load(make: Make, tmp_path: Path) -> None:
+    backend = make(write_tiny(tmp_path / "model.gguf", specials=(*SPECIALS, "", "")))
+    assert ask(backend, [user("hello")]).end.output_tokens == 16
 
 
 def test_a_broken_chat_template_is_an_invalid_model(tmp_path: Path) -> None:
