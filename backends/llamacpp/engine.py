@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import llama_cpp
+import numpy as np
+import numpy.typing as npt
 import psutil
 
 from backends.base import ProgressCallback
-from backends.damage import WORTHLESS, worthless
+from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
@@ -91,15 +93,20 @@ class Engine:
         self.context = self.multimodal = self.model = None
 
     def _warm_up(self, path: Path, adapter: Path | None) -> None:
-        """Decode one token, so that the weights are read and buffers made before the first prompt comes.
+        """Decode a token, so that the weights are read and buffers made before the first prompt comes.
 
         Raises HostError `model_invalid` if it shows that the weights are damaged.
         """
-        self.decoder.step(max(0, self.vocabulary.bos))
-        if worthless(self.logits.read()):
+        if is_damaged(self._score, max(0, self.vocabulary.bos)):
             with_adapter = f" with the adapter {adapter.name}" if adapter else ""
             raise invalid_model(path, f"cannot be used{with_adapter}: {WORTHLESS}")
+
+    def _score(self, token: int) -> npt.NDArray[np.float32]:
+        """The scores after one token, which is then forgotten; the engine's own array, as `LastLogits.read` has it."""
+        self.decoder.step(token)
+        scores = self.logits.read()
         self.decoder.cache.clear()
+        return scores
 
 
 def _load_model(path: Path, placement: Placement, log: EngineLog, progress: ProgressCallback) -> Any:

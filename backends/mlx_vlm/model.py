@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 from mlx_vlm import apc, load
 from mlx_vlm.generate.ar import generate_step
 from mlx_vlm.generate.common import generation_stream, wired_limit
@@ -19,7 +20,7 @@ from mlx_vlm.generate.diffusion import is_diffusion_model
 from mlx_vlm.models.cache import make_prompt_cache
 
 from backends.base import CancelToken
-from backends.damage import WORTHLESS, worthless
+from backends.damage import WORTHLESS, is_damaged
 from backends.mlx_vlm.checkpoint import Checkpoint
 from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors
@@ -100,14 +101,26 @@ class MlxModel:
                 yield int(token)
 
     def _try_out(self) -> int:
-        """Run the model over one token, so that parts that do not fit show now; the logits' length."""
+        """Run the model over a token, so that parts that do not fit show now; the logits' length."""
+        sizes: list[int] = []
+
+        def score(token: int) -> npt.NDArray[np.float32]:
+            scores = self._score(token)
+            sizes.append(scores.size)
+            return scores
+
         with engine_errors():
-            token = mx.array([[0]])
-            features = self.network.get_input_embeddings(token, None, mask=mx.ones_like(token))
-            output = self.network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
-            if worthless(np.array(output.logits.astype(mx.float32))):
+            if is_damaged(score, 0):
                 raise EngineError(WORTHLESS)
-            return int(output.logits.shape[-1])
+        return sizes[0]
+
+    def _score(self, number: int) -> npt.NDArray[np.float32]:
+        """The scores after one token with nothing before it."""
+        token = mx.array([[number]])
+        features = self.network.get_input_embeddings(token, None, mask=mx.ones_like(token))
+        output = self.network.language_model(token, inputs_embeds=features.inputs_embeds, cache=self.make_cache())
+        scores: npt.NDArray[np.float32] = np.array(output.logits.astype(mx.float32))
+        return scores.reshape(-1)[-scores.shape[-1] :]
 
 
 class PromptReading:

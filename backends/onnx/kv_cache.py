@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from backends.base import CancelToken, Prefill
-from backends.damage import WORTHLESS, worthless
+from backends.damage import WORTHLESS, is_damaged
 from backends.onnx.interface import EngineError, Generator, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.limits import PIECE
@@ -51,15 +51,12 @@ class KvCache:
             yield Prefill(done=len(self._tokens), total=len(prompt), cached=cached)
 
     def try_out(self, token: int) -> None:
-        """Run the model once and forget it: a folder whose parts do not fit each other, or are damaged, shows it here.
+        """Run the model over a token and forget it: parts that do not fit each other, or are damaged, show it here.
 
         Raises EngineError.
         """
-        self._require().append([token])
-        if worthless(self.logits()):
+        if is_damaged(self._score, token):
             raise EngineError(WORTHLESS)
-        self._tokens = [token]
-        self._rewind(0)
 
     def append(self, token: int) -> None:
         """Add one token. Raises EngineError; the cache is then empty."""
@@ -80,6 +77,14 @@ class KvCache:
         if self._generator is not None:
             self._generator.close()
             self._generator = None
+
+    def _score(self, token: int) -> Logits:
+        """The scores after one token, which is then forgotten."""
+        self._require().append([token])
+        scores = self.logits()
+        self._tokens = [token]
+        self._rewind(0)
+        return scores
 
     def _append(self, piece: Sequence[int], interrupt: Interrupt) -> bool:
         """Add tokens; False if a cancel cut it short, with the cache as it was before or empty."""

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.base import CancelToken, Prefill
-from backends.damage import WORTHLESS, worthless
+from backends.damage import WORTHLESS, is_damaged
 from backends.onnx.interface import EngineError, Logits
 from backends.onnx.interrupt import Interrupt
 from backends.onnx.session import ELEMENT_TYPES, Session
@@ -120,11 +120,8 @@ class EncoderDecoder:
 
         Raises EngineError.
         """
-        self._begin([token])
-        self.append(token)
-        if worthless(self.logits()):
+        if is_damaged(self._score, token):
             raise EngineError(WORTHLESS)
-        self.clear()
 
     def terminate(self) -> None:
         """End the running step with an error; from any thread."""
@@ -135,6 +132,14 @@ class EncoderDecoder:
         """Take a `terminate` back."""
         for session in self._sessions.distinct():
             session.resume()
+
+    def _score(self, token: int) -> Logits:
+        """The scores after a token that is both prompt and answer, barred tokens' too; it is then forgotten."""
+        self._begin([token])
+        self.append(token)
+        _, step = self._require()
+        self.clear()
+        return step.logits
 
     def _read(self, tokens: list[int], interrupt: Interrupt) -> bool:
         """Run the encoder and the decoder's first step; False if a cancel cut it short."""

@@ -23,7 +23,7 @@ from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType
 from messages.options import LoadOptions
-from tools.make_gguf import SPECIALS
+from tools.make_gguf import PRESETS, SPECIALS
 
 CUDA = Gpu("CUDA0", 1, BackendType.LLAMA_CPP_CUDA, 8 * 10**9)
 
@@ -182,6 +182,18 @@ def test_weights_that_were_overwritten_are_told_at_the_load(tmp_path: Path, fill
     error = _refusal(path)
     assert error.code is ErrorCode.MODEL_INVALID
     assert "its weights are damaged" in error.message
+
+
+def test_a_first_token_of_zeros_is_no_damage(make: Make, tmp_path: Path) -> None:
+    """As of a model whose padding, an embedding of zeros, is also how its texts begin."""
+    path = write_tiny(tmp_path / "model.gguf")
+    begin = path.stat().st_size - read_header(path).tensor_bytes
+    row = 4 * PRESETS["tiny"].width
+    data = path.read_bytes()
+    path.write_bytes(data[:begin] + bytes(row) + data[begin + row :])
+    backend = make(path)
+    assert backend.get_state().kv_tokens == 0
+    assert ask(backend, [user("hello")]).end.output_tokens == 16
 
 
 def test_a_vocabulary_that_ends_the_engine_is_refused_at_the_load_and_listed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from support.tiny_genai import load, run
@@ -79,12 +80,29 @@ def cut_off(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:5000])
 
 
+def overwrite_weights(folder: Path) -> None:
+    for file in (folder / "onnx").glob("*.onnx"):
+        model = onnx.load(file)
+        for weights in model.graph.initializer:
+            if weights.data_type == onnx.TensorProto.FLOAT and len(weights.dims) > 1:
+                zeros = onnx.numpy_helper.from_array(np.zeros(weights.dims, np.float32), weights.name)
+                weights.CopyFrom(zeros)
+        onnx.save(model, file)
+
+
 def require_refusal(folder: Path, *words: str) -> None:
     with pytest.raises(HostError) as caught:
         load(folder)
     assert caught.value.code is ErrorCode.MODEL_INVALID
     for word in words:
         assert word in caught.value.message
+
+
+def test_weights_that_were_overwritten_are_told_at_the_load(good: Path, split: Path, tmp_path: Path) -> None:
+    for number, whole in enumerate((good, split)):
+        folder = Path(shutil.copytree(whole, tmp_path / str(number)))
+        overwrite_weights(folder)
+        require_refusal(folder, "its weights are damaged")
 
 
 def test_a_folder_is_described(good: Path, split: Path) -> None:

@@ -1,16 +1,19 @@
 """What is kept from one generation to the next, and that it never shows in the text."""
 
 from collections.abc import Generator as Events
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.tiny_genai import load, request, run
 
 from backends.base import CancelToken, GenerationEnd, TokenChunk
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.genai.engine import Generator
-from backends.onnx.interface import EngineError
+from backends.onnx.interface import EngineError, Logits
+from backends.onnx.kv_cache import KvCache
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
 from messages.options import RegexFormat
@@ -121,6 +124,39 @@ def test_an_engine_that_fails_in_mid_turn_leaves_the_next_one_right(
     monkeypatch.undo()
     outcome = run(backend, "Hello")
     assert (outcome.text, outcome.end.cached_tokens) == (cold_text(folder, "Hello"), 0)
+
+
+class OneBadToken:
+    """A generator whose scores after `bad` tokens are all zeros."""
+
+    def __init__(self, *bad: int) -> None:
+        self._bad = bad
+        self.tokens: list[int] = []
+
+    def append(self, tokens: Sequence[int]) -> None:
+        self.tokens.extend(tokens)
+
+    def logits(self) -> Logits:
+        (token,) = self.tokens
+        return np.zeros(9, np.float32) if token in self._bad else np.arange(9, dtype=np.float32)
+
+    def rewind(self, length: int) -> None:
+        del self.tokens[length:]
+
+    def terminate(self) -> None:
+        """Nothing runs."""
+
+    resume = close = terminate
+
+
+@pytest.mark.parametrize("rewindable", [True, False])
+def test_a_tried_token_that_says_nothing_is_no_damage_unless_others_do_too(rewindable: bool) -> None:
+    cache = KvCache(lambda: OneBadToken(2, 1), rewindable=rewindable, undoes=True)
+    cache.try_out(2)
+    assert len(cache) == 0
+    damaged = KvCache(lambda: OneBadToken(*range(9)), rewindable=rewindable, undoes=True)
+    with pytest.raises(EngineError, match="damaged"):
+        damaged.try_out(2)
 
 
 def test_a_long_prompt_is_read_in_pieces_and_each_is_told(tiny: OnnxBackend) -> None:
