@@ -175,6 +175,17 @@ def test_config_prints_and_writes_every_default_once(home: HostHome) -> None:
     assert "is there already" in again.stderr
 
 
+def test_config_replaces_no_link_that_leads_nowhere(home: HostHome) -> None:
+    file = home.config_dir / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.symlink_to(home.config_dir / "elsewhere.toml")
+    done = home.run("config", "--write")
+    assert done.returncode == 1
+    assert "is there already" in done.stderr
+    assert file.is_symlink()
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
 def test_config_that_cannot_be_written_is_one_sentence(home: HostHome) -> None:
     home.config_dir.write_bytes(b"")
     done = home.run("config", "--write")
