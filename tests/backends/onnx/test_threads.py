@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import onnxruntime
 import psutil
 import pytest
 from support.browsers.waiting import wait_until
@@ -19,6 +20,7 @@ from backends.base import LoadSpec
 from backends.onnx import placement
 from backends.onnx.backend import OnnxBackend
 from backends.onnx.genai import loader
+from backends.onnx.genai.capi import GenaiLibrary
 from backends.onnx.interface import EngineError
 from backends.onnx.placement import Choice
 from backends.onnx.remembered import LARGEST_COUNT, Remembered, weights_key
@@ -35,6 +37,7 @@ from backends.onnx.threads import (
 from messages.options import LoadOptions
 
 FILE = "onnx-threads.json"
+SPIN_NOT = {"session.intra_op.allow_spinning": "0"}
 
 
 class CpuTimes(NamedTuple):
@@ -292,13 +295,47 @@ def test_the_key_knows_external_data_and_circumstances(tmp_path: Path) -> None:
 
 def test_threads_spin_only_where_each_has_a_core() -> None:
     assert spinning(physical_cores()) == {}
-    assert spinning(100_000) == {"session.intra_op.allow_spinning": "0"}
+    assert spinning(100_000) == SPIN_NOT
 
 
-@pytest.mark.parametrize("make", [make_tiny, make_transformersjs])
-def test_many_more_threads_than_cores_do_not_hinder_a_load(make: Callable[[Path], Path], tmp_path: Path) -> None:
+def _load_with(threads: int, folder: Path) -> None:
     backend = OnnxBackend()
-    begin = time.process_time()
-    backend.load(LoadSpec(make(tmp_path / "model"), LoadOptions(threads=48)), lambda *_: None)
+    backend.load(LoadSpec(folder, LoadOptions(threads=threads)), lambda *_: None)
     backend.close()
-    assert time.process_time() - begin < 5
+
+
+@pytest.mark.parametrize(("threads", "entries"), [(2, {}), (8, SPIN_NOT)])
+def test_genai_is_told_whether_threads_spin(
+    threads: int, entries: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.onnx.threads._logical_cores", lambda: 2)
+    overlays: list[str] = []
+    call = GenaiLibrary.call
+
+    def watched(library: GenaiLibrary, name: str, *arguments: Any) -> None:
+        if name == "OgaConfigOverlay":
+            overlays.append(arguments[1].decode())
+        call(library, name, *arguments)
+
+    monkeypatch.setattr(GenaiLibrary, "call", watched)
+    _load_with(threads, make_tiny(tmp_path / "model"))
+    told = {"intra_op_num_threads": threads, **entries}
+    assert overlays
+    assert all(json.loads(one) == {"model": {"decoder": {"session_options": told}}} for one in overlays)
+
+
+@pytest.mark.parametrize(("threads", "entries"), [(2, {}), (8, SPIN_NOT)])
+def test_onnxruntime_is_told_whether_threads_spin(
+    threads: int, entries: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backends.onnx.threads._logical_cores", lambda: 2)
+    told: list[tuple[str, str]] = []
+
+    class Watched(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_session_config_entry(self, name: str, value: str) -> None:
+            told.append((name, value))
+            super().add_session_config_entry(name, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Watched)
+    _load_with(threads, make_transformersjs(tmp_path / "model"))
+    assert {entry for entry in told if "spinning" in entry[0]} == set(entries.items())
