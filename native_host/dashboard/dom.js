@@ -21,8 +21,14 @@ export function showWords(selector, words) {
   place.hidden = !words;
 }
 
-/** Have a button do something that takes time, once at a time. It is not disabled meanwhile: that would take its focus. */
+/**
+ * Have a button do something that takes time, once at a time. It is not disabled meanwhile: that would take its focus. An
+ * Enter that is held down presses it once.
+ */
 export function onPress(button, act) {
+  button.addEventListener("keydown", (event) => {
+    if (event.repeat && event.key === "Enter") event.preventDefault();
+  });
   button.addEventListener("click", async () => {
     if (button.getAttribute("aria-disabled") === "true") return;
     button.setAttribute("aria-disabled", "true");
@@ -33,7 +39,8 @@ export function onPress(button, act) {
 
 /**
  * Make a list's children those of `items`, in their order. A child whose key was there before is kept and updated, so that
- * the focus stays where it is. From a child that goes away it moves to the one in its place, else to the section's title.
+ * the focus stays where it is. From a child that goes away it moves to the one in its place, else to the section's title; to no
+ * button, which the next key, meant for the one that went away, would press.
  */
 export function keepList(list, items, keyOf, create, update) {
   const focused = [...list.children].findIndex((child) => child.contains(document.activeElement));
@@ -53,7 +60,7 @@ export function keepList(list, items, keyOf, create, update) {
 }
 
 function focusNear(list, place) {
-  const title = list.closest("section").querySelector("h2");
-  title.tabIndex = -1;
-  (list.children[Math.min(place, list.children.length - 1)]?.querySelector("button") ?? title).focus();
+  const near = list.children[Math.min(place, list.children.length - 1)] ?? list.closest("section").querySelector("h2");
+  near.tabIndex = -1;
+  near.focus({ preventScroll: true });
 }

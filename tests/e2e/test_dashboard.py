@@ -200,11 +200,24 @@ def test_the_focus_stays_near_a_row_that_goes_away(page: ChromiumPage, port: Por
     port.ask("generate", prompt="word " * 1000, model="two")
     wait_shown(page, "#jobs .live", "tokens/s")
     name = "document.activeElement.ariaLabel || document.activeElement.innerText"
-    for row, nearest in (("#jobs", "Running now"), ("#models", "Unload two"), ("#models", "Models")):
+    for row, nearest in (("#jobs", "Running now"), ("#models", "two ready"), ("#models", "Models")):
         page.evaluate(f"document.querySelector('{row} button').focus()")
         page.press("Enter")
-        page.wait_for(f"({name}) === '{nearest}'")
+        page.wait_for(f"({name}).startsWith('{nearest}')")
     assert shown(page, "#models-problem") == shown(page, "#jobs-problem") == ""
+
+
+def test_an_enter_that_is_held_down_unloads_one_model(page: ChromiumPage, host: HttpHost, port: Port) -> None:
+    for model in ("one", "two", "three"):
+        load_echo(port, model=model)
+    page.wait_for("document.querySelectorAll('#models > li').length === 3")
+    first, *others = [model["model"] for model in get(host, "/overview")["models"]]
+    page.evaluate("document.querySelector('#models button').focus()")
+    page.hold_enter(2.0)
+    page.wait_for("document.querySelectorAll('#models > li').length === 2")
+    assert [model["model"] for model in get(host, "/overview")["models"]] == others
+    assert page.evaluate("document.activeElement === document.querySelector('#models > li')")
+    assert shown(page, "#models-problem") == ""
 
 
 def test_everything_is_reached_by_the_tab_key(page: ChromiumPage, port: Port) -> None:

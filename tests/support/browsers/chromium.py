@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,17 @@ class ChromiumPage:
         event: Json = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
         down: Json = {"type": "keyDown", **event, **({"text": "\r"} if key == "Enter" else {})}
         self.command("Input.dispatchKeyEvent", down)
+        self.command("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+
+    def hold_enter(self, seconds: float) -> None:
+        """Hold Enter, which then comes again and again as a keyboard repeats it, and release it."""
+        event: Json = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        down: Json = {"type": "keyDown", **event, "text": "\r"}
+        self.command("Input.dispatchKeyEvent", down)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.command("Input.dispatchKeyEvent", {**down, "autoRepeat": True})
+            time.sleep(0.03)
         self.command("Input.dispatchKeyEvent", {"type": "keyUp", **event})
 
     def click(self, selector: str) -> None:
