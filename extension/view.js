@@ -161,12 +161,15 @@ export class View {
     this.#seen.top = this.#scroller.scrollTop;
   }
 
-  /** A person scrolls up to read there, until they come near the end again. A page that became shorter is no such wish. */
+  /**
+   * A person scrolls up to read there, however slowly, until they come down near the end again. A page that became shorter
+   * is no such wish.
+   */
   #notice() {
     const { scrollHeight, scrollTop: top, clientHeight } = this.#scroller;
     const most = scrollHeight - clientHeight;
     if (top < this.#seen.top && most >= this.#seen.most) this.#atEnd = false;
-    else if (most - top < NEAR_END_PX) this.#atEnd = true;
+    else if (most - top < (top > this.#seen.top ? NEAR_END_PX : 1)) this.#atEnd = true;
     this.#seen = { top, most };
   }
 

@@ -17,8 +17,17 @@ from support.browsers.waiting import wait_until
 from support.http_host import free_port
 from support.scripted_gguf import THINKING, write_scripted
 
-TO_THE_END = "(({scrollHeight, scrollTop, clientHeight}) => scrollHeight - scrollTop - clientHeight)" + (
-    "(document.querySelector('#scroller'))"
+SCROLLER = "document.querySelector('#scroller')"
+TO_THE_END = f"(({{scrollHeight, scrollTop, clientHeight}}) => scrollHeight - scrollTop - clientHeight)({SCROLLER})"
+SCROLL_SLOWLY = (
+    """
+(async () => {
+  for (let step = 0; step < 30; step += 1) {
+    SCROLLER.scrollTop += %d;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+})()
+""".replace("SCROLLER", SCROLLER)
 )
 LEFT_OF_CHARACTER = """
 (() => {
@@ -124,6 +133,12 @@ def focused(page: Page) -> str:
     return str(page.evaluate(f"{active}.id || ({active} === document.body ? '' : {active}.innerText)"))
 
 
+def paste(page: Page, text: str) -> None:
+    """Send a long question, which would take long to type."""
+    page.evaluate(f"document.querySelector('#input').focus(), document.querySelector('#input').value = {text!r}")
+    page.press("Enter")
+
+
 def press_on(page: Page, selector: str) -> None:
     """Press Enter on a button that has the focus."""
     page.evaluate(f"document.querySelector({selector!r}).focus()")
@@ -148,24 +163,42 @@ def test_the_focus_is_never_lost_with_a_button_that_goes_away(chat: Page) -> Non
 
 def test_the_end_of_an_answer_leaves_the_focus_where_the_person_is(chat: Page) -> None:
     choose_echo(chat, "slow", tokens_per_second=20)
-    ask(chat, words(20))
+    paste(chat, words(600))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
     chat.evaluate("document.querySelector('#open-figures').focus()")
+    chat.press("Escape")
     wait_for_end(chat)
+    assert shown(chat, ".note") == "Stopped."
     assert focused(chat) == "open-figures"
 
 
 def test_the_end_stays_in_sight_however_much_comes_at_once(chat: Page) -> None:
     choose_echo(chat, "fast")
-    chat.evaluate(f"document.querySelector('#input').value = {words(600)!r}")
-    chat.press("Enter")
+    paste(chat, words(600))
     wait_for_end(chat)
     chat.wait_for(f"{TO_THE_END} < 2", timeout_s=2)
     choose_echo(chat, "slow", tokens_per_second=200)
-    ask(chat, words(100))
+    paste(chat, words(6000))
     chat.wait_for("document.querySelector('.turn.assistant:last-child:not(.waiting)')")
-    chat.evaluate("document.querySelector('#scroller').scrollTop = 10")
+    chat.evaluate(f"{SCROLLER}.scrollTop = 10")
+    length = "document.querySelector('.turn.assistant:last-child').textContent.length"
+    chat.wait_for(f"{length} > {chat.evaluate(length) + 100}")
+    chat.press("Escape")
     wait_for_end(chat)
-    assert chat.evaluate("document.querySelector('#scroller').scrollTop") == 10
+    assert shown(chat, ".note") == "Stopped."
+    assert chat.evaluate(f"{SCROLLER}.scrollTop") == 10
+
+
+def test_a_person_can_scroll_up_slowly_while_an_answer_comes(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=200)
+    paste(chat, words(2000))
+    chat.wait_for(f"{SCROLLER}.scrollTop > 200")
+    chat.evaluate(SCROLL_SLOWLY % -6)
+    assert chat.evaluate(TO_THE_END) > 150
+    chat.evaluate(SCROLL_SLOWLY % 60)
+    chat.wait_for(f"{TO_THE_END} < 2", timeout_s=2)
+    chat.press("Escape")
+    wait_for_end(chat)
 
 
 def test_the_end_stays_in_sight_when_the_page_becomes_narrow(chromium: ChromiumLab) -> None:
@@ -183,7 +216,7 @@ def test_the_end_stays_in_sight_when_the_page_becomes_narrow(chromium: ChromiumL
 
 def test_a_lost_connection_is_told_only_while_it_is_lost(chat: Page, lab: Lab) -> None:
     choose_echo(chat, "slow", tokens_per_second=20)
-    ask(chat, words(60))
+    paste(chat, words(600))
     chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
     for relay in lab.relays():
         kill(relay)
