@@ -14,14 +14,16 @@
  *
  * @typedef {object} Handlers  What may be called before a request's result; all are optional. An error that one of them
  *   throws is reported as any uncaught error is, and the request goes on.
- * @property {(frame: {job_id: string}) => void} [onAccepted]  the generation has a job id now
+ * @property {(frame: {job_id: string}) => void} [onAccepted]  the generation has a job id now, or whatever else was asked for with
+ *   `background: true`
  * @property {(frame: {text: string, reasoning?: string, tool_calls?: object[], seq: number, tokens: number,
  *   job_id: string}) => void} [onPartial]  new text; what the model thinks, and its calls, where there are any
  * @property {(frame: {phase: string, progress: ?number, message: ?string}) => void} [onProgress]  a load goes on
  * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
  * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,
  *   with `finish_reason: "cancelled"`. One that was aborted before the request rejects it with the signal's reason.
- *   A load goes on; with `background: true` it ends, and the promise rejects with `cancelled`.
+ *   A load goes on; with `background: true` it ends, and the promise rejects with `cancelled`. What
+ *   `request("generate", { stream: false })` asks for goes on too, for its job is not told: call `generate` to stop it.
  */
 
 export const HOST_NAME = "com.tabagent.native_host";
@@ -134,7 +136,10 @@ export class NativeHostClient {
    */
   generate(fields, handlers = {}) {
     // The host is asked for a stream all the same: without its job's id a generation can be neither stopped nor resumed.
-    if (fields?.stream === false) return this.request("generate", { ...fields, stream: true }, { signal: handlers.signal });
+    if (fields?.stream === false) {
+      const { signal, onAccepted } = handlers ?? {};
+      return this.request("generate", { ...fields, stream: true }, { signal, ...(fields.background && { onAccepted }) });
+    }
     return this.request("generate", { stream: true, ...fields }, handlers);
   }
 
@@ -173,11 +178,12 @@ export class NativeHostClient {
    * Send any action and resolve with its result.
    * @param {string} action
    * @param {object} [fields]
-   * @param {Handlers} [handlers]
+   * @param {?Handlers} [handlers]
    * @returns {Promise<object>}
    * @throws {NativeHostError}
    */
   request(action, fields = {}, handlers = {}) {
+    handlers ??= {};
     return new Promise((resolve, reject) => {
       handlers.signal?.throwIfAborted();
       const id = `c${++this.#lastId}`;

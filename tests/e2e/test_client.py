@@ -77,6 +77,23 @@ def test_a_signal_stops_a_generation_that_does_not_stream(page: Page) -> None:
     assert (end["text"], end["thinking"]) == ("", [])
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_a_generation_that_does_not_stream_tells_of_its_job_where_it_is_asked_for(page: Page, background: bool) -> None:
+    load_echo(page)
+    client = page.call("connect")
+    page.call("begin", client, saying("hello", stream=False, background=background))
+    end = page.call("finished", client)
+    assert end["result"]["text"] == "hello"
+    assert (end["text"], end["thinking"]) == ("", [])
+    assert (page.call("progress", client)["job"] is not None) is background
+
+
+def test_handlers_may_be_null(page: Page) -> None:
+    load_echo(page)
+    for fields in ({"stream": False}, {}):
+        assert page.call("generateWithoutHandlers", saying("hello", **fields))["result"]["text"] == "hello"
+
+
 def test_what_handlers_throw_is_reported_and_holds_nothing_up(page: Page) -> None:
     load_echo(page)
     end = page.call("thrownByHandlers", saying("hello"))

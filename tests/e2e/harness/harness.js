@@ -137,6 +137,8 @@ globalThis.harness = {
     return { ...(await end), text: partials.map(({ text }) => text).join(""), seqs: partials.map(({ seq }) => seq), thinking };
   },
 
+  generateWithoutHandlers: (fields) => outcome(connect().generate(fields, null)),
+
   /** A generation whose caller's handlers all throw: its outcome, and what the page heard of them. */
   async thrownByHandlers(fields) {
     const heard = [];
