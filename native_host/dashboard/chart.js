@@ -30,6 +30,8 @@ export class Chart {
     this.#mark = mark ?? ((value) => value.toLocaleString("en"));
     this.#place.tabIndex = 0;
     this.#place.addEventListener("keydown", (event) => this.#move(event));
+    this.#place.addEventListener("focus", () => this.#readout.setAttribute("aria-live", "polite"));
+    this.#place.addEventListener("blur", () => this.#readout.setAttribute("aria-live", "off"));
     new ResizeObserver(() => this.#fit()).observe(this.#place);
   }
 
@@ -39,13 +41,14 @@ export class Chart {
    * @param {{from: number, to: number}} span seconds since the epoch
    */
   draw(lines, span) {
+    const kept = this.#chosenTime();
     this.#plot?.destroy();
     this.#plot = null;
     this.#drawn = { lines, span };
     this.#place.setAttribute("aria-label", this.#inWords(lines));
-    setText(this.#readout, "");
+    if (kept === null) setText(this.#readout, "");
     const width = this.#place.clientWidth;
-    if (width) this.#plot = new globalThis.uPlot(this.#options(lines, span, width), columnsOf(lines), this.#place);
+    if (width) this.#plot = new globalThis.uPlot(this.#options(lines, span, width, kept), columnsOf(lines), this.#place);
   }
 
   #fit() {
@@ -55,7 +58,14 @@ export class Chart {
     else this.draw(this.#drawn.lines, this.#drawn.span);
   }
 
-  #options(lines, span, width) {
+  /** The time under the cursor, if somebody who uses the keyboard may be there; it then stays where it is. */
+  #chosenTime() {
+    const { cursor } = this.#plot ?? {};
+    if (document.activeElement !== this.#place || !known(cursor?.idx)) return null;
+    return this.#plot.posToVal(cursor.left, "x");
+  }
+
+  #options(lines, span, width, kept) {
     const axis = { stroke: colourOf("--soft"), font: "12px system-ui, sans-serif", ticks: { show: false } };
     const grid = { stroke: colourOf("--grid"), width: 1 };
     return {
@@ -69,7 +79,10 @@ export class Chart {
         { ...axis, grid, size: VALUES_PX, values: (_, splits) => splits.map(this.#mark) },
       ],
       series: [{}, ...lines.map(seriesOf)],
-      hooks: { setCursor: [(plot) => this.#tell(plot, lines)] },
+      hooks: {
+        ready: [(plot) => known(kept) && goTo(plot, kept)],
+        setCursor: [(plot) => plot.status === 1 && this.#tell(plot, lines)], // before it is ready there is no cursor
+      },
     };
   }
 
@@ -85,20 +98,25 @@ export class Chart {
 
   /** Move along the points with the keyboard, as the pointer does. */
   #move(event) {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return; // the browser's own: back, the page's end
     const times = this.#plot?.data[0] ?? [];
     const last = times.length - 1;
     const at = this.#plot?.cursor.idx ?? times.length;
     const place = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
     if (place === undefined || last < 0) return;
     event.preventDefault();
-    const left = this.#plot.valToPos(times[Math.min(Math.max(place, 0), last)], "x");
-    this.#plot.setCursor({ left, top: 0 });
+    goTo(this.#plot, times[Math.min(Math.max(place, 0), last)]);
   }
 
   #inWords(lines) {
     const parts = lines.map(({ name, points }) => `${name}: ${points.length} points, the last ${this.#format(points.at(-1)?.[1])}`);
     return `${this.#title}. ${parts.join("; ") || "Nothing to show"}.`;
   }
+}
+
+/** Set the cursor of a plot on a time, or on the first one that is shown. */
+function goTo(plot, time) {
+  plot.setCursor({ left: Math.max(plot.valToPos(time, "x"), 0), top: 0 });
 }
 
 /** uPlot's form: one column of times, then one a line, with null where a line has no value at that time. */

@@ -138,6 +138,36 @@ def test_the_keyboard_moves_along_a_chart(page: ChromiumPage) -> None:
     assert told[4] != told[1]
 
 
+def test_the_place_on_a_chart_stays_when_it_is_drawn_anew(page: ChromiumPage) -> None:
+    readout = "document.querySelector('#memory-readout')"
+    assert page.evaluate(f"{readout}.ariaLive") == "off"
+    page.evaluate("document.querySelector('#memory-chart').focus()")
+    page.press("Home")
+    page.wait_for(f"{readout}.textContent")
+    page.press("ArrowRight")
+    told = page.evaluate(f"{readout}.textContent")
+    page.evaluate(f"told = 0, new MutationObserver(() => (told += 1)).observe({readout}, {{childList: true}})")
+    page.evaluate("document.querySelector('#memory-chart canvas').dataset.old = 'yes'")
+    page.evaluate("document.querySelector('#legend button').click()")
+    page.wait_for("document.querySelector('#memory-chart canvas:not([data-old])')")
+    assert page.evaluate(f"[{readout}.textContent, {readout}.ariaLive, told]") == [told, "polite", 0]
+    page.press("ArrowLeft")
+    page.wait_for("told === 1")
+    page.evaluate("document.activeElement.blur()")
+    assert page.evaluate(f"{readout}.ariaLive") == "off"
+
+
+def test_keys_that_go_back_are_left_to_the_browser(page: ChromiumPage) -> None:
+    page.evaluate("document.querySelector('#memory-chart').focus()")
+    page.evaluate(
+        "kept = null, addEventListener('keydown', (event) => ((kept = event.defaultPrevented), event.preventDefault()))"
+    )
+    page.press("ArrowLeft", alt=True)
+    page.wait_for("kept === false")
+    page.press("ArrowLeft")
+    page.wait_for("kept === true")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_wrong_with_many_lines(page: ChromiumPage, dark: bool) -> None:
     page.emulate(1200, 900, dark)

@@ -186,10 +186,10 @@ class ChromiumPage:
         """Type into what has the focus."""
         self.command("Input.insertText", {"text": text})
 
-    def press(self, key: str, shift: bool = False) -> None:
+    def press(self, key: str, shift: bool = False, alt: bool = False) -> None:
         """Press and release Enter, Escape, Tab or a key that moves along a line."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}[key]
-        event: Json = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        event: Json = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift + alt}
         down: Json = {"type": "keyDown", **event, **({"text": "\r"} if key == "Enter" else {})}
         self.command("Input.dispatchKeyEvent", down)
         self.command("Input.dispatchKeyEvent", {"type": "keyUp", **event})
