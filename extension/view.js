@@ -14,8 +14,11 @@ export class View {
   #state = "waiting";
   #obstacle = false;
   #problemIsOfChat = false;
+  #focused = null;
 
   constructor() {
+    document.addEventListener("focusin", ({ target }) => (this.#focused = target));
+    document.addEventListener("mousedown", () => setTimeout(() => this.#seeWhoLeft())); // the focus moves after this event
     new ResizeObserver(() => this.#follow()).observe(this.#scroller);
     this.#scroller.addEventListener("scroll", () => this.#notice());
   }
@@ -173,11 +176,16 @@ export class View {
     this.#seen = { top, most };
   }
 
-  /** Put the focus into the box for words where it is nowhere, or on what goes away. A person who marks text keeps it. */
+  /** A person who clicks into the text, to read or to mark some, wants the focus nowhere. */
+  #seeWhoLeft() {
+    if (isNowhere(document.activeElement)) this.#focused = null;
+  }
+
+  /** Put the focus into the box for words if what has it, or had it until now, is hidden, disabled or gone. */
   #keepFocus() {
-    const { activeElement: focused, body } = document;
-    const isKept = focused && focused !== body ? focused.checkVisibility() && !focused.disabled : !getSelection().isCollapsed;
-    if (!isKept) this.input.focus();
+    const active = document.activeElement;
+    const focused = isNowhere(active) ? this.#focused : active;
+    if (focused && (focused.disabled || !focused.checkVisibility())) this.input.focus();
   }
 }
 
@@ -223,8 +231,10 @@ class Answer {
   #begin() {
     this.#text = document.createTextNode("");
     this.#element.classList.remove("waiting");
-    if (this.#thoughts) this.#thoughts.open = false;
-    this.#element.replaceChildren(...(this.#thoughts ? [this.#thoughts] : []), this.#text);
+    if (this.#thoughts) {
+      this.#thoughts.open = false;
+      this.#thoughts.after(this.#text); // to take the thoughts out and in again would take their focus
+    } else this.#element.replaceChildren(this.#text);
   }
 
   #beginThoughts() {
@@ -237,6 +247,10 @@ class Answer {
     if (this.#text) this.#text.before(this.#thoughts);
     else this.#element.replaceChildren(this.#thoughts);
   }
+}
+
+function isNowhere(active) {
+  return active === null || active === document.body;
 }
 
 function block(className, text) {

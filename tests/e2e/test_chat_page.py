@@ -19,8 +19,7 @@ from support.scripted_gguf import THINKING, write_scripted
 
 SCROLLER = "document.querySelector('#scroller')"
 TO_THE_END = f"(({{scrollHeight, scrollTop, clientHeight}}) => scrollHeight - scrollTop - clientHeight)({SCROLLER})"
-SCROLL_SLOWLY = (
-    """
+SCROLL_SLOWLY = """
 (async () => {
   for (let step = 0; step < 30; step += 1) {
     SCROLLER.scrollTop += %d;
@@ -28,7 +27,22 @@ SCROLL_SLOWLY = (
   }
 })()
 """.replace("SCROLLER", SCROLLER)
-)
+FOCUS_ON_THOUGHTS = """
+new MutationObserver((_, observer) => {
+  const summary = document.querySelector(".turn summary");
+  if (!summary) return;
+  observer.disconnect();
+  summary.focus();
+  window.whatHadFocus = document.activeElement.tagName;
+}).observe(document.querySelector("#log"), { childList: true, subtree: true }), null
+"""
+CLICK_INTO_TEXT = """
+new Promise((done) => {
+  document.querySelector("#log").dispatchEvent(new MouseEvent("mousedown", { bubbles: true }));
+  document.activeElement.blur();
+  setTimeout(done, 50);
+})
+"""
 LEFT_OF_CHARACTER = """
 (() => {
   const [range, text] = [document.createRange(), document.querySelector(".turn.assistant").lastChild];
@@ -170,6 +184,28 @@ def test_the_end_of_an_answer_leaves_the_focus_where_the_person_is(chat: Page) -
     wait_for_end(chat)
     assert shown(chat, ".note") == "Stopped."
     assert focused(chat) == "open-figures"
+
+
+@pytest.mark.parametrize("left", ["input", "stop"])
+def test_the_end_of_an_answer_leaves_who_clicked_into_the_text_where_they_are(chat: Page, left: str) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    paste(chat, words(600))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    chat.evaluate(f"document.querySelector('#{left}').focus()")
+    chat.evaluate(CLICK_INTO_TEXT)
+    chat.evaluate("document.querySelector('#stop').click()")
+    wait_for_end(chat)
+    assert chat.evaluate("document.activeElement === document.body")
+
+
+def test_the_fold_of_what_a_model_thinks_keeps_the_focus_when_the_answer_begins(chat: Page, tmp_path: Path) -> None:
+    model = write_scripted(tmp_path / "m.gguf", f"Hm, {words(200)}.\n</think>\n\nIt is 4.", THINKING)
+    choose(chat, str(model))
+    chat.evaluate(FOCUS_ON_THOUGHTS)
+    ask(chat, "2 + 2?")
+    wait_for_end(chat)
+    assert chat.evaluate("whatHadFocus") == "SUMMARY"
+    assert focused(chat) == "Thoughts"
 
 
 def test_the_end_stays_in_sight_however_much_comes_at_once(chat: Page) -> None:
