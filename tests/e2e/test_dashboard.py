@@ -211,7 +211,7 @@ def test_an_enter_that_is_held_down_unloads_one_model(page: ChromiumPage, host: 
     for model in ("one", "two", "three"):
         load_echo(port, model=model)
     page.wait_for("document.querySelectorAll('#models > li').length === 3")
-    first, *others = [model["model"] for model in get(host, "/overview")["models"]]
+    _, *others = [model["model"] for model in get(host, "/overview")["models"]]
     page.evaluate("document.querySelector('#models button').focus()")
     page.hold_enter(2.0)
     page.wait_for("document.querySelectorAll('#models > li').length === 2")
