@@ -74,7 +74,7 @@ class LoadOptions(BaseModel):
     dtype: Dtype | None = None
     fast_path: bool | None = None
     keep_alive_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    tokens_per_second: Annotated[float, Field(ge=0.001, le=1_000_000, allow_inf_nan=False)] | None = None
+    tokens_per_second: Annotated[float, Field(ge=0.0001, le=1_000_000, allow_inf_nan=False)] | None = None
     prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None
     pictures: bool | None = None
     fault: str | None = None

@@ -166,7 +166,7 @@ BAD_REQUESTS: list[tuple[Json, str]] = [
     ),
     (
         {"action": "load", "model": "echo", "options": {"tokens_per_second": 1e-300}},
-        "options.tokens_per_second: must be >= 0.001",
+        "options.tokens_per_second: must be >= 0.0001",
     ),
     ({"action": "generate"}, "messages: exactly one of messages and prompt is required"),
     ({"action": "generate", "messages": []}, "messages: must have at least 1 item(s)"),
