@@ -1,22 +1,20 @@
 """Files of this user alone: whole or not at all, and nothing left where the disk is full."""
 
-import resource
 import stat
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
-
-import pytest
 
 from native_host.private_file import write_private
 
-
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file of this process can grow, as on a full disk: the error is another, and the same in kind."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from native_host.private_file import write_private
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+write_private(Path(sys.argv[1]), "text")
+"""
+"""No file of its process can grow, as on a full disk: the error is another, and the same in kind."""
 
 
 def test_a_file_is_written_for_this_user_alone(tmp_path: Path) -> None:
@@ -26,8 +24,8 @@ def test_a_file_is_written_for_this_user_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["secret"]
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="too large"):
-        write_private(tmp_path / "secret", "text")
+    command = [sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "secret")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "OSError: [Errno 27] File too large" in done.stderr
     assert not list(tmp_path.iterdir())
