@@ -68,31 +68,30 @@ class ActionFailed(Fact):
     job_id: str
 
 
-class ActionRead(JobRead):
+class _OfAction(JobRead):
+    text: str = ""
+    tokens: int = 0
+    model: str | None
+    message: str | None = None
+
+
+class ActionRead(_OfAction):
     """Fields of `read_job` for an action that is no generation, while it goes on: where its progress stands.
 
     cursor is how many progress messages there were; those about the progress are as in `Progress`.
     """
 
-    text: str = ""
-    tokens: int = 0
-    model: str | None
     phase: str | None = None
     progress: float | None = None
     loaded_bytes: int | None = None
     total_bytes: int | None = None
-    message: str | None = None
 
 
-class ActionReadEnd(JobRead):
+class ActionReadEnd(_OfAction):
     """Fields of `read_job` for such an action once it is over: those of its result, or its error."""
 
-    text: str = ""
-    tokens: int = 0
-    model: str | None
     done: SerializeAsAny[Fact] | None
     error: dict[str, Any] | None = None
-    message: str | None = None
 
     @model_serializer
     def _side_by_side(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from messages.actions import ActionType
@@ -246,12 +246,10 @@ class Job:
                     await news.wait()
                     news.clear()
 
-    @contextmanager
-    def woken(self, *, by_steps: bool = True) -> Iterator[asyncio.Event]:
+    def woken(self, *, by_steps: bool = True) -> AbstractContextManager[asyncio.Event]:
         """An event that is set when there is new text, a sign of life, or the end; with `by_steps` also when the
         prompt's reading begins and moves on, of which those who only tell text need not wake."""
-        with (self._step_wakers if by_steps else self._wakers).woken() as news:
-            yield news
+        return (self._step_wakers if by_steps else self._wakers).woken()
 
     def pieces_since(self, cursor: int) -> list[TextPiece]:
         """The pieces from `cursor` on."""

@@ -70,7 +70,7 @@ class ManagedModel:
         self.last_used = time.monotonic()
         self.was_used = False
         self.is_for_jobs = False
-        """True while nobody has loaded it but jobs in the background, which can be stopped."""
+        """True while it loads for jobs in the background alone, which can be stopped."""
         self.on_crash: Callable[[ManagedModel, HostError], None] = lambda _model, _error: None
         self.on_ready: Callable[[ManagedModel], None] = lambda _model: None
         self.on_load_failed: Callable[[ManagedModel], None] = lambda _model: None
@@ -280,7 +280,7 @@ class ManagedModel:
             raise
         assert isinstance(event, LoadedEvent)
         self.info, self.state, self._loaded_at = event, LoadState.READY, time.time()
-        self._backend_type = event.backend_type
+        self._backend_type, self.is_for_jobs = event.backend_type, False
         logger.info("loaded %s with %s (pid %s)", self.source.name, event.backend_type, worker.pid)
         self.on_ready(self)
 
