@@ -286,11 +286,11 @@ class FakeDaemon:
     """Listens where relays look for the daemon, and answers hellos as it is told."""
 
     def __init__(self, host: BrowserHost) -> None:
+        (host.home.runtime_dir / runtime.SECRET).write_text("s3cret")  # as a daemon does: before it can be reached
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(10)
         self._socket.bind(str(host.home.runtime_dir / runtime.SOCKET))
         self._socket.listen(1)
-        (host.home.runtime_dir / runtime.SECRET).write_text("s3cret")
 
     def greet(self, status: str) -> tuple[Json, bytes]:
         """Answer the next hello; the hello, and all that came behind it until the relay closed."""

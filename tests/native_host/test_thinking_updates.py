@@ -9,9 +9,11 @@ import pytest
 from support.host_process import OTHER_ORIGIN, Arrival, BrowserHost, Json, Port
 from support.tiny_gguf import write_tiny
 
-INTERVAL_S = 1.0
+INTERVAL_S = 3.0
+"""The shortest of the usual ones: a machine that stands still for 50 ms has not missed it by 5 %."""
+
 WITHIN = 0.05
-UPDATES = 5
+UPDATES = 4
 WORDING = re.compile(r"\((\d+) tokens,\s*([\d.]+) tps\)")
 READING = re.compile(r"Reading prompt\.\.\. \((\d+) of (\d+) tokens\)")
 
@@ -70,7 +72,11 @@ def test_updates_of_the_echo_keep_their_interval_while_other_generations_run(hos
         other.ask("generate", model="busy", prompt=words(100_000), settings={"max_tokens": 100_000})
         waiting = port.ask("generate", model="busy", prompt="x", thinking_update_interval=0.05)
         request = port.ask(
-            "generate", model="watched", prompt=words(5000), settings={"max_tokens": 5000}, thinking_update_interval=1
+            "generate",
+            model="watched",
+            prompt=words(5000),
+            settings={"max_tokens": 5000},
+            thinking_update_interval=INTERVAL_S,
         )
         updates = updates_of(port, request, UPDATES)
         other.call("stop_generation")
