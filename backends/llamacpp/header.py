@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backends.formats import GGUF_MAGIC
-from backends.llamacpp.tensor_types import BLOCKS, NO_WEIGHTS
+from backends.llamacpp.tensor_types import BLOCKS, holds_weights
 from messages.errors import ErrorCode, HostError
 
 MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -312,7 +312,7 @@ def _read_tensor(cursor: _Cursor, name: str) -> tuple[tuple[int, ...], int]:
     kind = cursor.integer("I")
     if kind not in BLOCKS:
         raise BadHeader(f"has a tensor of a type that this llama.cpp does not know ({kind}): {name!r}")
-    if kind in NO_WEIGHTS:
+    if not holds_weights(kind, name):
         raise BadHeader(f"has a tensor of a type that no weights have ({kind}): {name!r}")
     values, size = BLOCKS[kind]
     row = shape[0] if shape else 1

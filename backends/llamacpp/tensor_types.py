@@ -1,5 +1,7 @@
 """The sizes of GGML's tensor types, so that a file's header can be held against the file's length."""
 
+import re
+
 BLOCKS: dict[int, tuple[int, int]] = {
     0: (1, 4),  # F32
     1: (1, 2),  # F16
@@ -39,6 +41,18 @@ BLOCKS: dict[int, tuple[int, int]] = {
 }
 """Values and bytes of one block of each type, by the type's number (ggml.h, `ggml_type`; ggml.c, `type_traits`)."""
 
-NO_WEIGHTS = frozenset({9, 15, 24, 25, 28})
+_NO_WEIGHTS = frozenset({9, 15, 24, 25, 28})
 """Q8_1, Q8_K, I8, I16, F64: types of what is computed in between, or of nothing. The engine ends its process over
 weights of such a type (ggml-cpu.c, `type_traits_cpu`)."""
+
+_NUMBERS = frozenset({26, 27})
+"""I32, I64: types of tables of numbers, which are copied or looked up and never computed with."""
+
+_TABLES = re.compile(r"d2t|blk\.\d+\.ffn_gate_tid2eid\.weight")
+"""The tensors that are such tables: tokens of a draft's vocabulary (EAGLE 3, DFlash), experts by token (DeepSeek 4).
+No other model's converter writes one (llama-cpp-python 0.3.36, `conversion/`)."""
+
+
+def holds_weights(kind: int, name: str) -> bool:
+    """Whether a tensor of this name can be of this type: the engine ends its process over weights of some."""
+    return kind not in _NO_WEIGHTS and (kind not in _NUMBERS or _TABLES.fullmatch(name) is not None)

@@ -48,6 +48,14 @@ def first_bytes(count: int) -> Callable[[bytes], bytes]:
     return lambda data: data[:count]
 
 
+def of_whole_numbers(data: bytes) -> bytes:
+    """A model one of whose matrices is of type I32, which has the size of F32."""
+    name = b"blk.0.attn_q.weight"
+    kind = data.index(name) + len(name) + 4 + 2 * 8
+    assert data[kind : kind + 4] == bytes(4)
+    return data[:kind] + bytes([26, 0, 0, 0]) + data[kind + 4 :]
+
+
 GGUF_DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "nothing": ("x.gguf", lambda _: b""),
     "one byte": ("x.gguf", first_bytes(1)),
@@ -62,6 +70,7 @@ GGUF_DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "2**64 - 1 entries": ("x.gguf", lambda data: data[:16] + b"\xff" * 8 + data[24:]),
     "a web page": ("x.gguf", lambda _: b"<!DOCTYPE html><html><body>Not found</body></html>"),
     "a Git LFS pointer": ("x.gguf", lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+    "weights that are whole numbers": ("x.gguf", of_whole_numbers),
     "zeros": ("x.gguf", lambda data: bytes(len(data))),
 }
 

@@ -75,6 +75,14 @@ BAD = {
     "an epsilon below zero": (gguf([*ENTRIES, _float("llama.attention.layer_norm_rms_epsilon", -1.0)]), "no norm"),
     "an epsilon that is no number": (gguf([*ENTRIES, _float("llama.attention.layer_norm_epsilon", math.nan)]), "nan"),
     "a tensor of a type that no weights have": (gguf(tensors=[Tensor(kind=28, shape=(16,))]), "no weights have (28)"),
+    "weights that are whole numbers": (
+        gguf(tensors=[Tensor("output.weight", kind=26)]),
+        "no weights have (26): 'output.weight'",
+    ),
+    "weights that are long whole numbers": (
+        gguf(tensors=[Tensor("blk.0.attn_norm.weight", kind=27, shape=(16,))]),
+        "no weights have (27): 'blk.0.attn_norm.weight'",
+    ),
     "a fractional size": (
         gguf([*ENTRIES[:2], entry("llama.embedding_length", FLOAT32, struct.pack("<f", 3.5)), *ENTRIES[3:]]),
         "embedding_length",
@@ -136,6 +144,11 @@ def test_no_more_tokens_are_compared_than_any_model_has(tmp_path: Path) -> None:
 def test_a_whole_file_passes(tmp_path: Path) -> None:
     _describe(tmp_path, gguf())
     _describe(tmp_path, gguf(version=2))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("blk.12.ffn_gate_tid2eid.weight", 26), ("d2t", 27)])
+def test_tables_that_models_look_numbers_up_in_are_read(name: str, kind: int, tmp_path: Path) -> None:
+    _describe(tmp_path, gguf(tensors=[Tensor(name, kind=kind, shape=(16,))]))
 
 
 @pytest.mark.parametrize("length", range(0, 400, 7))
