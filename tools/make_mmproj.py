@@ -10,6 +10,7 @@ Whisper's shape besides. Other kinds take squares of one size: Gemma 3's, whose 
 """
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -54,8 +55,13 @@ class ProjectorShape:
     most_pixels: int = 0
 
 
-def write_projector(path: Path, shape: ProjectorShape, leave_out: str = "") -> None:
-    """Write a projector to `path`, without the tensor `leave_out`; the same shape gives the same bytes."""
+def write_projector(
+    path: Path, shape: ProjectorShape, leave_out: str = "", instead: Mapping[str, Weights] | None = None
+) -> None:
+    """Write a projector to `path`, without the tensor `leave_out`; the same shape gives the same bytes.
+
+    What is in `instead` takes the place of the tensor of its name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, "clip")
     writer.add_type("mmproj")
@@ -68,7 +74,7 @@ def write_projector(path: Path, shape: ProjectorShape, leave_out: str = "") -> N
     if shape.audio:
         _add_audio_header(writer, shape)
         tensors |= _audio_tensors(shape)
-    for name, weights in tensors.items():
+    for name, weights in {**tensors, **(instead or {})}.items():
         if name != leave_out:
             writer.add_tensor(name, weights)
     writer.write_header_to_file()

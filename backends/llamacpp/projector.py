@@ -25,6 +25,7 @@ from backends.llamacpp.header import (
     read_header,
     require_epsilons,
 )
+from backends.llamacpp.projector_shapes import require_matching_shapes
 from messages.errors import ErrorCode, HostError
 
 ARCHITECTURE = "clip"
@@ -202,6 +203,9 @@ def _checked(header: Header, model: Header) -> Projector:
         _require_sizes(header)
         _require_weights(header)
         _require_shapes(header)
+    for encoder in _ENCODERS:
+        if _has(header, encoder):
+            require_matching_shapes(header, encoder, _kind(header, encoder))
     return projector
 
 

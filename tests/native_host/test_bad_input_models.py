@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support import tiny_gguf
 from support.host_process import BrowserHost, Json, Port
 from support.tiny_genai import make_tiny
+
+from tools.make_gguf import write_model
+from tools.make_mmproj import MODEL_SHAPE, ProjectorShape, write_projector
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,15 @@ def test_an_unknown_backend_is_named_with_those_there_are(port: Port, whole_gguf
     error = refusal(port, whole_gguf, backend="vulkan")
     assert error["code"] == "invalid_request"
     assert error["details"]["fields"] == ["backend: must be one of auto, llamacpp, onnx, mlx_vlm, echo"]
+
+
+def test_a_projector_whose_weights_do_not_go_together_is_model_invalid(port: Port, tmp_path: Path) -> None:
+    write_model(tmp_path / "model.gguf", MODEL_SHAPE)
+    bad = tmp_path / "projectors" / "bad.gguf"
+    write_projector(bad, ProjectorShape(), instead={"v.blk.1.ln2.weight": np.ones(33, np.float32)})
+    answer = port.call("load", model=str(tmp_path / "model.gguf"), options={"projector_path": str(bad)})
+    assert answer["error"]["code"] == "model_invalid", answer
+    assert "v.blk.1.ln2.weight" in answer["message"]
 
 
 def test_a_model_that_does_not_fit_is_found_out_before_it_is_tried(port: Port, tmp_path: Path) -> None:
