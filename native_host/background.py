@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from itertools import accumulate
 from typing import Any
 
+from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
 from messages.facts import Fact, JobState
 from messages.job_replies import JobListing
@@ -30,6 +31,9 @@ MAX_KEPT = 64
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
 """How much memory their results take at most, about; one result may take more."""
+
+_GO_ON = frozenset({ActionType.UNLOAD, ActionType.STOP_GENERATION})
+"""Actions that nobody stops: all that they do is begun at once, and the rest is waiting for its end."""
 
 RETRY_AFTER_MS = 1000
 _NUMBER_BYTES = 32
@@ -62,6 +66,11 @@ class ActionJob:
     def is_over(self) -> bool:
         """True once nothing more will come."""
         return self.state in OVER
+
+    @property
+    def can_be_stopped(self) -> bool:
+        """False if what it does goes on whoever wants it stopped."""
+        return self.action not in _GO_ON
 
     def listing(self) -> JobListing:
         """The job as `list_jobs` tells it."""

@@ -84,14 +84,15 @@ async def _accept(context: RequestContext, request: Attach | ReadJob) -> None:
 
 async def stop_generation(context: RequestContext, request: StopGeneration) -> Stopped:
     """Stop what is asked for, and answer when it has stopped."""
-    running = [job for job in _chosen(context, request) if not job.is_over]
+    going_on = [job for job in _chosen(context, request) if not job.is_over]
+    running = [job for job in going_on if isinstance(job, Job) or job.can_be_stopped]
     backends = _backends(context, running)
     for job in running:
         job.cancel()
     await asyncio.gather(*(job.over.wait() for job in running))
     stopped = [job for job in running if job.state is JobState.CANCELLED]
     return Stopped(
-        message=_stop_message(stopped),
+        message=_stop_message(stopped) if running or not going_on else _goes_on_message(going_on),
         stopped_jobs=[job.job_id for job in stopped],
         stopped_backends=backends if stopped else [],
     )
@@ -162,6 +163,11 @@ def _backends(context: RequestContext, jobs: Sequence[Job | ActionJob]) -> list[
     names = {job.model for job in jobs}
     kinds = [model.backend_type for model in context.host.models.all() if model.source.name in names]
     return list(dict.fromkeys(kind for kind in kinds if kind is not None))
+
+
+def _goes_on_message(jobs: Sequence[Job | ActionJob]) -> str:
+    actions = ", ".join(job.action for job in jobs if isinstance(job, ActionJob))
+    return f"Nothing was stopped: {actions} goes on to its end once it has begun."
 
 
 def _stop_message(stopped: Sequence[Job | ActionJob]) -> str:

@@ -196,6 +196,21 @@ def test_it_is_stopped_by_its_job_alone_and_a_load_ends_with_it(port: Port) -> N
     assert port.call("stop_generation", job_id=job)["stopped_jobs"] == []
 
 
+@pytest.mark.parametrize(("action", "fields"), [("unload", {"model": "slow"}), ("stop_generation", {"model": "slow"})])
+def test_what_goes_on_whoever_stops_it_says_so_and_is_not_cancelled(port: Port, action: str, fields: Json) -> None:
+    port.call("load", model="slow", backend="echo", options={"fault": "hang@1"})
+    generation = port.ask("generate", model="slow", prompt="a b c")
+    port.wait(lambda message: message.get("id") == generation and message["type"] == "partial")
+    request = port.ask(action, background=True, **fields)
+    job = port.accepted(request)
+    stopped = port.call("stop_generation", job_id=job)
+    assert (stopped["status"], stopped["stopped_jobs"], stopped["stopped_backends"]) == ("success", [], [])
+    assert stopped["message"] == f"Nothing was stopped: {action} goes on to its end once it has begun."
+    assert port.result(request)["status"] == "success"
+    assert read(port, job)["state"] == "finished"
+    assert port.result(generation)["status"] == ("error" if action == "unload" else "success")
+
+
 def test_a_load_that_somebody_else_waits_for_goes_on_when_it_is_stopped(port: Port) -> None:
     job = port.accepted(load_for_ever(port))
     other = load_for_ever(port, background=False)
