@@ -29,10 +29,12 @@ from backends.faults import Fault, parse_fault
 from backends.guards import require_room
 from backends.text_stream import StopFilter
 from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, Capabilities, FinishReason, PictureFigures
 from messages.options import LoadOptions
 from messages.settings import InferenceSettings
 
+DEVICE = "cpu"
 DEFAULT_CONTEXT_LENGTH = 2**24
 QWEN_FACTOR = 28
 QWEN_PIXELS = (56 * 56, 1280 * 28 * 28)
@@ -47,11 +49,20 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+def _require_device(wanted: str | None) -> None:
+    if wanted not in (None, "auto", DEVICE):
+        raise HostError(
+            ErrorCode.UNSUPPORTED_OPTION,
+            f"The echo runs on the {DEVICE} alone; {wanted!r} is no device of it.",
+            fields=[f"options.device: must be one of auto, {DEVICE}"],
+        )
+
+
 class EchoBackend:
     """See the module. Options: `tokens_per_second` (as fast as it goes without), `prefill_ms`, `context_length`."""
 
     load_options: ClassVar[frozenset[str]] = frozenset(
-        {"tokens_per_second", "prefill_ms", "context_length", "pictures", "fault", "keep_alive_s"}
+        {"tokens_per_second", "prefill_ms", "context_length", "device", "pictures", "fault", "keep_alive_s"}
     )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset()
@@ -62,7 +73,8 @@ class EchoBackend:
         self._state = BackendState()
 
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
-        """Take the options; there is nothing to read."""
+        """Take the options; there is nothing to read. HostError `unsupported_option` for a device but its own."""
+        _require_device(spec.options.device)
         self._options = spec.options
         self._fault = parse_fault(spec.options.fault)
         progress("loading", 0.5, "Loading echo")
@@ -73,7 +85,7 @@ class EchoBackend:
             backend_type=BackendType.ECHO,
             context_length=self._context_length,
             size_bytes=0,
-            device="cpu",
+            device=DEVICE,
             capabilities=Capabilities(image=bool(self._options.pictures)),
         )
 

@@ -104,6 +104,19 @@ def test_loading_what_is_loaded_with_what_is_in_force_without_being_said_is_succ
     assert answer["error"]["details"]["fields"] == fields
 
 
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_the_echo_is_loaded_on_the_device_that_it_says(port: Port, device: str) -> None:
+    assert load(port, "echo", device=device)["device"] == "cpu"
+
+
+def test_the_echo_is_loaded_on_no_other_device(port: Port) -> None:
+    error = port.call("load", model="echo", options={"device": "gpu"})["error"]
+    assert (error["code"], error["details"]["fields"]) == (
+        "unsupported_option",
+        ["options.device: must be one of auto, cpu"],
+    )
+
+
 def test_a_file_is_loaded_once_however_its_path_is_spelt(host: BrowserHost, port: Port, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     path = tiny_gguf.write_tiny(tmp_path / "folder" / "tiny.gguf")
