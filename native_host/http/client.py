@@ -13,10 +13,10 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from messages.actions import ActionType
-from messages.errors import HostError
+from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.replies import Accepted, Failure, Reply, Success
-from messages.requests import AnyRequest
+from messages.requests import AnyRequest, CountTokens, Embed, Generate
 from native_host.context import Client
 from native_host.dispatcher import Message, dispatch
 from native_host.host import Host
@@ -45,10 +45,33 @@ class LastReply:
         """True once the last reply was sent."""
         return self._last is not None
 
+    @property
+    def failure(self) -> Failure | None:
+        """The last reply, if the request failed."""
+        return self._last if isinstance(self._last, Failure) else None
+
     def result(self) -> Success:
         """The last reply of a request that was carried out. HttpError if it failed."""
         assert self._last is not None
         return result_of(self._last)
+
+
+class _UnlessUnloaded:
+    """Passes replies on to a client, but not that the model is not loaded, if that is the first of them."""
+
+    def __init__(self, client: Client) -> None:
+        self.origin = client.origin
+        self.was_unloaded = False
+        self._client = client
+        self._has_begun = False
+
+    async def send(self, reply: Reply) -> None:
+        """Take a reply."""
+        if not self._has_begun and isinstance(reply, Failure) and reply.error.code is ErrorCode.MODEL_NOT_LOADED:
+            self.was_unloaded = True
+            return
+        self._has_begun = True
+        await self._client.send(reply)
 
 
 class _FirstReply:
@@ -83,7 +106,22 @@ def arrived_at(request: Request) -> float:
 
 
 async def carry_out(request: Request, message: Message, client: Client) -> None:
-    """Carry out a request of the wire protocol; its answers go to `client`, its Success or Failure last."""
+    """Carry out a request of the wire protocol; its answers go to `client`, its Success or Failure last.
+
+    The model that a request names was loaded before; if it has been unloaded since, it is loaded once more.
+    """
+    if not isinstance(message, Generate | Embed | CountTokens) or message.model is None:
+        await _carry_out(request, message, client)
+        return
+    first = _UnlessUnloaded(client)
+    await _carry_out(request, message, first)
+    if first.was_unloaded:
+        load = LastReply(client.origin)
+        await _carry_out(request, {"id": "http", "action": str(ActionType.LOAD), "model": message.model}, load)
+        await (_carry_out(request, message, client) if load.failure is None else client.send(load.failure))
+
+
+async def _carry_out(request: Request, message: Message, client: Client) -> None:
     takes_more = asyncio.Event()
     takes_more.set()
     await dispatch(host_of(request), client, message, arrived_at(request), takes_more)
