@@ -100,15 +100,15 @@ def test_a_prompt_as_long_as_the_context_is_refused() -> None:
 
 def test_the_prefill_takes_its_time_and_is_told() -> None:
     started = time.monotonic()
-    events = run(loaded(prefill_ms=100), ask("a b c"))
-    assert 0.1 <= time.monotonic() - started < 1
+    events = run(loaded(prefill_ms=500), ask("a b c"))
+    assert 0.5 <= time.monotonic() - started < 5
     steps = [event for event in events if isinstance(event, Prefill)]
     assert [step.done for step in steps] == sorted(step.done for step in steps)
     assert steps[-1] == Prefill(done=3, total=3, cached=0)
     assert len(steps) >= 3
 
 
-@pytest.mark.parametrize(("rate", "count"), [(100, 21), (20_000, 2001)])
+@pytest.mark.parametrize(("rate", "count"), [(100, 201), (5000, 10_001)])
 def test_the_rate_is_held(rate: int, count: int) -> None:
     backend = loaded(tokens_per_second=rate)
     stream = backend.generate(ask("w " * count, max_tokens=count), CancelToken())
@@ -123,7 +123,7 @@ def test_a_cancel_is_seen_while_it_waits(options: dict[str, float]) -> None:
     timer.start()
     started = time.monotonic()
     events = run(loaded(**options), ask("a b c"), cancel)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 8
     assert end_of(events).finish_reason is FinishReason.CANCELLED
     timer.join()
 

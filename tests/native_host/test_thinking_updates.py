@@ -140,7 +140,7 @@ def test_the_text_is_byte_for_byte_that_of_the_same_request_without_updates(port
 
 
 def test_the_interval_may_be_told_beside_the_settings_in_them_and_for_later(port: Port) -> None:
-    load(port, "echo", prefill_ms=400)
+    load(port, "echo", prefill_ms=800)
 
     def count(**fields: object) -> int:
         request = port.ask("generate", model="echo", prompt="a b", **fields)
