@@ -55,13 +55,19 @@ class AudioPart(_Part):
 Part = Annotated[TextPart | ImagePart | ImageUrlPart | AudioPart, Field(discriminator="type")]
 
 
-def _content_kind(value: Any) -> str:
-    return "parts" if isinstance(value, list | tuple) else "string"
+def _content_kind(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return "parts"
+    return "string" if isinstance(value, str) else None
 
 
 Content = Annotated[
     Annotated[str, Tag("string")] | Annotated[list[Part], Tag("parts"), Field(min_length=1)],
-    Discriminator(_content_kind),
+    Discriminator(
+        _content_kind,
+        custom_error_type="string_or_array",
+        custom_error_message="must be a string or an array",
+    ),
 ]
 
 

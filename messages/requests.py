@@ -4,6 +4,7 @@ Above it: the dispatcher. Below it: `messages.frames`. Whatever is wrong with a 
 each wrong field in the wire's own spelling.
 """
 
+import re
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -41,35 +42,23 @@ class Request(BaseModel):
     background: bool = False
 
 
+_MODEL_SPELLINGS = ("model", "model_path")
+
+
 class _NamesModel(Request):
     model: ModelName | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _read_model_path(cls, data: dict[str, Any]) -> dict[str, Any]:
-        if "model_path" not in data:
-            return data
-        given = [data[name] for name in ("model", "model_path") if data.get(name) is not None]
+        given = [data[name] for name in _MODEL_SPELLINGS if data.get(name) is not None]
         if len(given) == 2 and given[0] != given[1]:
             raise ValueError("model_path: model and model_path are two spellings of one field; give one of them")
-        return {
-            **{key: value for key, value in data.items() if key != "model_path"},
-            "model": given[0] if given else None,
-        }
+        others = {key: value for key, value in data.items() if key not in _MODEL_SPELLINGS}
+        return {**others, "model": given[0]} if given else others
 
 
-class _NeedsModel(_NamesModel):
-    @model_validator(mode="after")
-    def _require_model(self) -> "_NeedsModel":
-        if self.model is None:
-            raise ValueError("model: is required")
-        return self
-
-    @property
-    def model_name(self) -> str:
-        """The model, which validation has made sure of."""
-        assert self.model is not None
-        return self.model
+_ONE_PROMPT = "messages: exactly one of messages and prompt is required"
 
 
 class _Prompted(_NamesModel):
@@ -79,7 +68,7 @@ class _Prompted(_NamesModel):
     @model_validator(mode="after")
     def _one_prompt(self) -> "_Prompted":
         if (self.messages is None) == (self.prompt is None):
-            raise ValueError("messages: exactly one of messages and prompt is required")
+            raise ValueError(_ONE_PROMPT)
         pictures = sum(1 for _ in picture_urls(self.messages or ()))
         if pictures > MAX_PICTURES:
             raise ValueError(f"messages: has {pictures} pictures, and a request may have {MAX_PICTURES}")
@@ -103,13 +92,14 @@ class Ping(Request):
     action: Literal[ActionType.PING]
 
 
-class Load(_NeedsModel):
+class Load(_NamesModel):
     """Load a model by name or path; `stream` its progress from the first moment on, or the result alone.
 
     Without `stream` it is not known whether the caller takes more than one message.
     """
 
     action: Literal[ActionType.LOAD]
+    model: ModelName
     backend: Annotated[str, Field(min_length=1)] = "auto"
     options: LoadOptions = LoadOptions()
     stream: bool | None = None
@@ -224,6 +214,8 @@ class CountTokens(_Prompted):
 
 
 def _as_texts(value: Any) -> Any:
+    if not isinstance(value, str | list):
+        raise ValueError("must be a string or an array")
     return [value] if isinstance(value, str) else value
 
 
@@ -299,20 +291,19 @@ def parse(message: dict[str, Any]) -> AnyRequest:
     Raises HostError `unknown_action` (details.known_actions) or `invalid_request` (details.fields: one
     "path: what is wrong" for each wrong field).
     """
-    _check_envelope(message)
-    action = _ACTIONS.get(message["action"])
+    wrong = _wrong_envelope(message)
+    name = message.get("action")
+    action = _ACTIONS.get(name) if isinstance(name, str) else None
     if action is None:
-        asked = message["action"][:100]
-        raise HostError(
-            ErrorCode.UNKNOWN_ACTION,
-            f"There is no action {asked!r}; see details.known_actions.",
-            action=asked,
-            known_actions=[str(name) for name in ActionType],
-        )
+        raise _invalid(wrong) if wrong else _unknown(str(name))
+    kind = _KINDS[action]
     try:
-        return _KINDS[action].model_validate({**message, "action": action})
+        request = kind.model_validate({**message, "action": action, "id": request_id(message)})
     except ValidationError as error:
-        raise _invalid(describe(error)) from None
+        raise _invalid([*wrong, *_wrong_fields(kind, message, error)]) from None
+    if wrong:
+        raise _invalid(wrong)
+    return request
 
 
 RequestT = TypeVar("RequestT", bound=AnyRequest)
@@ -346,14 +337,33 @@ def action_of(message: dict[str, Any]) -> str | None:
     return action[:100] if isinstance(action, str) else None
 
 
-def _check_envelope(message: dict[str, Any]) -> None:
+def _wrong_envelope(message: dict[str, Any]) -> list[str]:
     fields = []
     if message.get("id") is not None and request_id(message) is None:
         fields.append("id: must be a string of at most 1024 characters, or an integer within +-2**53")
     if not isinstance(message.get("action"), str):
         fields.append("action: must be a string" if "action" in message else "action: is required")
-    if fields:
-        raise _invalid(fields)
+    return fields
+
+
+def _wrong_fields(kind: type[AnyRequest], message: dict[str, Any], error: ValidationError) -> list[str]:
+    """One line for each wrong field; a missing prompt too, for which pydantic looks only where all else is well."""
+    fields = describe(error)
+    if message.get("model") is None and message.get("model_path") is not None:
+        fields = [re.sub("^model(?=: )", "model_path", field) for field in fields]
+    if issubclass(kind, _Prompted) and message.get("messages") is None and message.get("prompt") is None:
+        fields.append(_ONE_PROMPT)
+    return list(dict.fromkeys(fields))
+
+
+def _unknown(name: str) -> HostError:
+    asked = name[:100]
+    return HostError(
+        ErrorCode.UNKNOWN_ACTION,
+        f"There is no action {asked!r}; see details.known_actions.",
+        action=asked,
+        known_actions=[str(action) for action in ActionType],
+    )
 
 
 def _invalid(fields: list[str]) -> HostError:

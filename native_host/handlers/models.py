@@ -19,7 +19,7 @@ that `sendNativeMessage` gets is all that it gets, and it should be the result."
 
 async def load(context: RequestContext, request: Load) -> Loaded:
     """Load a model and wait until it is ready, telling its progress."""
-    model, is_new = await context.host.models.load(request.model_name, request.backend, request.options)
+    model, is_new = await context.host.models.load(request.model, request.backend, request.options)
     model.is_for_jobs = request.background and (is_new or model.is_for_jobs)
     try:
         async with _progress(context, model, stream=request.background or request.stream):

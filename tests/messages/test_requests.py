@@ -82,6 +82,12 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("load", {}, ["model: is required"]),
     ("load", {"model": ""}, ["model: must have at least 1 character(s)"]),
     ("load", {"model": 7}, ["model: must be a string"]),
+    ("load", {"model": None}, ["model: is required"]),
+    ("load", {"model_path": None}, ["model: is required"]),
+    ("load", {"model_path": 7}, ["model_path: must be a string"]),
+    ("load", {"model": None, "model_path": ""}, ["model_path: must have at least 1 character(s)"]),
+    ("load", {"backend": 1, "x": 1}, ["model: is required", "backend: must be a string", "x: is not a known field"]),
+    ("unload", {"model_path": []}, ["model_path: must be a string"]),
     ("load", {"model": "m", "backend": None}, ["backend: must be a string"]),
     ("load", {"model": "m", "options": []}, ["options: must be an object"]),
     ("load", {"model": "m", "options": {"context_length": 7}}, ["options.context_length: must be >= 8"]),
@@ -102,6 +108,13 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("unload", {"all": True, "model": "m"}, ["all: give model or all, not both"]),
     ("generate", {}, ["messages: exactly one of messages and prompt is required"]),
     ("generate", {"prompt": "x", "messages": MESSAGES}, ["messages: exactly one of messages and prompt is required"]),
+    (
+        "generate",
+        {"settings": {"temperature": 3}},
+        ["settings.temperature: must be <= 2", "messages: exactly one of messages and prompt is required"],
+    ),
+    ("count_tokens", {"x": 1}, ["x: is not a known field", "messages: exactly one of messages and prompt is required"]),
+    ("embed", {"input": 1}, ["input: must be a string or an array"]),
     ("generate", {"messages": []}, ["messages: must have at least 1 item(s)"]),
     ("generate", {"messages": {}}, ["messages: must be an array"]),
     ("generate", {"messages": ["hi"]}, ["messages[0]: must be an object"]),
@@ -112,8 +125,16 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         {"messages": [{"role": "robot", "content": "x"}]},
         ["messages[0].role: must be 'system', 'user', 'assistant' or 'tool'"],
     ),
-    ("generate", {"messages": [{"role": "user", "content": 1}]}, ["messages[0].content: must be a string"]),
-    ("generate", {"messages": [{"role": "user", "content": None}]}, ["messages[0].content: must be a string"]),
+    (
+        "generate",
+        {"messages": [{"role": "user", "content": 1}]},
+        ["messages[0].content: must be a string or an array"],
+    ),
+    (
+        "generate",
+        {"messages": [{"role": "user", "content": None}]},
+        ["messages[0].content: must be a string or an array"],
+    ),
     (
         "generate",
         {"messages": [{"role": "user", "content": []}]},
@@ -257,10 +278,10 @@ def test_null_is_no_second_spelling_of_a_model() -> None:
 def test_model_path_is_another_spelling_of_model() -> None:
     request = parse({"action": "load", "model_path": "/m.gguf"})
     assert isinstance(request, Load)
-    assert request.model_name == "/m.gguf"
+    assert request.model == "/m.gguf"
     both = parse({"action": "load", "model_path": "/m.gguf", "model": "/m.gguf"})
     assert isinstance(both, Load)
-    assert both.model_name == "/m.gguf"
+    assert both.model == "/m.gguf"
 
 
 def test_zero_is_a_value_and_null_is_not_set() -> None:
@@ -326,6 +347,12 @@ def test_an_id_of_another_kind_is_refused_and_answered_with_null(identity: objec
     assert request_id(message) is None
     fields = refusal(message).details["fields"]
     assert fields == ["id: must be a string of at most 1024 characters, or an integer within +-2**53"]
+
+
+def test_a_wrong_id_is_named_beside_the_other_wrong_fields() -> None:
+    fields = refusal({"id": 1.5, "action": "attach", "cursor": -1}).details["fields"]
+    identity = "id: must be a string of at most 1024 characters, or an integer within +-2**53"
+    assert fields == [identity, "job_id: is required", "cursor: must be >= 0"]
 
 
 def test_the_action_is_echoed_as_it_was_sent_or_left_out() -> None:
