@@ -55,10 +55,13 @@ class Catalog:
                 found.append(_listing(name, path, row, name in loaded, free))
         return found
 
-    def _find(self, name: str) -> Path:
+    def places(self, name: str) -> list[Path]:
+        """The absolute paths that a name or path may mean, in the order in which they are looked at."""
         given = Path(os.path.expanduser(name))
-        candidates = [given] if given.is_absolute() else [folder / given for folder in self._folders]
-        for candidate in candidates:
+        return [given] if given.is_absolute() else [folder / given for folder in self._folders]
+
+    def _find(self, name: str) -> Path:
+        for candidate in self.places(name):
             try:
                 os.stat(candidate)
             except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a NUL in its name
@@ -66,7 +69,8 @@ class Catalog:
             except OSError as error:
                 raise _unreadable(candidate, error) from error
             return candidate.absolute()
-        where = "" if given.is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
+        is_path = os.path.isabs(os.path.expanduser(name))
+        where = "" if is_path else f" in {', '.join(str(folder) for folder in self._folders)}"
         raise HostError(
             ErrorCode.MODEL_NOT_FOUND,
             f"No model file at {name}{where}. Give a name from the list of models, or an absolute path.",

@@ -1,5 +1,6 @@
 """The table of loaded models, through the real relay: load, share, expire, make room, and the demo on both engines."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,24 @@ def test_a_file_is_loaded_once_however_its_path_is_spelt(host: BrowserHost, port
         assert (answer["status"], answer["model"]) == ("success", first["model"]), other
     assert loaded(port) == [first["model"]]
     assert port.call("generate", model="/no\0where", prompt="x")["error"]["code"] == "model_not_loaded"
+
+
+@pytest.fixture
+def shelved(host: BrowserHost) -> Iterator[Path]:
+    folder = host.home.data_dir / "models" / "shelf"
+    folder.mkdir(parents=True)
+    yield tiny_gguf.write_tiny(folder / "tiny.gguf")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("spelling", ["./shelf/tiny.gguf", "shelf/../shelf/tiny.gguf", "~/data/models/shelf/tiny.gguf"])
+def test_a_model_is_used_by_the_spelling_that_loaded_it(port: Port, shelved: Path, spelling: str) -> None:
+    assert port.call("load", model=spelling)["status"] == "success"
+    for name in (spelling, "shelf/tiny.gguf", str(shelved)):
+        answer = port.call("count_tokens", model=name, prompt="x")
+        assert answer["status"] == "success", (name, answer)
+    assert port.call("unload", model=spelling)["status"] == "success"
+    assert loaded(port) == []
 
 
 def test_two_loads_of_one_model_at_once_load_it_once(host: BrowserHost, port: Port) -> None:
