@@ -3,10 +3,12 @@
 Above it: the engines' backends. Each function returns nothing, or raises the HostError that the wire has for it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
+from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 
@@ -27,6 +29,13 @@ def require_memory(path: Path, needed: int, free: int | None = None) -> None:
         free_bytes=available,
         model_path=str(path),
     )
+
+
+def require_prompt(prompt: PromptInput, tokens: Sequence[int]) -> None:
+    """Raise `invalid_request` for a prompt of no tokens: an engine has nothing to go on from."""
+    if not tokens:
+        field = "prompt" if prompt.messages is None else "messages"
+        raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=[f"{field}: must not be empty"])
 
 
 def require_room(prompt_tokens: int, context_length: int) -> None:

@@ -23,7 +23,7 @@ from backends.base import (
 )
 from backends.cancellation import Cancelled
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
-from backends.guards import require_memory, require_room, require_single
+from backends.guards import require_memory, require_prompt, require_room, require_single
 from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.constraint import FORMATS, grammar_sampler
 from backends.llamacpp.devices import Placement, list_gpus, place
@@ -118,6 +118,7 @@ class LlamaCppBackend:
             prompt = loaded.prompts.read(request.prompt, flag)
         except Aborted:
             raise Cancelled from None
+        require_prompt(request.prompt, prompt.tokens)
         require_room(len(prompt.tokens), loaded.context_length)
         vocabulary = loaded.engine.vocabulary
         constraint = grammar_sampler(vocabulary.handle, grammar, self._log) if grammar else None

@@ -13,7 +13,6 @@ from backends.llamacpp.places import Media, MediaTokenizer, refused
 from backends.llamacpp.vocabulary import Vocabulary
 from backends.transcript import Transcript
 from messages.content import PromptInput
-from messages.errors import ErrorCode, HostError
 from messages.facts import PictureFigures
 
 if TYPE_CHECKING:
@@ -50,10 +49,10 @@ class PromptReader:
         """A prompt's tokens, pictures and sounds.
 
         Raises `Aborted` between two pictures once `flag` is raised, HostError `unsupported_option` for a picture or a
-        sound that the model does not take, `invalid_request` for one that cannot be read, or for no prompt at all.
+        sound that the model does not take, `invalid_request` for one that cannot be read.
         """
         if prompt.messages is None:
-            return Prompt(self._read_bare(prompt.prompt or ""))
+            return Prompt(self._vocabulary.tokenize_prompt(prompt.prompt or ""))
         media = self._read_media(prompt, flag)
         text = self.template.render(self._vocabulary.shield(media.place(prompt.messages)), prompt.tools)
         media.require_all(text)
@@ -70,12 +69,6 @@ class PromptReader:
     def forget(self) -> None:
         """Keep nothing of the last conversation."""
         self._transcript.forget()
-
-    def _read_bare(self, text: str) -> list[int]:
-        tokens = self._vocabulary.tokenize_prompt(text)
-        if not tokens:
-            raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
-        return tokens
 
     def _read_media(self, prompt: PromptInput, flag: AbortFlag | None) -> Media:
         wanted = [kind for kind in _KINDS if prompt.has_part(kind)]

@@ -24,7 +24,7 @@ from backends.base import (
     refuse_embeddings,
     refuse_unsupported_settings,
 )
-from backends.guards import require_memory, require_room, require_single
+from backends.guards import require_memory, require_prompt, require_room, require_single
 from backends.huggingface.files import read_json
 from backends.huggingface.guidance import Constraint, make_constraint
 from backends.huggingface.vocabulary import TokenText, Vocabulary, with_template
@@ -112,6 +112,7 @@ class MlxVlmBackend:
         constraint = make_constraint(request, loaded.vocabulary)
         try:
             prompt = loaded.encoder.encode(request.prompt)
+            require_prompt(request.prompt, prompt.tokens)
             require_room(len(prompt.tokens), loaded.context)
             with loaded.model.wired():
                 yield from _run(loaded, request, prompt, constraint, cancel)

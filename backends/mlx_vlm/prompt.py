@@ -125,11 +125,9 @@ class PromptEncoder:
 
     def _encode_bare(self, text: str) -> list[int]:
         tokens = self._preprocessor.tokenize(text, add_special_tokens=True)
-        if not tokens:
-            raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
         if self._count_media(tokens):
             message = "The prompt has a picture's marker and no picture; send messages with an image part instead."
-            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["prompt"])
+            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["prompt: has a picture's marker"])
         return tokens
 
     def _refuse_media(self, prompt: PromptInput) -> None:
@@ -147,7 +145,8 @@ class PromptEncoder:
                 f"The model's chat template has a place for {found} of the {pictures} pictures;"
                 " put pictures into messages of the user."
             )
-            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=["messages"])
+            fields = [f"messages: have {pictures} pictures, and places for {found}"]
+            raise HostError(ErrorCode.INVALID_REQUEST, message, fields=fields)
 
     def _require_media(self, tokens: Sequence[int], pictures: int) -> None:
         """Where no token stands for a picture, the network would answer without having seen it."""

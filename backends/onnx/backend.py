@@ -19,7 +19,7 @@ from backends.base import (
     ProgressCallback,
     refuse_unsupported_settings,
 )
-from backends.guards import require_single
+from backends.guards import require_prompt, require_single
 from backends.huggingface.guidance import Constraint, make_constraint
 from backends.huggingface.vocabulary import TokenText
 from backends.logprobs import LogprobRecorder
@@ -70,6 +70,7 @@ class OnnxBackend:
         self._settings = request.settings
         constraint = make_constraint(request, loaded.vocabulary)
         prompt = loaded.encoder.encode(request.prompt)
+        require_prompt(request.prompt, prompt.tokens)
         decoding = _decoding(loaded, request, prompt.tokens, constraint)
         loaded.encoder.forget()
         cached = 0

@@ -48,14 +48,12 @@ class PromptEncoder:
     def encode(self, prompt: PromptInput) -> EncodedPrompt:
         """Tokens of a prompt.
 
-        Raises HostError `unsupported_option` for pictures and sounds, `invalid_request` for an empty prompt, for a NUL
+        Raises HostError `unsupported_option` for pictures and sounds, `invalid_request` for a NUL
         character (the engine's tokenizer takes it for the end) and for a conversation that the template refuses.
         """
         refuse_other_media(prompt)
         if prompt.messages is None:
             tokens = [*self._start, *self.tokenize_rest(prompt.prompt or "")]
-            if not tokens:
-                raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
             return EncodedPrompt(tokens, None)
         text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
         return EncodedPrompt(self._transcript.tokenize(text), text)

@@ -15,7 +15,6 @@ from backends.onnx.prompt import EncodedPrompt, refuse_other_media
 from backends.onnx.transformersjs.tokenizer import JsonTokenizer
 from backends.shield import SHIELD, shield
 from messages.content import PromptInput
-from messages.errors import ErrorCode, HostError
 
 
 class SourceReader:
@@ -50,9 +49,8 @@ class SourceReader:
         """`ends` has the tokenizer put its special tokens around; a chat template has written them already."""
         parts = [self._tokenizer.encode(part, add_special_tokens=False) for part in text.split(SHIELD) if part]
         merged = Encoding.merge(parts)
-        if not merged.ids:
-            raise HostError(ErrorCode.INVALID_REQUEST, "The prompt is empty.", fields=["prompt"])
-        tokens = self._tokenizer.post_process(merged, add_special_tokens=True).ids if ends else merged.ids
+        has_ends = ends and merged.ids
+        tokens = self._tokenizer.post_process(merged, add_special_tokens=True).ids if has_ends else merged.ids
         return EncodedPrompt(list(tokens), None)
 
 

@@ -64,10 +64,13 @@ def test_a_special_token_s_spelling_in_a_message_is_no_special_token(folder: Pat
 
 
 @pytest.mark.parametrize("text", ["", "\ufdd0"])
-def test_an_empty_prompt_is_an_invalid_request(folder: Path, text: str) -> None:
+def test_an_empty_prompt_has_no_tokens_and_is_an_invalid_request(folder: Path, text: str) -> None:
+    assert tokens_of(folder, text) == []
+    backend = load(folder)
     with pytest.raises(HostError) as caught:
-        tokens_of(folder, text)
+        run(backend, text)
     assert caught.value.code is ErrorCode.INVALID_REQUEST
+    backend.close()
 
 
 def test_pictures_are_refused(folder: Path) -> None:
