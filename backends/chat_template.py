@@ -88,7 +88,7 @@ class ChatTemplate:
         if text := self._render_with_calls(messages, tools):
             return text
         nothing = "The model's chat template makes an empty prompt of this conversation."
-        raise HostError(ErrorCode.INVALID_REQUEST, nothing, fields=["messages"])
+        raise HostError(ErrorCode.INVALID_REQUEST, nothing, fields=["messages: make an empty prompt"])
 
     def _render_with_calls(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
         """Arguments of calls are given as what they are, and as JSON text to a template that joins them to a text."""
@@ -112,7 +112,7 @@ class ChatTemplate:
             )
         except _Refusal as refusal:
             text = f"The model's chat template refuses this conversation: {refusal}"
-            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"]) from refusal
+            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"messages: {refusal}"]) from refusal
         except _OutOfTime as error:
             raise _broken(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds") from error
         except TemplateNotFound as error:

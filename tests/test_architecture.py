@@ -203,6 +203,21 @@ def test_every_error_code_is_raised_somewhere_or_reserved_by_the_protocol() -> N
         assert used or f"| `{code}` | reserved" in protocol, code
 
 
+def test_every_field_that_an_invalid_request_names_says_what_is_wrong_with_it() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for folder in ("messages", "backends", "native_host")
+        for path in modules(folder)
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and call.args and ast.unparse(call.args[0]) == "ErrorCode.INVALID_REQUEST"
+        for keyword in call.keywords
+        if keyword.arg == "fields" and isinstance(keyword.value, ast.List)
+        for field in keyword.value.elts
+        if isinstance(field, ast.Constant) and ": " not in str(field.value)
+    ]
+    assert bare == []
+
+
 def test_no_module_is_longer_than_a_person_reads_at_once() -> None:
     lengths = {
         str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())

@@ -64,7 +64,8 @@ class Constraint:
     def advance(self, token: int) -> None:
         """Take the chosen token."""
         if not self._matcher.consume_token(token):
-            raise HostError(ErrorCode.INVALID_REQUEST, _too_hard(self._matcher), fields=["response_format"])
+            fields = ["response_format: could not be followed"]
+            raise HostError(ErrorCode.INVALID_REQUEST, _too_hard(self._matcher), fields=fields)
 
 
 def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Constraint | None:

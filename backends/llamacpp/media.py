@@ -64,7 +64,8 @@ class MediaReader:
         chunks = self._multimodal.split_picture(picture.pixels)
         if chunks is None:
             text = f"A picture of {picture.width} x {picture.height} pixels cannot be read by the model's projector."
-            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"])
+            fields = ["messages: a picture cannot be read"]
+            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=fields)
         return chunks
 
     def _split_sound(self, sound: Sound) -> Chunks:
@@ -92,7 +93,7 @@ class MediaReader:
     def _require_size(self, chunk: Chunk) -> None:
         if chunk.tokens > MAX_WHOLE_TOKENS and self._multimodal.decodes_at_once(chunk):
             text = f"A picture of {chunk.tokens} tokens is more than this model reads; make it smaller."
-            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages"])
+            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["messages: a picture is too large"])
 
 
 class _Cells:

@@ -144,7 +144,7 @@ class _ConstrainedSampler:
             self._apply(candidates, self._grammar)
             if not np.isfinite(self._candidates["logit"]).any():
                 text = "The grammar has come to a point where it allows none of the model's tokens."
-                raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["response_format"])
+                raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["response_format: allows none of the tokens"])
             token = self._apply(candidates, self._chain)
         llama_cpp.llama_sampler_accept(self._grammar, token)
         llama_cpp.llama_sampler_accept(self._chain, token)

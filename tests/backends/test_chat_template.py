@@ -85,6 +85,7 @@ def test_a_template_may_refuse_a_conversation_with_its_own_words() -> None:
     error = _error("{{ raise_exception('No system role here') }}")
     assert error.code is ErrorCode.INVALID_REQUEST
     assert "No system role here" in error.message
+    assert error.details["fields"] == ["messages: No system role here"]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_a_template_that_leaves_nothing_of_a_conversation_refuses_it(source: str
     error = _error(source)
     assert error.code is ErrorCode.INVALID_REQUEST
     assert "makes an empty prompt" in error.message
+    assert error.details["fields"] == ["messages: make an empty prompt"]
 
 
 def test_half_a_character_of_a_template_is_a_character_that_engines_take() -> None:
