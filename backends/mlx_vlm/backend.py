@@ -179,10 +179,10 @@ def _run(
     """One generation. What it leaves in the cache is kept only if it came to an end of its own."""
     entries, cached = loaded.cache.take(prompt.tokens, prompt.digests, loaded.model.media_tokens)
     loaded.encoder.forget()
-    yield Prefill(done=cached, total=len(prompt.tokens), cached=cached)
     reading = loaded.model.read(prompt, entries, cached)
+    yield Prefill(done=reading.cached, total=len(prompt.tokens), cached=reading.cached)
     for done in reading.run(cancel):
-        yield Prefill(done=done, total=len(prompt.tokens), cached=cached)
+        yield Prefill(done=done, total=len(prompt.tokens), cached=reading.cached)
     decoding = _decoding(loaded, request, prompt, constraint)
     if not cancel.cancelled:
         steps = loaded.model.decode(reading, _decode_settings(request.settings, prompt, decoding))
@@ -190,7 +190,11 @@ def _run(
     if decoding.finish_reason is not FinishReason.CANCELLED:
         _keep(loaded, prompt, reading, decoding)
     yield GenerationEnd(
-        decoding.finish_reason, len(prompt.tokens), len(decoding.tokens), cached, pictures=prompt.pictures
+        decoding.finish_reason,
+        len(prompt.tokens),
+        len(decoding.tokens),
+        reading.cached,
+        pictures=prompt.pictures,
     )
 
 

@@ -29,13 +29,10 @@ class KvCache:
         """The cache to read a prompt into, and how many of the prompt's tokens are in it already.
 
         It is the caller's until he gives it back with `keep`: what happens to it meanwhile, nobody has to undo.
-        At least the last token is always left to be read. `media` are the tokens that stand for pictures: the rest of
-        a prompt that has any is read together with its pictures, so from the beginning; likewise where a model does
-        not name them.
+        At least the last token is always left to be read. `media` are the tokens that stand for pictures; a prompt
+        with pictures for a model that does not name them is read from the beginning.
         """
-        entries, cached = self._entries, self._common(tokens, digests)
-        if (digests and not media) or any(token in media for token in tokens[cached:]):
-            cached = 0
+        entries, cached = self._entries, self._common(tokens, digests, media)
         surplus = len(self._tokens) - cached
         self.clear()
         if entries is None or not cached or not _trimmed(entries, surplus):
@@ -51,12 +48,17 @@ class KvCache:
         """Throw everything away."""
         self._entries, self._tokens, self._digests = None, [], ()
 
-    def _common(self, tokens: Sequence[int], digests: tuple[str, ...]) -> int:
-        if digests and digests != self._digests:
+    def _common(self, tokens: Sequence[int], digests: tuple[str, ...], media: frozenset[int]) -> int:
+        """Tokens that are the same and stand for the same: not more than those before the first picture if one differs.
+
+        Where all pictures of one of the two conversations are the other's first ones, equal tokens are equal pictures.
+        """
+        if digests and not media:
             return 0
+        same_pictures = all(mine == theirs for mine, theirs in zip(self._digests, digests, strict=False))
         common = 0
         for cached, wanted in zip(self._tokens, tokens[:-1], strict=False):
-            if cached != wanted:
+            if cached != wanted or not (same_pictures or wanted not in media):
                 break
             common += 1
         return common

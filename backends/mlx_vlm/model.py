@@ -33,6 +33,9 @@ from backends.mlx_vlm.tower import WatchedTower, computed
 _LOOKING_SHARE = 0.8
 """What part of a picture's reading counts as done once it was looked at and none of its tokens is read."""
 
+_OF_ITS_PLACE = frozenset({"position_ids", "rope_deltas", "visual_pos_masks", "deepstack_visual_embeds"})
+"""What networks make of pictures beside vectors, and apply to each token by its place in the whole prompt."""
+
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
 
@@ -127,10 +130,12 @@ class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
     A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, and decoding
-    begins with all of it.
+    begins with all of it. Pictures that are not in the cache yet are looked at together with those that are: what a
+    network makes of them stands in the order of the whole prompt.
     """
 
     def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
+        self._model = model
         self._network = model.network
         self._tower = model.tower
         self._device = model.device
@@ -140,11 +145,15 @@ class PromptReading:
         given = prompt.inputs.get("attention_mask")
         self.mask = mx.ones((1, len(self.tokens)), dtype=mx.int32) if given is None else given
         """Which tokens count: all of them, `(1, n_tokens)`."""
-        self.rest = mx.array([self.tokens])[:, cached:]
-        """Tokens that are not in the cache yet, `(1, n)`."""
-        self.rest_pixels = None if cached else prompt.inputs.get("pixel_values")
         self._pictures = sum(token in model.media_tokens for token in self.tokens[cached:-1])
-        if cached:
+        whole = not cached or self._pictures > 0
+        self._held = cached if whole else 0
+        self.cached = 0 if whole else cached
+        """Tokens that are in the cache from before; of a prompt with new pictures not told until `run` has begun."""
+        self.rest = mx.array([self.tokens])[:, 0 if whole else cached :]
+        """Tokens that are not in the cache yet, `(1, n)`; until `run` has looked at new pictures, all of them."""
+        self.rest_pixels = prompt.inputs.get("pixel_values") if whole else None
+        if not whole:
             self._media |= self._positions()
         self.carried = self._media
         """What of the prompt the first decoding step needs: positions, masks of pictures, cross attention."""
@@ -158,9 +167,11 @@ class PromptReading:
             with self._tower.recorded() as parts:
                 embeddings, made = self._embed()
             if not self._may_be_cut(embeddings, made):
+                self._start_anew()
                 return
+            embeddings = self._pass_over_held(embeddings, made)
             self.carried, self.rest_pixels = made, None
-            before = len(self.tokens) - self.rest.shape[1]
+            before = self.cached
             seen = int(_LOOKING_SHARE * self._pictures)
             for share in computed(parts, self._device.look):
                 if cancel.cancelled:
@@ -188,6 +199,19 @@ class PromptReading:
         embeddings: mx.array = features.pop("inputs_embeds")
         told = {name: self._media[name] for name in ("position_ids", "rope_deltas") if name in self._media}
         return embeddings, {**self._media, **{name: one for name, one in features.items() if one is not None}, **told}
+
+    def _pass_over_held(self, embeddings: mx.array, made: dict[str, Any]) -> mx.array:
+        """Leave out what is in the cache, where a new picture changes nothing of the tokens before it."""
+        if not made.keys() - self._media.keys() <= _OF_ITS_PLACE:
+            self._start_anew()
+        self.cached += self._held
+        self.rest = self.rest[:, self._held :]
+        return embeddings[:, self._held :]
+
+    def _start_anew(self) -> None:
+        """Take an empty cache in place of one that the network cannot go on from."""
+        if self._held:
+            self.entries, self._held = self._model.make_cache(), 0
 
     def _positions(self) -> dict[str, Any]:
         """Positions of the whole prompt, where a picture's tokens share them (M-RoPE): the rest alone would miscount.

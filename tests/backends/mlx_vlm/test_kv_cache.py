@@ -1,11 +1,14 @@
 """The KV cache over several turns: what is kept, what is not, and that an answer never depends on it."""
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from threading import Timer
+from typing import Any
 
+import mlx.core as mx
 import pytest
-from support.tiny_mlx import SCRIPT, Json, assistant, bare_text, chat, load, picture, request, run, user
+from support.tiny_mlx import SCRIPT, Json, assistant, bare_text, chat, load, picture, prompt, request, run, user
 
 from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
 from backends.mlx_vlm.backend import MlxVlmBackend
@@ -39,15 +42,74 @@ def test_a_talk_about_one_picture_goes_on_from_the_cache(vision: MlxVlmBackend, 
 def test_another_picture_under_equal_tokens_is_looked_at(vision: MlxVlmBackend, vision_folder: Path) -> None:
     run(vision, [user("What is it?", RED)])
     outcome = run(vision, [user("What is it?", GREEN)])
-    assert outcome.end.cached_tokens == 0
+    assert outcome.end.cached_tokens == vision.count_tokens(prompt("<|im_start|>user\n<|vision_start|>"))
     assert outcome.text == bare_text(vision_folder, chat(("user", "<picture>What is it?")), [GREEN])
 
 
-def test_a_picture_more_is_read_with_the_first(vision: MlxVlmBackend, vision_folder: Path) -> None:
-    run(vision, [user("First.", RED)])
+def test_a_picture_more_is_read_behind_what_is_in_the_cache(vision: MlxVlmBackend, vision_folder: Path) -> None:
+    first = run(vision, [user("First.", RED)])
     asked = [user("First.", RED), assistant("Yes."), user("Second.", GREEN)]
     turns = (("user", "<picture>First."), ("assistant", "Yes."), ("user", "<picture>Second."))
-    assert run(vision, asked).text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
+    second = run(vision, asked)
+    assert second.text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
+    assert second.end.cached_tokens >= first.end.input_tokens
+    assert second.prefills[0].cached == 0
+    assert {event.cached for event in second.prefills[1:]} == {second.end.cached_tokens}
+    done = [event.done for event in second.prefills]
+    assert done == sorted(done)
+
+
+def test_a_picture_in_a_talk_of_words_is_read_behind_them(vision: MlxVlmBackend, vision_folder: Path) -> None:
+    first = run(vision, [user(LONG)])
+    seen = run(vision, [user(LONG), assistant("Yes."), user("And this?", RED)])
+    turns = (("user", LONG), ("assistant", "Yes."), ("user", "<picture>And this?"))
+    assert seen.text == bare_text(vision_folder, chat(*turns), [RED])
+    assert seen.end.cached_tokens >= first.end.input_tokens
+
+
+def test_another_picture_in_a_later_turn_leaves_what_stands_before_it(
+    vision: MlxVlmBackend, vision_folder: Path
+) -> None:
+    said = [user(LONG), assistant("Yes.")]
+    turns = (("user", LONG), ("assistant", "Yes."), ("user", "<picture>And this?"))
+    run(vision, [*said, user("And this?", RED)])
+    other = run(vision, [*said, user("And this?", GREEN)])
+    assert other.text == bare_text(vision_folder, chat(*turns), [GREEN])
+    assert run(vision, said[:1]).end.input_tokens < other.end.cached_tokens < other.end.input_tokens - 12
+
+
+def test_a_talk_from_which_the_last_picture_is_taken_goes_on_from_the_first(
+    vision: MlxVlmBackend, vision_folder: Path
+) -> None:
+    first = run(vision, [user("First.", RED)])
+    run(vision, [user("First.", RED), assistant("Yes."), user("Second.", GREEN)])
+    again = run(vision, [user("First.", RED), assistant("Yes."), user("Second.")])
+    turns = (("user", "<picture>First."), ("assistant", "Yes."), ("user", "Second."))
+    assert again.text == bare_text(vision_folder, chat(*turns), [RED])
+    assert again.end.cached_tokens >= first.end.input_tokens
+
+
+@pytest.mark.parametrize("wants", ["the prompt whole", "a mask of the pictures"])
+def test_a_network_that_cannot_go_on_behind_its_cache_reads_a_new_picture_s_prompt_from_the_beginning(
+    vision: MlxVlmBackend, vision_folder: Path, monkeypatch: pytest.MonkeyPatch, wants: str
+) -> None:
+    assert vision._loaded
+    network = vision._loaded.model.network
+    embed = network.get_input_embeddings
+
+    def embed_with_a_mask(*arguments: Any, **options: Any) -> Any:
+        return replace(embed(*arguments, **options), attention_mask_4d=mx.ones((1, 1, 1, 1)))
+
+    if wants == "the prompt whole":
+        monkeypatch.setattr(type(network), "no_chunked_prefill", True, raising=False)
+    else:
+        monkeypatch.setattr(type(network), "get_input_embeddings", staticmethod(embed_with_a_mask))
+    run(vision, [user("First.", RED)])
+    second = run(vision, [user("First.", RED), assistant("Yes."), user("Second.", GREEN)])
+    monkeypatch.undo()
+    turns = (("user", "<picture>First."), ("assistant", "Yes."), ("user", "<picture>Second."))
+    assert second.text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
+    assert second.end.cached_tokens == 0
 
 
 def test_text_after_a_picture_and_a_picture_after_text_are_both_right(
