@@ -113,16 +113,18 @@ class MlxVlmBackend:
         try:
             prompt = loaded.encoder.encode(request.prompt)
             require_prompt(request.prompt, prompt.tokens)
-            require_room(len(prompt.tokens), loaded.context)
+            length = loaded.model.length(prompt)
+            require_room(length, loaded.context)
             with loaded.model.wired():
-                yield from _run(loaded, request, prompt, constraint, cancel)
+                yield from _run(loaded, request, prompt, length, constraint, cancel)
         except EngineError as error:
             raise generation_failure(error) from error
 
     def count_tokens(self, prompt: PromptInput) -> int:
         """Count the tokens of a prompt after its chat template, those of pictures included."""
+        loaded = self._require()
         try:
-            return len(self._require().encoder.encode(prompt).tokens)
+            return loaded.model.length(loaded.encoder.encode(prompt))
         except EngineError as error:
             raise generation_failure(error) from error
 
@@ -173,17 +175,18 @@ def _run(
     loaded: _Loaded,
     request: GenerationRequest,
     prompt: EncodedPrompt,
+    length: int,
     constraint: Constraint | None,
     cancel: CancelToken,
 ) -> Iterator[GenerationEvent]:
-    """One generation. What it leaves in the cache is kept only if it came to an end of its own."""
+    """One generation; `length` is the prompt's, in tokens. Its cache is kept only if it came to an end of its own."""
     entries, cached = loaded.cache.take(prompt.tokens, prompt.digests, loaded.model.media_tokens)
     loaded.encoder.forget()
     reading = loaded.model.read(prompt, entries, cached)
-    yield Prefill(done=reading.cached, total=len(prompt.tokens), cached=reading.cached)
+    yield Prefill(done=reading.cached, total=length, cached=reading.cached)
     for done in reading.run(cancel):
-        yield Prefill(done=done, total=len(prompt.tokens), cached=reading.cached)
-    decoding = _decoding(loaded, request, prompt, constraint)
+        yield Prefill(done=done, total=length, cached=reading.cached)
+    decoding = _decoding(loaded, request, length, constraint)
     if not cancel.cancelled:
         steps = loaded.model.decode(reading, _decode_settings(request.settings, prompt, decoding))
         yield from decoding.run(steps, cancel)
@@ -191,16 +194,14 @@ def _run(
         _keep(loaded, prompt, reading, decoding)
     yield GenerationEnd(
         decoding.finish_reason,
-        len(prompt.tokens),
+        length,
         len(decoding.tokens),
         reading.cached,
         pictures=prompt.pictures,
     )
 
 
-def _decoding(
-    loaded: _Loaded, request: GenerationRequest, prompt: EncodedPrompt, constraint: Constraint | None
-) -> Decoding:
+def _decoding(loaded: _Loaded, request: GenerationRequest, length: int, constraint: Constraint | None) -> Decoding:
     shown = loaded.vocabulary.special_tokens(request.markers)
     text = TokenText(loaded.vocabulary, request.settings.stop, shown)
     top = request.top_logprobs
@@ -208,7 +209,7 @@ def _decoding(
         text=text,
         constraint=constraint,
         eos_tokens=loaded.eos_tokens,
-        limit=min(request.settings.max_tokens, loaded.context - len(prompt.tokens)),
+        limit=min(request.settings.max_tokens, loaded.context - length),
         scores=None if top is None else ScoreTap(LogprobRecorder(top, text.spell)),
     )
 

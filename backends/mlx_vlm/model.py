@@ -80,6 +80,14 @@ class MlxModel:
         limit: AbstractContextManager[None] = wired_limit(self.network, [generation_stream])
         return limit
 
+    def length(self, prompt: EncodedPrompt) -> int:
+        """Tokens that a prompt takes in the cache. A few networks put many in the place of a picture's only one."""
+        pictures = sum(token in self.media_tokens for token in prompt.tokens)
+        if not prompt.digests or pictures != len(prompt.digests):
+            return len(prompt.tokens)
+        with engine_errors():
+            return PromptReading(self, prompt, [], 0).measure()
+
     def read(self, prompt: EncodedPrompt, entries: Entries, cached: int) -> "PromptReading":
         """A prompt to be read into a cache that has its first `cached` tokens. Raises EngineError."""
         with engine_errors():
@@ -180,15 +188,21 @@ class PromptReading:
             mx.eval(embeddings)
             yield from self._read(embeddings, before, seen, cancel)
 
+    def measure(self) -> int:
+        """Vectors of the whole prompt, none of them computed. Raises what the network does."""
+        embeddings, _ = self._embed()
+        return embeddings.shape[1]
+
     def _read(self, embeddings: mx.array, before: int, seen: int, cancel: CancelToken) -> Iterator[int]:
-        """Bring the tokens into the cache; of those after `before`, `seen` count as read already."""
-        whole = self.rest.shape[1] - 1
-        while self.rest.shape[1] > 1 and not cancel.cancelled:
-            length = min(self._device.step, self.rest.shape[1] - 1)
+        """Bring the vectors into the cache; of those after `before`, `seen` count as read already."""
+        whole = embeddings.shape[1] - 1
+        while embeddings.shape[1] > 1 and not cancel.cancelled:
+            length = min(self._device.step, embeddings.shape[1] - 1)
             self._append(self.rest[:, :length], embeddings[:, :length])
             self.rest, embeddings = self.rest[:, length:], embeddings[:, length:]
-            read = whole - (self.rest.shape[1] - 1)
+            read = whole - (embeddings.shape[1] - 1)
             yield before + seen + (whole - seen) * read // whole
+        self.rest = mx.array([self.tokens[-1:]])
 
     def _embed(self) -> tuple[mx.array, dict[str, Any]]:
         """The tokens' vectors, pictures in their places, and what else the network made of them."""

@@ -53,7 +53,12 @@ class Preprocessor:
         return 1 if isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
 
     def spell(self, token: int) -> str:
-        """How a special token is written. Raises EngineError."""
+        """How a special token is written; "" for a number that no token has, as FastVLM's for pictures (-200).
+
+        Raises EngineError.
+        """
+        if token < 0:
+            return ""
         with engine_errors():
             return str(self._tokenizer.convert_ids_to_tokens(token) or "")
 

@@ -39,7 +39,8 @@ class Penalties:
 
     def __init__(self, settings: InferenceSettings, prompt: Sequence[int]) -> None:
         self._settings = settings
-        self._before = mx.array(list(prompt[-PENALTY_WINDOW:-1]), dtype=mx.int32)
+        words = [token for token in prompt[-PENALTY_WINDOW:-1] if token >= 0]  # FastVLM's picture is -200
+        self._before = mx.array(words, dtype=mx.int32)
 
     def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
         """Lower the logits of tokens that were there a short while ago."""

@@ -86,10 +86,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
 """A picture's features in several layers, windows in the tower, a sliding window, no attention at all, plain text."""
 
 
-def write_family(folder: Path, like: Path, family: str, *, four_bit: bool = False) -> Path:
+FASTVLM: dict[str, Any] = {**_TEXT, "mm_hidden_size": 128, "vision_config": {"hidden_size": 64}}
+
+
+def write_family(
+    folder: Path, like: Path, family: str, config: dict[str, Any] | None = None, *, four_bit: bool = False
+) -> Path:
     """Write a folder of a family with the tokenizer and the preprocessor of another folder."""
     shutil.copytree(like, folder)
-    config = {**CONFIGS[family], "model_type": family, "eos_token_id": 2}
+    config = {**(config or CONFIGS[family]), "model_type": family, "eos_token_id": 2}
     if four_bit:
         config["quantization"] = {"group_size": 32, "bits": 4}
     (folder / "config.json").write_text(json.dumps(config))
@@ -97,6 +102,27 @@ def write_family(folder: Path, like: Path, family: str, *, four_bit: bool = Fals
     if four_bit:
         quantize(model, group_size=32, bits=4, class_predicate=_is_of_the_decoder)
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
+    return folder
+
+
+def write_fastvlm(folder: Path, like: Path) -> Path:
+    """Write a FastVLM, whose network puts 256 vectors in the place of a picture's one token, which has no spelling."""
+    write_family(folder, like, "llava_qwen2", FASTVLM)
+    (folder / "processor_config.json").unlink()
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    picture = "<|vision_start|><|image_pad|><|vision_end|>"
+    settings["chat_template"] = settings["chat_template"].replace(picture, "<image>\n")
+    file.write_text(json.dumps({**settings, "tokenizer_class": "Qwen2Tokenizer"}))
+    scaling = {
+        "image_processor_type": "CLIPImageProcessor",
+        "processor_class": "LlavaProcessor",
+        "size": {"shortest_edge": 1024},
+        "crop_size": {"height": 1024, "width": 1024},
+        "image_mean": [0.0] * 3,
+        "image_std": [1.0] * 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(scaling))
     return folder
 
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from mlx_vlm.models.fastvlm.config import VisionConfig
 from PIL import Image
-from support.mlx_families import CONFIGS, write_family
-from support.tiny_mlx import Json, assistant, bare_text, chat, load, picture, run, user
+from support.mlx_families import CONFIGS, write_family, write_fastvlm
+from support.tiny_mlx import Json, assistant, bare_text, chat, load, picture, prompt, run, user
 
 from backends.mlx_vlm.backend import MlxVlmBackend
+from messages.errors import ErrorCode, HostError
 
+MARKER = "<|vision_start|><|image_pad|><|vision_end|>"
 LONG = "The quick brown fox jumps over the lazy dog. " * 2
 RED, GREEN = picture(), picture((9, 200, 30), (140, 84))
 
@@ -53,3 +56,30 @@ def test_four_bit_weights_run(tmp_path: Path, vision_folder: Path) -> None:
     backend = load(folder)
     check(backend, folder, [("user", f"<picture>{LONG}")], RED)
     backend.close()
+
+
+def test_a_network_that_puts_a_picture_in_the_place_of_one_token_sees_all_of_it(
+    tmp_path: Path, vision_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VisionConfig, "layers", [1] * 5)
+    monkeypatch.setattr(VisionConfig, "embed_dims", [16, 32, 32, 64, 64])
+    folder = write_fastvlm(tmp_path / "model", vision_folder)
+    backend = load(folder, context_length=400)
+    question = ("user", "<picture>What is it?")
+    for turns in ([question], [question, ("assistant", "Yes."), ("user", "And then?")]):
+        talk = [user("What is it?", RED), *(said(*turn) for turn in turns[1:])]
+        outcome = run(backend, talk, max_tokens=12, repeat_penalty=1.1)
+        assert outcome.end.input_tokens == backend.count_tokens(prompt(talk)) > 256
+        outcome = run(backend, talk, max_tokens=12)
+        assert outcome.text == bare_text(folder, chat(*turns).replace(MARKER, "<image>\n"), [RED], max_tokens=12)
+        done = [event.done for event in outcome.prefills]
+        assert done == sorted(done)
+    with pytest.raises(HostError) as caught:
+        run(backend, [user("What is it?", RED), user("And this?", GREEN)])
+    assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
+    backend.close()
+
+
+def said(role: str, text: str) -> Json:
+    """A turn of words."""
+    return user(text) if role == "user" else assistant(text)
