@@ -73,7 +73,7 @@ def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Const
     try:
         grammar = _grammar(request, vocabulary)
     except _InexactInteger as error:
-        raise _refused(request, str(error), ".json_schema") from None
+        raise _refused(request, str(error)) from None
     if grammar is None:
         return None
     matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0)
@@ -82,11 +82,14 @@ def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Const
     return Constraint(matcher, vocabulary.size)
 
 
-def _refused(request: GenerationRequest, reason: str, part: str = "") -> HostError:
-    """The error for what a request asks of its answer; `part` is that of the response format, if it is one."""
-    what, field = ("tools", "tools") if request.forced_calls else ("response format", f"response_format{part}")
-    text = f"The {what} cannot be used: {reason.splitlines()[0]}"
-    return HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"{field}: {reason}"])
+def _refused(request: GenerationRequest, reason: str) -> HostError:
+    """The error for what a request asks of its answer, in the words of every other engine."""
+    what, field = "parameters of a tool", "tools"
+    if not request.forced_calls and request.response_format is not None:
+        kind = request.response_format.type
+        what, field = f"response format's {kind}", f"response_format.{kind}"
+    said = reason.splitlines()[0].rstrip(".")
+    return HostError(ErrorCode.INVALID_REQUEST, f"The {what} cannot be used: {said}.", fields=[f"{field}: {said}"])
 
 
 def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:

@@ -79,6 +79,10 @@ def test_what_cannot_be_compiled_is_an_invalid_request(
     with pytest.raises(HostError) as caught:
         run(tiny, "Hello", wanted)
     assert caught.value.code is ErrorCode.INVALID_REQUEST
+    begins = f"The response format's {wanted.type} cannot be used: "
+    reason = caught.value.message.removeprefix(begins).removesuffix(".")
+    assert caught.value.details["fields"] == [f"response_format.{wanted.type}: {reason}"]
+    assert caught.value.message == f"{begins}{reason}."
     assert run(tiny, "Hello").end.output_tokens > 0
 
 
