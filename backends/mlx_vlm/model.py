@@ -26,6 +26,7 @@ from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors
 from backends.mlx_vlm.foreign_code import forbid_foreign_code
 from backends.mlx_vlm.kv_cache import Entries
+from backends.mlx_vlm.new_pictures import arrays_behind, padded
 from backends.mlx_vlm.prompt import EncodedPrompt
 from backends.mlx_vlm.sampler import LogitsProcessor
 from backends.mlx_vlm.tower import WatchedTower, computed
@@ -138,8 +139,8 @@ class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
     A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, and decoding
-    begins with all of it. Pictures that are not in the cache yet are looked at together with those that are: what a
-    network makes of them stands in the order of the whole prompt.
+    begins with all of it. Pictures that are not in the cache yet are looked at alone where a network's kind allows it,
+    else together with those that are: what it makes of them stands in the order of the whole prompt.
     """
 
     def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
@@ -154,13 +155,14 @@ class PromptReading:
         self.mask = mx.ones((1, len(self.tokens)), dtype=mx.int32) if given is None else given
         """Which tokens count: all of them, `(1, n_tokens)`."""
         self._pictures = sum(token in model.media_tokens for token in self.tokens[cached:-1])
-        whole = not cached or self._pictures > 0
+        self._apart = self._new_arrays(prompt, cached) if cached and self._pictures else None
+        whole = not cached or (self._pictures > 0 and self._apart is None)
         self._held = cached if whole else 0
         self.cached = 0 if whole else cached
-        """Tokens that are in the cache from before; of a prompt with new pictures not told until `run` has begun."""
+        """Tokens that are in the cache from before; not told until `run` has begun where all pictures are read."""
         self.rest = mx.array([self.tokens])[:, 0 if whole else cached :]
         """Tokens that are not in the cache yet, `(1, n)`; until `run` has looked at new pictures, all of them."""
-        self.rest_pixels = prompt.inputs.get("pixel_values") if whole else None
+        self.rest_pixels = prompt.inputs.get("pixel_values") if whole else (self._apart or {}).get("pixel_values")
         if not whole:
             self._media |= self._positions()
         self.carried = self._media
@@ -206,13 +208,20 @@ class PromptReading:
 
     def _embed(self) -> tuple[mx.array, dict[str, Any]]:
         """The tokens' vectors, pictures in their places, and what else the network made of them."""
+        mask, media = self.mask, self._media
+        if self._apart is not None:
+            mask, media = mask[:, self.cached :], {**media, "image_grid_thw": self._apart["image_grid_thw"]}
         with mx.stream(generation_stream):
-            features = self._network.get_input_embeddings(
-                self.rest, self.rest_pixels, mask=self.mask, **self._media
-            ).to_dict()
+            features = self._network.get_input_embeddings(self.rest, self.rest_pixels, mask=mask, **media).to_dict()
         embeddings: mx.array = features.pop("inputs_embeds")
+        if self._apart is not None and features["visual_pos_masks"] is not None:
+            features["visual_pos_masks"] = padded(features["visual_pos_masks"], self.cached)
         told = {name: self._media[name] for name in ("position_ids", "rope_deltas") if name in self._media}
         return embeddings, {**self._media, **{name: one for name, one in features.items() if one is not None}, **told}
+
+    def _new_arrays(self, prompt: EncodedPrompt, cached: int) -> dict[str, Any] | None:
+        kind = str(getattr(self._model.config, "model_type", ""))
+        return arrays_behind(kind, prompt, cached, self._model.media_tokens)
 
     def _pass_over_held(self, embeddings: mx.array, made: dict[str, Any]) -> mx.array:
         """Leave out what is in the cache, where a new picture changes nothing of the tokens before it."""

@@ -53,8 +53,7 @@ def test_a_picture_more_is_read_behind_what_is_in_the_cache(vision: MlxVlmBacken
     second = run(vision, asked)
     assert second.text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
     assert second.end.cached_tokens >= first.end.input_tokens
-    assert second.prefills[0].cached == 0
-    assert {event.cached for event in second.prefills[1:]} == {second.end.cached_tokens}
+    assert {event.cached for event in second.prefills} == {second.end.cached_tokens}
     done = [event.done for event in second.prefills]
     assert done == sorted(done)
 
@@ -89,8 +88,23 @@ def test_a_talk_from_which_the_last_picture_is_taken_goes_on_from_the_first(
     assert again.end.cached_tokens >= first.end.input_tokens
 
 
-@pytest.mark.parametrize("wants", ["the prompt whole", "a mask of the pictures"])
-def test_a_network_that_cannot_go_on_behind_its_cache_reads_a_new_picture_s_prompt_from_the_beginning(
+def test_only_a_new_picture_is_looked_at(vision: MlxVlmBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vision._loaded
+    network = vision._loaded.model.network
+    embed, looked_at = network.get_input_embeddings, []
+
+    def embed_and_count(tokens: mx.array, pixels: mx.array | None, **options: Any) -> Any:
+        looked_at.append(0 if pixels is None else len(options["image_grid_thw"]))
+        return embed(tokens, pixels, **options)
+
+    monkeypatch.setattr(type(network), "get_input_embeddings", staticmethod(embed_and_count))
+    run(vision, [user("First.", RED, GREEN)], max_tokens=1)
+    run(vision, [user("First.", RED, GREEN), assistant("Yes."), user("Second.", RED)], max_tokens=1)
+    assert [count for count in looked_at if count] == [2, 1]
+
+
+@pytest.mark.parametrize("wants", ["all pictures", "the prompt whole", "a mask of the pictures"])
+def test_a_network_of_another_kind_is_given_all_pictures_and_what_it_wants(
     vision: MlxVlmBackend, vision_folder: Path, monkeypatch: pytest.MonkeyPatch, wants: str
 ) -> None:
     assert vision._loaded
@@ -100,16 +114,18 @@ def test_a_network_that_cannot_go_on_behind_its_cache_reads_a_new_picture_s_prom
     def embed_with_a_mask(*arguments: Any, **options: Any) -> Any:
         return replace(embed(*arguments, **options), attention_mask_4d=mx.ones((1, 1, 1, 1)))
 
+    monkeypatch.setattr(network.config, "model_type", "another")
     if wants == "the prompt whole":
         monkeypatch.setattr(type(network), "no_chunked_prefill", True, raising=False)
-    else:
+    elif wants == "a mask of the pictures":
         monkeypatch.setattr(type(network), "get_input_embeddings", staticmethod(embed_with_a_mask))
-    run(vision, [user("First.", RED)])
+    first = run(vision, [user("First.", RED)])
     second = run(vision, [user("First.", RED), assistant("Yes."), user("Second.", GREEN)])
     monkeypatch.undo()
     turns = (("user", "<picture>First."), ("assistant", "Yes."), ("user", "<picture>Second."))
     assert second.text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
-    assert second.end.cached_tokens == 0
+    assert (second.end.cached_tokens >= first.end.input_tokens) == (wants == "all pictures")
+    assert (second.end.cached_tokens == 0) == (wants != "all pictures")
 
 
 def test_text_after_a_picture_and_a_picture_after_text_are_both_right(
