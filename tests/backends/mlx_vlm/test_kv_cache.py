@@ -1,5 +1,6 @@
 """The KV cache over several turns: what is kept, what is not, and that an answer never depends on it."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -8,11 +9,13 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
+from safetensors.numpy import load_file, save_file
 from support.tiny_mlx import SCRIPT, Json, assistant, bare_text, chat, load, picture, prompt, request, run, user
 
 from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
 from backends.mlx_vlm.backend import MlxVlmBackend
 from messages.facts import FinishReason
+from tools.make_mlx import SPECIAL_TOKENS
 
 LONG = "The quick brown fox jumps over the lazy dog. " * 8
 RED, GREEN = picture(), picture((9, 200, 30))
@@ -126,6 +129,20 @@ def test_a_network_of_another_kind_is_given_all_pictures_and_what_it_wants(
     assert second.text == bare_text(vision_folder, chat(*turns), [RED, GREEN])
     assert (second.end.cached_tokens >= first.end.input_tokens) == (wants == "all pictures")
     assert (second.end.cached_tokens == 0) == (wants != "all pictures")
+
+
+def test_a_picture_s_token_that_the_model_writes_is_not_kept_as_one(tmp_path: Path, scripted_folder: Path) -> None:
+    folder = shutil.copytree(scripted_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    head = weights["lm_head.weight"]
+    head[SPECIAL_TOKENS.index("<|image_pad|>")] = 2 * head.sum(axis=0)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    backend = load(folder)
+    outcome = run(backend, [user("Hi", RED)], max_tokens=2)
+    assert outcome.end.output_tokens > 0
+    assert outcome.text == ""
+    assert backend.get_state().kv_tokens == 0
+    backend.close()
 
 
 def test_text_after_a_picture_and_a_picture_after_text_are_both_right(
