@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from messages.data_urls import check_picture_url
 from messages.tools import Tool
@@ -35,7 +35,7 @@ class ImageUrl(_Part):
     """The data URL of an `image_url` part."""
 
     url: PictureData
-    detail: Literal["auto", "low", "high"] = "auto"
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImageUrlPart(_Part):
@@ -109,6 +109,13 @@ class ToolCall(_Part):
     function: CalledFunction
 
 
+def _without_index(value: Any) -> Any:
+    """A call as a stream tells it has its place in the answer, which its place in the list says too."""
+    if isinstance(value, dict) and type(value.get("index")) in (int, type(None)):
+        return {name: one for name, one in value.items() if name != "index"}
+    return value
+
+
 class Message(BaseModel):
     """One turn of a conversation.
 
@@ -121,7 +128,7 @@ class Message(BaseModel):
     role: Role
     content: Content
     reasoning: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[Annotated[ToolCall, BeforeValidator(_without_index)]] | None = None
     tool_call_id: str | None = None
     name: str | None = None
 

@@ -112,6 +112,18 @@ def test_an_answer_and_its_results_go_back_as_the_client_has_them(openai: OpenAI
     assert second.usage.prompt_tokens > first.usage.prompt_tokens + first.usage.completion_tokens / 2
 
 
+def test_calls_as_a_stream_told_them_go_back_with_their_index(openai: OpenAI) -> None:
+    deltas = [chunk.choices[0].delta for chunk in chat(openai, stream=True)]
+    calls = [call.model_dump() for delta in deltas for call in delta.tool_calls or ()]
+    assert [call["index"] for call in calls] == [0, 1]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": "42"} for call in calls]
+    with_index = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    bare = [{name: call[name] for name in call if name != "index"} for call in calls]
+    without = [*QUESTION, {"role": "assistant", "content": None, "tool_calls": bare}, *results]
+    first, second = chat(openai, messages=with_index), chat(openai, messages=without)
+    assert first.usage.prompt_tokens == second.usage.prompt_tokens
+
+
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "add"}}])
 def test_a_call_that_must_be_made_is_made(openai: OpenAI, choice: Any) -> None:
     message = chat(openai, model="random.gguf", tool_choice=choice, temperature=1, seed=3).choices[0].message
