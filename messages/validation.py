@@ -63,12 +63,19 @@ def describe(error: ValidationError) -> list[str]:
 
 def words_of(item: Mapping[str, Any]) -> str:
     """What is wrong, of one of the errors that a `ValidationError` or FastAPI's list."""
-    word = _WORDS.get(item["type"])
+    word = _WORDS.get("extra_forbidden" if _is_key(item["loc"]) else item["type"])
     return word(item.get("ctx", {})) if word else str(item["msg"])
+
+
+def _is_key(location: tuple[int | str, ...]) -> bool:
+    """True if it is the name of a field that is wrong, in an object whose names are checked."""
+    return location[-1:] == ("[key]",)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     path = ""
+    if _is_key(location):
+        location = location[:-1]
     for depth, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"

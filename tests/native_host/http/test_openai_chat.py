@@ -214,6 +214,16 @@ def test_what_would_change_the_answer_and_cannot_be_done_is_refused_by_name(
     assert name in refused.value.message or name == "tools"
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_an_option_of_a_stream_that_there_is_not_is_told_by_its_name_alone(host: HttpHost, path: str) -> None:
+    body = {"messages": QUESTION} if "chat" in path else {"input": "Hello"}
+    with host.client(host.token) as client:
+        answer = client.post(path, json={**body, "stream": True, "stream_options": {"continuous_usage_stats": True}})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, "stream_options.continuous_usage_stats")
+    assert error["message"].endswith("stream_options.continuous_usage_stats: is not a known field.")
+
+
 def test_two_limits_that_differ_are_refused(openai: OpenAI) -> None:
     with pytest.raises(BadRequestError) as refused:
         openai.chat.completions.create(**GREEDY, max_tokens=3, max_completion_tokens=4)
