@@ -48,11 +48,17 @@ class NewerSchemaError(sqlite3.DatabaseError):
     """A newer version of the host made the file, and this one must not write to it."""
 
 
+class ForeignSchemaError(sqlite3.DatabaseError):
+    """A program other than the host made the file, and its tables are its own."""
+
+
 def connect(path: Path | None) -> sqlite3.Connection:
     """Open a file to write, or memory for None, and bring its tables up to `SCHEMA_VERSION`; sqlite3.Error."""
     connection = sqlite3.connect(path or ":memory:", timeout=BUSY_TIMEOUT_S)
     connection.row_factory = sqlite3.Row
     try:
+        _require_no_newer(_version(connection))
+        _require_own(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         _migrate(connection)
@@ -91,11 +97,12 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def check_file(path: Path) -> None:
-    """Raise sqlite3.Error if a file is corrupt, cannot be read or is of a newer version; it is not changed."""
+    """Raise sqlite3.Error if a file is corrupt, of a newer version, foreign or cannot be read; it is not changed."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S)) as connection:
         _require_sound(connection)
         _require_no_newer(_version(connection))
+        _require_own(connection)
 
 
 def is_corrupt(error: Exception) -> bool:
@@ -105,10 +112,8 @@ def is_corrupt(error: Exception) -> bool:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Make or add what this version has, in one transaction: a file that cannot be written stays as it was."""
-    version = _version(connection)
-    if version == SCHEMA_VERSION:
+    if _version(connection) == SCHEMA_VERSION:
         return
-    _require_no_newer(version)
     connection.execute("BEGIN IMMEDIATE")
     with connection:
         connection.execute(_GENERATIONS)
@@ -125,10 +130,17 @@ def _require_no_newer(version: int) -> None:
         raise NewerSchemaError("a newer version of the host made it")
 
 
+def _require_own(connection: sqlite3.Connection) -> None:
+    """A table of generations that lacks what every version of the host had is none of the host's."""
+    if _columns(connection) and not _ADDED_COLUMNS.keys() >= set(_missing_columns(connection)):
+        raise ForeignSchemaError("another program made it")
+
+
 def _add_what_is_missing_to_this_connection(connection: sqlite3.Connection) -> None:
     """Stand-ins for what an older file lacks, in temporary objects, which hide the file's own of the same name."""
     if _version(connection) >= SCHEMA_VERSION:
         return
+    _require_own(connection)
     if _columns(connection):
         missing = "".join(f", NULL AS {name}" for name in _missing_columns(connection))
         connection.execute(f"CREATE TEMP VIEW generations AS SELECT *{missing} FROM main.generations")
@@ -143,7 +155,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _columns(connection: sqlite3.Connection) -> set[str]:
-    return {row["name"] for row in connection.execute("PRAGMA main.table_info(generations)")}
+    return {name for _, name, *_ in connection.execute("PRAGMA main.table_info(generations)")}
 
 
 def _missing_columns(connection: sqlite3.Connection) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from native_host.cli.findings import Finding, fail, ok, warn
 from native_host.cli.terminal import size
 from native_host.config import ConfigError, Paths, load_config
-from native_host.stats_schema import NewerSchemaError, check_file, is_corrupt
+from native_host.stats_schema import ForeignSchemaError, NewerSchemaError, check_file, is_corrupt
 from native_host.system_info import read_disk
 
 _LITTLE_SPACE = 1_000_000_000
@@ -64,8 +64,9 @@ def check_statistics() -> Iterator[Finding]:
         return
     try:
         check_file(file)
-    except NewerSchemaError as error:
-        remedy = "Update this host, or move the file away. Until then figures are kept in memory only."
+    except (NewerSchemaError, ForeignSchemaError) as error:
+        move = "Update this host, or move" if isinstance(error, NewerSchemaError) else "Move"
+        remedy = f"{move} the file away. Until then figures are kept in memory only."
         yield warn("statistics", f"{file} cannot be used: {error}", remedy)
         return
     except sqlite3.Error as error:

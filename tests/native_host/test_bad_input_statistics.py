@@ -87,3 +87,17 @@ def test_a_file_of_a_newer_host_is_left_alone_with_one_warning(host: BrowserHost
     assert file_of(host).read_bytes() == content
     (warning,) = warnings(host)
     assert "newer version" in warning
+
+
+def test_another_programs_file_is_left_alone_with_one_warning(host: BrowserHost) -> None:
+    with closing(sqlite3.connect(file_of(host))) as other:
+        other.execute("CREATE TABLE generations (x)")
+    content = file_of(host).read_bytes()
+    told = host.home.run("stats")
+    assert (told.returncode, "another program made it" in told.stderr) == (1, True)
+    assert "Move the file away" in host.home.run("doctor").stdout
+    assert generate(host, 2) == 2
+    host.stop_daemon()
+    assert file_of(host).read_bytes() == content
+    (warning,) = warnings(host)
+    assert "another program made it" in warning
