@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from messages.errors import ErrorCode, HostError
 from messages.facts import Aggregate
 from native_host import stats_queries
 from native_host.stats_database import Database
@@ -28,16 +29,21 @@ logger = logging.getLogger(__name__)
 QUEUE_LIMIT = 10_000
 """Rows that may wait to be written; more are dropped with a warning."""
 
+ANSWER_TIMEOUT_S = 10.0
+"""How long a question waits for its answer, in seconds."""
+
+RETRY_AFTER_MS = 5000
+"""After how long one that was not answered in time may be asked again, in ms."""
+
 _GATHER_S = 0.25
 _PURGE_INTERVAL_S = 86_400.0
-_ANSWER_TIMEOUT_S = 10.0
 
 _T = TypeVar("_T")
 _Question = Callable[[Database], None]
 
 
 class StatsStore:
-    """The statistics of one daemon. Thread-safe; questions wait for their answers, TimeoutError after 10 s."""
+    """The statistics of one daemon. Thread-safe; questions wait for their answers, HostError `busy` after 10 s."""
 
     def __init__(self, path: Path | None, retention_days: int = 90) -> None:
         """Open lazily, in the store's own thread: `path` None keeps everything in memory.
@@ -108,7 +114,11 @@ class StatsStore:
         self._questions.put(lambda database: _answer(database, question, answer))
         self._hurry.set()
         self._work.set()
-        return answer.result(_ANSWER_TIMEOUT_S)
+        try:
+            return answer.result(ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            text = "The statistics take too long to answer; ask again in a moment."
+            raise HostError(ErrorCode.BUSY, text, retry_after_ms=RETRY_AFTER_MS) from None
 
     def _run(self) -> None:
         database = Database(self._path)

@@ -5,18 +5,17 @@ terminal does; a page that the configuration lets in sees its own.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from messages.errors import ErrorCode
 from messages.facts import Fact
 from native_host import stats_csv
 from native_host.http.answer_schemas import GroupedStats, MemoryHistory, StatsHistory
 from native_host.http.client import host_of, origin_of
-from native_host.http.errors import HttpError, json_response
+from native_host.http.errors import json_response
 from native_host.http.schemas import gives
 from native_host.origins import OWNER_ORIGINS
 from native_host.stats_queries import Grouping
@@ -25,7 +24,6 @@ from native_host.stats_store import StatsStore
 
 router = APIRouter()
 
-_T = TypeVar("_T")
 Name = Annotated[str | None, Query(max_length=4096)]
 Seconds = Annotated[float | None, Query(ge=0, le=1e11, allow_inf_nan=False, description="seconds since the epoch")]
 Parts = Annotated[int, Query(ge=1, le=1000, description="into how many parts of time at most")]
@@ -51,21 +49,21 @@ Wanted = Annotated[Filter, Depends(wanted_rows)]
 @router.get("/stats/grouped", responses=gives(GroupedStats))
 async def grouped(request: Request, wanted: Wanted, by: Grouping = "backend") -> Response:
     """Counts, sums and percentiles for each backend, model or origin."""
-    found = await _answer(lambda: host_of(request).stats.grouped(by, wanted))
+    found = await asyncio.to_thread(host_of(request).stats.grouped, by, wanted)
     return json_response({"by": by, "groups": {name: one.model_dump(mode="json") for name, one in found.items()}})
 
 
 @router.get("/stats/history", responses=gives(StatsHistory))
 async def history(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
     """Percentiles of time to first token (ms) and tokens a second over time, for each backend."""
-    found = await _answer(lambda: host_of(request).stats.history(wanted, parts))
+    found = await asyncio.to_thread(host_of(request).stats.history, wanted, parts)
     return json_response({"backends": _dumped(found)})
 
 
 @router.get("/stats/memory", responses=gives(MemoryHistory))
 async def memory(request: Request, wanted: Wanted, parts: Parts = 60) -> Response:
     """Resident memory over time, in bytes, for each model; whoever asks sees all models."""
-    found = await _answer(lambda: host_of(request).stats.memory(wanted, parts))
+    found = await asyncio.to_thread(host_of(request).stats.memory, wanted, parts)
     return json_response({"models": _dumped(found)})
 
 
@@ -73,7 +71,7 @@ async def memory(request: Request, wanted: Wanted, parts: Parts = 60) -> Respons
 async def export(request: Request, wanted: Wanted) -> Response:
     """Every generation that was kept, oldest first, a line each."""
     stats = host_of(request).stats
-    first, last = await _answer(lambda: _csv_page(stats, wanted, 0))
+    first, last = await asyncio.to_thread(_csv_page, stats, wanted, 0)
 
     async def body() -> AsyncIterator[bytes]:
         yield stats_csv.header().encode()
@@ -84,14 +82,6 @@ async def export(request: Request, wanted: Wanted) -> Response:
 
     headers = {"Content-Disposition": 'attachment; filename="tabagent-stats.csv"'}
     return StreamingResponse(body(), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-async def _answer(question: Callable[[], _T]) -> _T:
-    """Wait for an answer of the statistics, off the event loop; HttpError if it takes too long."""
-    try:
-        return await asyncio.to_thread(question)
-    except TimeoutError:
-        raise HttpError(ErrorCode.BUSY, "The statistics take too long to answer; ask again in a moment.") from None
 
 
 def _dumped(lines: Mapping[str, Sequence[Fact]]) -> dict[str, list[object]]:

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from support.stats_rows import read, row
 
+from messages.errors import ErrorCode, HostError
+from native_host import stats_store
 from native_host.performance import PerformanceTracker
 from native_host.stats_database import RETRY_S, Database
 from native_host.stats_rows import GenerationRecord
@@ -54,6 +57,18 @@ def test_answers_are_per_backend_model_and_origin(store: StatsStore) -> None:
     assert store.aggregate(backend="ECHO", origin="y").count == 1
     assert {name: found.count for name, found in store.by_backend().items()} == {"ECHO": 2, "ONNX_CPU": 1}
     assert set(store.by_backend(origin="x")) == {"ECHO"}
+
+
+def test_a_question_that_takes_too_long_is_told_to_come_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats_store, "ANSWER_TIMEOUT_S", 0.05)
+    opened = threading.Event()
+    monkeypatch.setattr(stats_store, "Database", lambda path: opened.wait(10) and Database(path))
+    store = StatsStore(path)
+    with pytest.raises(HostError) as told:
+        store.aggregate()
+    assert (told.value.code, "retry_after_ms" in told.value.details) == (ErrorCode.BUSY, True)
+    opened.set()
+    store.close()
 
 
 def test_nothing_recorded_is_zeroes_and_unknowns(store: StatsStore) -> None:
