@@ -221,17 +221,22 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn: what came is no HTTP request, or one whose head is not read to its end.
+        """Called by uvicorn: what came is no HTTP request, or one that is not read to its end.
 
         Behind a request that is still being answered it only ends the connection: nothing can be said in between.
         """
-        if self._awaits_head:
+        if self._awaits_head or self._awaits_body:
             self.transport.write(_last_answer(HttpError(ErrorCode.INVALID_REQUEST, msg)))
         self.transport.close()
 
     @property
     def _awaits_head(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _awaits_body(self) -> bool:
+        """True while the one request that there is has not come to its end, and nothing has been said to it."""
+        return len(self._unanswered) == 1 and self.cycle.more_body and not self.cycle.response_started
 
     def on_response_complete(self) -> None:
         """Called by uvicorn: the next request's head is awaited, unless it came before this answer's end."""

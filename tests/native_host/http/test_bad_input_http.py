@@ -89,6 +89,14 @@ def test_a_body_that_is_cut_off_costs_nothing(host: HttpHost) -> None:
     assert is_healthy(host.url)
 
 
+@pytest.mark.parametrize("pieces", ["two\r\n{}", "1\r\n{}\r\n0\r\n\r\n"])
+def test_a_body_whose_pieces_are_not_as_long_as_they_say_is_told_so(host: HttpHost, pieces: str) -> None:
+    status, headers, body = answer_to(host, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{pieces}".encode())
+    assert (status, headers["connection"]) == (400, "close")
+    assert json.loads(body)["error"]["code"] == "invalid_request"
+    assert is_healthy(host.url)
+
+
 def test_a_body_that_stands_still_is_told_so(host: HttpHost) -> None:
     began = time.monotonic()
     status, _, body = answer_to(host, f'{HEAD}Content-Length: 100\r\n\r\n{{"model":'.encode())
