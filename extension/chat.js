@@ -1,11 +1,12 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
 import { connect } from "./client.js";
 import { openFigures } from "./figures.js";
+import { shortName } from "./model_list.js";
 import { MOST, MOST_CHARACTERS, Tray } from "./pictures.js";
 import { explain, explainRefused, refusedPicture } from "./problems.js";
 import { Progress } from "./progress.js";
 import { pictureOf, sourceTab } from "./tab_picture.js";
-import { shortName, View } from "./view.js";
+import { View } from "./view.js";
 
 const DEFAULT_MODEL = "demo";
 const VISION_MODEL = "demo-vision";
@@ -55,7 +56,7 @@ class Chat {
       const { models } = await this.#host.listModels();
       this.#names = models.map((entry) => entry.model);
       if (!this.#names.includes(this.#model)) this.#model = DEFAULT_MODEL;
-      this.#view.showModels(this.#names, this.#model);
+      this.#view.models.fill(this.#names, this.#model);
     } catch (error) {
       this.#fail(error, () => this.start(), "Not connected");
       return;
@@ -87,7 +88,8 @@ class Chat {
     };
     try {
       const { model: state } = await this.#host.load({ model }, { onProgress });
-      this.#model = this.#view.model.value = model;
+      this.#model = model;
+      this.#view.models.select(model);
       localStorage.setItem(REMEMBERED, model);
       this.#takesPictures = state.capabilities.image;
       this.#ready = true;

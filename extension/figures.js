@@ -1,6 +1,6 @@
 // The host's figures: its own page where the HTTP API is on, else a table of what the port tells.
 
-import { shortName } from "./view.js";
+import { shortName } from "./model_list.js";
 
 const find = (selector) => document.querySelector(selector);
 const PERCENTILES = ["p50", "p95", "p99"];

@@ -1,4 +1,5 @@
 // The page's elements. Text of a model or of the host is only ever set as text, never as HTML.
+import { ModelList } from "./model_list.js";
 import { thumbnail } from "./pictures.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -7,7 +8,7 @@ const NEAR_END_PX = 100;
 /** What the page shows; `chat.js` decides when. */
 export class View {
   input = find("#input");
-  model = find("#model");
+  models = new ModelList();
   #scroller = find("#scroller");
   #seen = { top: 0, most: 0 };
   #atEnd = true;
@@ -26,8 +27,9 @@ export class View {
   /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
    *  addTab(), useVision(). */
   bind({ send, suggest, stop, newChat, choose, openFigures, addTab, useVision }) {
-    find("#composer").addEventListener("submit", (event) => {
+    find("#composer").addEventListener("submit", async (event) => {
       event.preventDefault();
+      await this.models.settle();
       send(this.input.value.trim());
     });
     this.input.addEventListener("keydown", (event) => {
@@ -44,13 +46,15 @@ export class View {
     find("#open-figures").addEventListener("click", openFigures);
     find("#add-tab").addEventListener("click", addTab);
     find("#use-vision").addEventListener("click", useVision);
-    find("#suggestions").addEventListener("click", (event) => {
-      if (event.target.matches(".suggestion")) suggest(event.target.textContent);
+    find("#suggestions").addEventListener("click", async ({ target }) => {
+      if (!target.matches(".suggestion")) return;
+      await this.models.settle();
+      suggest(target.textContent);
     });
     find("#problem-command button").addEventListener("click", () => {
       navigator.clipboard.writeText(find("#problem-command code").textContent);
     });
-    this.model.addEventListener("change", () => choose(this.model.value));
+    this.models.bind(choose);
   }
 
   /** Offer to take a picture of the tab from which the page was opened. */
@@ -68,12 +72,6 @@ export class View {
     this.#keepFocus();
   }
 
-  /** Fill the list of models and select one. */
-  showModels(names, selected) {
-    this.model.replaceChildren(...names.map((name) => new Option(shortName(name), name)));
-    this.model.value = selected;
-  }
-
   /** @param {"waiting" | "ready" | "answering" | "failed"} state */
   showState(state, words) {
     find("#dot").dataset.state = state;
@@ -83,7 +81,7 @@ export class View {
     this.#showSend();
     find("#send").hidden = answering;
     find("#stop").hidden = !answering;
-    this.model.disabled = state !== "ready" && state !== "failed";
+    this.models.enable(state === "ready" || state === "failed");
     this.#keepFocus();
   }
 
@@ -258,9 +256,4 @@ function block(className, text) {
   element.className = className;
   element.textContent = text;
   return element;
-}
-
-/** The last part of a path; a model's name as it is. */
-export function shortName(name) {
-  return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
 }

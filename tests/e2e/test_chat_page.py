@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.browsers.chat import ask, choose, choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.chat import ask, choose, choose_echo, shown, tell_host, wait_for_end, wait_until_ready
 from support.browsers.echo import words
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
@@ -42,6 +42,12 @@ new Promise((done) => {
   document.activeElement.blur();
   setTimeout(done, 50);
 })
+"""
+WATCH_LOADS = """
+(window.loads = [], new MutationObserver(() => {
+  const words = document.querySelector("#model-name").textContent;
+  if (words.startsWith("Loading") && window.loads.at(-1) !== words) window.loads.push(words);
+}).observe(document.querySelector("#model-name"), { childList: true })), null
 """
 LEFT_OF_CHARACTER = """
 (() => {
@@ -86,6 +92,58 @@ def test_text_streams_and_escape_stops_it(chat: Page) -> None:
     wait_for_end(chat)
     assert shown(chat, ".note") == "Stopped."
     assert "word499" not in shown(chat, ".turn.assistant")
+
+
+def offer_echoes(page: Page, *names: str) -> None:
+    """Add models to the end of the list, and go to the list, where ``demo`` stays chosen."""
+    for name in names:
+        tell_host(page, action="load", model=name, backend="echo")
+        page.evaluate(f"document.querySelector('#model').add(new Option('{name}', '{name}')), null")
+    page.evaluate(f"{WATCH_LOADS.strip()}, document.querySelector('#model').focus()")
+
+
+def step_down_to(page: Page, model: str) -> None:
+    """Go down the closed list with the arrow key until it shows a model."""
+    for _ in range(10):
+        page.press("ArrowDown")
+        if page.evaluate("document.querySelector('#model').value") == model:
+            return
+    raise AssertionError(f"{model} is not in the list")
+
+
+@pytest.mark.parametrize("key", ["Enter", "Tab"])
+def test_arrow_keys_on_the_closed_list_load_no_model_until_the_choice_is_made(chat: Page, key: str) -> None:
+    offer_echoes(chat, "one", "two", "three")
+    step_down_to(chat, "three")
+    chat.press("ArrowUp")
+    assert chat.evaluate("loads") == []
+    chat.press(key)
+    chat.wait_for("document.querySelector('#model-name').textContent.startsWith('two (')")
+    assert chat.evaluate("loads") == ["Loading two"]
+
+
+def test_a_list_that_is_left_as_it_was_loads_nothing(chat: Page) -> None:
+    offer_echoes(chat)
+    chat.press("ArrowDown")
+    chat.press("ArrowUp")
+    chat.press("Tab")
+    assert chat.evaluate("document.querySelector('#model').value") == "demo"
+    assert chat.evaluate("document.activeElement.id") != "model"
+    assert chat.evaluate("loads") == []
+
+
+@pytest.mark.parametrize("button", ["#send", ".suggestion"])
+def test_a_message_goes_to_the_model_that_the_list_shows(chat: Page, button: str) -> None:
+    chat.click("#input")
+    chat.type_text("What can you do?")
+    offer_echoes(chat, "one")
+    step_down_to(chat, "one")
+    chat.evaluate(f"document.querySelector({button!r}).focus()")
+    chat.click(button)
+    chat.wait_for("document.querySelector('.turn.assistant')")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "What can you do?"
+    assert chat.evaluate("loads") == ["Loading one"]
 
 
 def test_the_stop_button_stops(chat: Page) -> None:

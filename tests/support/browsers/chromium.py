@@ -39,6 +39,17 @@ FLAGS = (
     "--remote-debugging-pipe",
     "--enable-unsafe-extension-debugging",
 )
+KEY_CODES = {
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 CLOSE_S = 15.0
 
 
@@ -187,8 +198,8 @@ class ChromiumPage:
         self.command("Input.insertText", {"text": text})
 
     def press(self, key: str, shift: bool = False, alt: bool = False) -> None:
-        """Press and release Enter, Escape, Tab or a key that moves along a line."""
-        code = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}[key]
+        """Press and release one of the keys in ``KEY_CODES``."""
+        code = KEY_CODES[key]
         event: Json = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift + alt}
         down: Json = {"type": "keyDown", **event, **({"text": "\r"} if key == "Enter" else {})}
         self.command("Input.dispatchKeyEvent", down)

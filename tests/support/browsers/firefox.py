@@ -41,7 +41,7 @@ CLICK_ACTION = """
     const window = Services.wm.getMostRecentWindow("navigator:browser");
     extension.apiManager.global.browserActionFor(extension).triggerAction(window);
 """
-KEYS = {"Enter": "\ue007", "Escape": "\ue00c"}
+KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Tab": "\ue004", "ArrowUp": "\ue013", "ArrowDown": "\ue015"}
 SHIFT = "\ue008"
 START_S = 60.0
 CLOSE_S = 20.0
@@ -186,7 +186,7 @@ class FirefoxPage:
         self.command("WebDriver:ElementSendKeys", {"id": identifier, "text": text})
 
     def press(self, key: str, shift: bool = False) -> None:
-        """Press and release Enter or Escape."""
+        """Press and release one of the keys in ``KEYS``."""
         self.type_text((SHIFT if shift else "") + KEYS[key])
 
     def click(self, selector: str) -> None:

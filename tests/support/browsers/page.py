@@ -25,7 +25,7 @@ class Page(Protocol):
         """Type into what has the focus."""
 
     def press(self, key: str, shift: bool = False) -> None:
-        """Press and release Enter or Escape."""
+        """Press and release Enter, Escape, Tab, ArrowUp or ArrowDown."""
 
     def click(self, selector: str) -> None:
         """Click the element."""

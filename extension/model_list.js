@@ -1,0 +1,67 @@
+// The list of models. On the closed list each arrow key changes what it shows: that is a step on the way to a choice, and the
+// choice is made with Enter, or when the list is left. What is picked from the opened list is chosen at once.
+
+/** What sends a message, and so asks for the choice by itself: a load that began before the click would swallow it. */
+const SENDERS = "#send, .suggestion";
+
+export class ModelList {
+  #list = document.querySelector("#model");
+  #choose = () => {};
+  #chosen = "";
+  #isStep = false;
+
+  constructor() {
+    this.#list.addEventListener("keydown", (event) => this.#press(event));
+    this.#list.addEventListener("keypress", () => this.#step()); // a letter, which goes to the model that begins with it
+    this.#list.addEventListener("change", () => this.#isStep || this.#take());
+    document.addEventListener("focusout", ({ relatedTarget }) => relatedTarget?.matches(SENDERS) || this.settle());
+  }
+
+  /** Call `choose(model)` when the person has made a choice. */
+  bind(choose) {
+    this.#choose = choose;
+  }
+
+  /** Fill the list and select one. */
+  fill(names, selected) {
+    this.#list.replaceChildren(...names.map((name) => new Option(shortName(name), name)));
+    this.select(selected);
+  }
+
+  select(model) {
+    this.#list.value = model;
+    this.#chosen = this.#list.value;
+  }
+
+  enable(isEnabled) {
+    this.#list.disabled = !isEnabled;
+  }
+
+  /** Choose what the steps have come to; resolves once that is done, or at once where there was no step. */
+  settle() {
+    return this.#list.value === this.#chosen ? undefined : this.#take();
+  }
+
+  #press(event) {
+    this.#step();
+    if (event.key !== "Enter" || this.#list.value === this.#chosen) return;
+    event.preventDefault(); // it would open the list in Chromium
+    this.#take();
+  }
+
+  /** The browser changes the value before anything else happens; keys in the opened list do not come here. */
+  #step() {
+    this.#isStep = true;
+    setTimeout(() => (this.#isStep = false));
+  }
+
+  #take() {
+    this.#chosen = this.#list.value;
+    return this.#choose(this.#chosen);
+  }
+}
+
+/** The last part of a path; a model's name as it is. */
+export function shortName(name) {
+  return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
+}
