@@ -23,44 +23,39 @@ const SETTINGS = [
 export class Settings {
   #api;
   #form = find("#settings");
-  #inForce = {};
+  #inForce;
+  #isRead = false;
 
   constructor(api) {
     this.#api = api;
     find("#settings-fields").append(...SETTINGS.map((field) => makeField(field, "setting")));
+    this.#inForce = this.#typed(); // nothing, until it was read
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#apply();
     });
     this.#form.addEventListener("reset", (event) => {
       event.preventDefault();
-      this.#write();
+      for (const field of SETTINGS) writeField(field, this.#control(field), this.#inForce[field.name]);
       showWords("#settings-problem", null);
-      setText(find("#settings-status"), "As in force.");
+      setText(find("#settings-status"), this.#isRead ? "As in force." : "");
     });
   }
 
-  /** Show what somebody else has set meanwhile, except in fields that were changed here and not applied yet. */
-  async refresh() {
-    const known = this.#inForce;
-    const inForce = settingsOf(await this.#api.get(PATH));
-    if (known !== this.#inForce) return;
-    const changed = this.#changes();
-    this.#inForce = inForce;
-    for (const field of SETTINGS) {
-      const isNew = JSON.stringify(known[field.name]) !== JSON.stringify(inForce[field.name]);
-      if (isNew && !(field.name in changed)) writeField(field, this.#control(field), inForce[field.name]);
-    }
+  /** A daemon that was not seen before has nothing to do with what another one said, but what was typed is still wanted. */
+  begin() {
+    showWords("#settings-problem", null);
+    setText(find("#settings-status"), "");
+    return this.refresh();
   }
 
-  async begin() {
-    try {
-      this.#inForce = settingsOf(await this.#api.get(PATH));
-      this.#write();
-      showWords("#settings-problem", null);
-    } catch (error) {
-      showWords("#settings-problem", `The settings cannot be read: ${error.message}`);
-    }
+  /** Show what is in force, whoever has set it. */
+  async refresh() {
+    const known = this.#inForce;
+    const answer = await this.#api.get(PATH).catch((error) => error);
+    if (known !== this.#inForce) return; // another answer came meanwhile
+    if (answer instanceof Error) showWords("#settings-unread", `The settings cannot be read: ${answer.message} Trying again.`);
+    else this.#take(settingsOf(answer));
   }
 
   async #apply() {
@@ -72,27 +67,35 @@ export class Settings {
       return;
     }
     try {
-      this.#inForce = settingsOf(await this.#api.post(PATH, { settings: changes }));
-      this.#write();
+      const answer = await this.#api.post(PATH, { settings: changes });
+      this.#inForce = { ...this.#inForce, ...changes };
+      this.#take(settingsOf(answer));
       setText(find("#settings-status"), "In force from the next generation on.");
     } catch (error) {
       showWords("#settings-problem", error.code === "no_active_backend" ? NO_MODEL : error.message);
     }
   }
 
-  /** What differs from what is in force; an emptied field goes back to its default. */
-  #changes() {
-    const changes = {};
+  /** Take what is in force now and show it, except in fields that were changed here and not applied yet. */
+  #take(inForce) {
+    const [known, changed] = [this.#inForce, this.#changes()];
+    this.#inForce = inForce;
+    this.#isRead = true;
+    showWords("#settings-unread", null);
     for (const field of SETTINGS) {
-      const value = readField(field, this.#control(field)) ?? null;
-      const before = this.#inForce[field.name];
-      if (JSON.stringify(value) !== JSON.stringify(before)) changes[field.name] = value;
+      const isNew = !isSame(known[field.name], inForce[field.name]);
+      if (isNew && !(field.name in changed)) writeField(field, this.#control(field), inForce[field.name]);
     }
-    return changes;
   }
 
-  #write() {
-    for (const field of SETTINGS) writeField(field, this.#control(field), this.#inForce[field.name]);
+  /** What differs from what is in force; an emptied field goes back to its default. */
+  #changes() {
+    const changed = Object.entries(this.#typed()).filter(([name, value]) => !isSame(value, this.#inForce[name]));
+    return Object.fromEntries(changed);
+  }
+
+  #typed() {
+    return Object.fromEntries(SETTINGS.map((field) => [field.name, readField(field, this.#control(field)) ?? null]));
   }
 
   #control(field) {
@@ -101,3 +104,5 @@ export class Settings {
 }
 
 const settingsOf = (answer) => answer.settings ?? answer;
+
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);

@@ -324,6 +324,43 @@ def test_settings_that_a_program_changes_are_shown_and_what_is_being_typed_stays
         client.post("/api/v1/params", json={"top_k": None, "seed": None})
 
 
+def test_settings_are_read_again_until_the_host_tells_them(page: ChromiumPage) -> None:
+    page.command("Network.enable")
+    page.command("Network.setBlockedURLs", {"urls": ["*/api/v1/params"]})
+    page.command("Page.reload")
+    assert "The settings cannot be read" in wait_shown(page, "#settings-unread", ".")
+    put(page, "#setting-seed", "5")
+    page.command("Network.disable")
+    page.wait_for("document.querySelector('#setting-top_p').value === '0.9'")
+    assert page.evaluate("document.querySelector('#setting-seed').value") == "5"
+    assert shown(page, "#settings-unread") == ""
+
+
+def test_what_is_typed_while_settings_are_applied_stays(page: ChromiumPage, port: Port) -> None:
+    load_echo(port)
+    page.wait_for("document.querySelector('#setting-top_k').value === '40'")
+    put(page, "#setting-top_k", "3")
+    type_seed = "document.querySelector('#setting-seed').value = '5'"
+    page.evaluate(f"document.querySelector('#settings').requestSubmit(), {type_seed}")
+    wait_shown(page, "#settings-status", "In force")
+    assert page.evaluate("document.querySelector('#setting-seed').value") == "5"
+
+
+def test_what_is_typed_stays_when_another_daemon_comes(browser: Chromium) -> None:
+    with HttpHost("--no-token") as first, first.port() as port:
+        load_echo(port)
+        with first.client() as client:
+            client.post("/api/v1/params", json={"top_k": 7})
+        page = browser.open(f"{first.url}/", CONNECTED)
+        page.wait_for("document.querySelector('#setting-top_k').value === '7'")
+        put(page, "#setting-seed", "5")
+    page.wait_for(f"!({CONNECTED})")
+    with HttpHost("--no-token", http_port=first.http_port):
+        page.wait_for("document.querySelector('#setting-top_k').value === '40'")
+        assert page.evaluate("document.querySelector('#setting-seed').value") == "5"
+        page.close()
+
+
 def test_an_emptied_field_goes_back_to_its_default(page: ChromiumPage, host: HttpHost, port: Port) -> None:
     load_echo(port)
     with host.client() as client:
