@@ -4,7 +4,7 @@ import { openFigures } from "./figures.js";
 import { shortName } from "./model_list.js";
 import { MOST, MOST_CHARACTERS, Tray } from "./pictures.js";
 import { explain, explainRefused, refusedPicture } from "./problems.js";
-import { Progress } from "./progress.js";
+import { Progress, tokensOf } from "./progress.js";
 import { pictureOf, sourceTab } from "./tab_picture.js";
 import { View } from "./view.js";
 
@@ -267,7 +267,7 @@ function picturesOf(messages) {
 
 /** The host's own figures of a finished answer, and how its question's pictures were seen. */
 function finalFigures({ output_tokens, tokens_per_second, time_to_first_token }, pictures) {
-  const parts = [`${output_tokens} tokens`];
+  const parts = [tokensOf(output_tokens)];
   if (tokens_per_second !== null) parts.push(`${tokens_per_second.toFixed(1)} tokens/s`);
   if (time_to_first_token !== null) parts.push(`first after ${Math.round(time_to_first_token)} ms`);
   if (pictures.length) parts.push(sizesSeen(pictures));

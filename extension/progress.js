@@ -56,8 +56,8 @@ export class Progress {
   #words() {
     const rate = this.#rate();
     const words = [PHASES[this.#phase] ?? this.#phase];
-    if (this.#phase === "prefill" && this.#read) words.push(`${this.#read.done} of ${this.#read.total} tokens`);
-    if (this.#phase === "decode") words.push(`${this.#tokens} tokens`);
+    if (this.#phase === "prefill" && this.#read) words.push(`${this.#read.done} of ${tokensOf(this.#read.total)}`);
+    if (this.#phase === "decode") words.push(tokensOf(this.#tokens));
     if (rate !== null) words.push(`${rate.toFixed(1)} tokens/s`);
     words.push(seconds(performance.now() - this.#started));
     const left = this.#left(rate);
@@ -78,5 +78,8 @@ export class Progress {
     return rate ? `at most ${seconds(((this.#mostTokens - this.#tokens) / rate) * 1000)} left` : null;
   }
 }
+
+/** A count of tokens in words. */
+export const tokensOf = (count) => `${count} ${count === 1 ? "token" : "tokens"}`;
 
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} s`;

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from messages.errors import ErrorCode, HostError
 from messages.replies import Event, HttpOpened
+from messages.wording import plural
 from native_host import runtime
 from native_host.config import Config, ConfigError, Paths, load_config
 from native_host.config_sections import HttpConfig
@@ -102,8 +103,8 @@ class Daemon:
         return connection
 
     def _receive_hello(self, hello: Hello) -> HelloAnswer:
-        if len(self._connections) > self._config.daemon.max_clients:
-            return HelloAnswer("refused", f"{self._config.daemon.max_clients} ports are open already; close some.")
+        if len(self._connections) > (most := self._config.daemon.max_clients):
+            return HelloAnswer("refused", f"{most} {plural(most, 'port is', 'ports are')} open already; close some.")
         answer = judge(hello, self._listener.secret)
         logger.info("hello from %s (pid %s, version %s): %s", hello.origin, hello.pid, hello.version, answer.status)
         if answer.status == "draining":

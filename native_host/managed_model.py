@@ -15,6 +15,7 @@ from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, LoadProgress, LoadState, ModelState
 from messages.options import LoadOptions
+from messages.wording import plural
 from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
 from native_host import process_memory
 from native_host.performance import PerformanceTracker
@@ -167,9 +168,10 @@ class ManagedModel:
     def join_queue(self) -> None:
         """Take a place among those that wait, which `turn` gives back; HostError `busy` if no more may wait."""
         if self._waiting >= self.limits.queue_limit + (not self._slot.locked()):
+            waiting = f"{self._waiting} {plural(self._waiting, 'generation')}"
             raise HostError(
                 ErrorCode.BUSY,
-                f"{self.source.name} has {self._waiting} generations waiting; try again in a moment.",
+                f"{self.source.name} has {waiting} waiting; try again in a moment.",
                 retry_after_ms=RETRY_AFTER_MS,
             )
         self._waiting += 1

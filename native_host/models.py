@@ -13,6 +13,7 @@ from pathlib import Path
 from messages.errors import ErrorCode, HostError
 from messages.facts import LoadState
 from messages.options import LoadOptions
+from messages.wording import plural
 from native_host.catalog import Catalog
 from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
 from native_host.performance import PerformanceTracker
@@ -200,9 +201,10 @@ class ModelTable:
             return
         idle = [model for model in self._models.values() if not model.in_use and model.state is not LoadState.LOADING]
         if not idle:
+            loaded = f"{self._max_loaded} {plural(self._max_loaded, 'model is', 'models are')}"
             raise HostError(
                 ErrorCode.BUSY,
-                f"{self._max_loaded} models are loaded and in use; unload one, or raise models.max_loaded.",
+                f"{loaded} loaded and in use; unload one, or raise models.max_loaded.",
                 retry_after_ms=5000,
             )
         oldest = min(idle, key=lambda model: model.last_used)

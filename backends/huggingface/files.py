@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from messages.errors import ErrorCode, HostError
+from messages.wording import plural
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escape that is half a character. Without its other half no engine takes the text: found now, not in a request."""
@@ -55,7 +56,9 @@ def require_tokens(path: Path, tokens: Sequence[int], vocab_size: int | None) ->
     """Raise `model_invalid` for end tokens that a model with this vocabulary cannot say."""
     outside = [token for token in tokens if vocab_size is not None and not 0 <= token < vocab_size]
     if outside:
-        refuse(path, f"names the end token {outside[0]}, and the vocabulary has {vocab_size} tokens")
+        refuse(
+            path, f"names the end token {outside[0]}, and the vocabulary has {vocab_size} {plural(vocab_size, 'token')}"
+        )
 
 
 def is_inside(folder: Path, name: str) -> bool:

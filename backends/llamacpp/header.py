@@ -15,6 +15,7 @@ from typing import BinaryIO
 from backends.formats import GGUF_MAGIC
 from backends.llamacpp.tensor_types import BLOCKS, holds_weights
 from messages.errors import ErrorCode, HostError
+from messages.wording import plural
 
 MAX_HEADER_BYTES = 256 * 1024 * 1024
 MAX_ENTRIES = 65_536
@@ -222,7 +223,7 @@ def _read(path: Path, cursor: _Cursor) -> Header:
 
 def _read_version(cursor: _Cursor) -> None:
     if cursor.size < 24:
-        raise BadHeader(f"is not a GGUF file: it has only {cursor.size} bytes")
+        raise BadHeader(f"is not a GGUF file: it has only {cursor.size} {plural(cursor.size, 'byte')}")
     start = bytes(cursor.integer("B") for _ in GGUF_MAGIC)
     if start != GGUF_MAGIC:
         raise BadHeader(f"is not a GGUF file: it begins with {start!r}")

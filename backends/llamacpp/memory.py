@@ -11,6 +11,7 @@ from backends.llamacpp.header import Array, Header, Number, invalid_model, requi
 from backends.llamacpp.projector import Projector
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
+from messages.wording import plural
 
 DEFAULT_CONTEXT = 4096
 """Context of a model that was trained on more, in tokens, when the caller names none: a larger one costs memory."""
@@ -135,8 +136,9 @@ def _require_shared_heads(header: Header, heads: tuple[int, ...], kv_heads: tupl
 
 def _require_held(header: Header, layers: int, largest: int) -> None:
     """Refuse sizes that the weights cannot have, of a bit a value at least: memory for them would be called missing."""
-    if layers > len(header.tensors):
-        raise invalid_model(header.path, f"announces {layers} layers, and has {len(header.tensors)} tensors")
+    tensors = len(header.tensors)
+    if layers > tensors:
+        raise invalid_model(header.path, f"announces {layers} layers, and has {tensors} {plural(tensors, 'tensor')}")
     if largest > 8 * header.tensor_bytes:
         reason = f"announces a size of {largest} in its header, and has weights of {header.tensor_bytes} bytes"
         raise invalid_model(header.path, reason)

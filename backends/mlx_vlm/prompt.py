@@ -19,6 +19,7 @@ from backends.transcript import Transcript
 from messages.content import ImagePart, Message, PromptInput, TextPart
 from messages.errors import ErrorCode, HostError
 from messages.facts import PictureFigures
+from messages.wording import plural
 
 _NEEDLE = "needle-4711"
 _PIXEL = "data:image/png;base64,"
@@ -142,7 +143,7 @@ class PromptEncoder:
         found = text.count(self._marker)
         if found != pictures:
             message = (
-                f"The model's chat template has a place for {found} of the {pictures} pictures;"
+                f"The model's chat template has a place for {found} of the {pictures} {plural(pictures, 'picture')};"
                 " put pictures into messages of the user."
             )
             fields = [f"messages: have {pictures} pictures, and places for {found}"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.huggingface.files import is_inside, read_json, refuse
+from messages.wording import plural
 
 INDEX = "model.safetensors.index.json"
 MAX_HEADER_BYTES = 100_000_000
@@ -61,7 +62,7 @@ def _read_header(file: Path) -> dict[str, Any]:
             refuse(file, f"is not a safetensors file: its header cannot be read ({error})", error)
     needed = _LENGTH.size + length + _tensor_bytes(file, header)
     if size < needed:
-        refuse(file, f"is cut off: it has {size} bytes and needs {needed}")
+        refuse(file, f"is cut off: it has {size} {plural(size, 'byte')} and needs {needed}")
     return dict(header)
 
 

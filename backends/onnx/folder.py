@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backends.huggingface.files import is_inside, refuse
 from backends.onnx.onnx_file import OnnxError, OnnxHeader, read_header
+from messages.wording import plural
 
 _POINTER_MAGIC = b"version https://git-lfs"
 _POINTER = "is Git LFS' pointer to the model and not the model itself (git lfs pull fetches it)"
@@ -45,5 +46,5 @@ def external_size(graph: Path, name: str, needed: int) -> int:
         refuse(file, "is missing (it holds weights)")
     size = file.stat().st_size
     if size < needed:
-        refuse(file, f"is cut off: it has {size} bytes and needs {needed}")
+        refuse(file, f"is cut off: it has {size} {plural(size, 'byte')} and needs {needed}")
     return size

@@ -7,6 +7,7 @@ import sys
 from messages.errors import ErrorCode, HostError
 from messages.facts import Figures, FinishReason, ModelState
 from messages.replies import Generated
+from messages.wording import plural
 from native_host.cli.chat_session import ChatSession
 from native_host.cli.terminal import CliError, printable, say_error, size, styled
 from native_host.client import HostGone
@@ -187,13 +188,15 @@ def _banner(model: ModelState) -> str:
 def _figures_line(answer: Generated) -> str:
     """Such as "[53 tokens, 118.2 tokens/s, first after 31 ms, 12 of 40 prompt tokens cached, stopped]"."""
     figures: Figures = answer.stats
-    parts = [f"{figures.output_tokens or 0} tokens"]
+    parts = [f"{figures.output_tokens or 0} {plural(figures.output_tokens, 'token')}"]
     if figures.tokens_per_second is not None:
         parts.append(f"{figures.tokens_per_second:.1f} tokens/s")
     if figures.time_to_first_token is not None:
         parts.append(f"first after {figures.time_to_first_token:.0f} ms")
     if figures.cached_tokens and figures.input_tokens:
-        parts.append(f"{figures.cached_tokens} of {figures.input_tokens} prompt tokens cached")
+        parts.append(
+            f"{figures.cached_tokens} of {figures.input_tokens} prompt {plural(figures.input_tokens, 'token')} cached"
+        )
     if answer.finish_reason == FinishReason.CANCELLED:
         parts.append("stopped")
     if answer.finish_reason == FinishReason.LENGTH:

@@ -10,6 +10,7 @@ from messages.errors import HostError
 from messages.facts import ModelState
 from messages.job_replies import JobList
 from messages.replies import HttpOpened, Pong, State
+from messages.wording import plural
 from native_host.cli.arguments import ANY_PORT
 from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
@@ -95,7 +96,7 @@ def status() -> int:
     if not state.models:
         _print_row("model", "none loaded")
     for job in jobs.jobs:
-        what = f"{job.tokens} tokens" if job.action == ActionType.GENERATE else job.action
+        what = f"{job.tokens} {plural(job.tokens, 'token')}" if job.action == ActionType.GENERATE else job.action
         _print_row("job", f"{job.job_id} {job.state}, {what}, {job.model or 'no model'} (from this terminal)")
     return 0
 

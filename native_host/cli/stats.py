@@ -14,6 +14,7 @@ from pathlib import Path
 from messages.actions import ActionType
 from messages.errors import HostError
 from messages.replies import Stats
+from messages.wording import plural
 from native_host import stats_csv, stats_queries
 from native_host.cli.running import is_listening
 from native_host.cli.sparkline import levels_for
@@ -114,7 +115,7 @@ def _export(connection: sqlite3.Connection, file: str) -> None:
                 count += 1
     except OSError as error:
         raise CliError(f"Cannot write {file}: {error.strerror}.") from error
-    print(f"Wrote {count:,} generation{'' if count == 1 else 's'} to {file}.")
+    print(f"Wrote {count:,} {plural(count, 'generation')} to {file}.")
 
 
 def _csv(connection: sqlite3.Connection) -> Iterator[bytes]:

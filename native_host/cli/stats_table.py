@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from messages.facts import Aggregate
+from messages.wording import plural
 from native_host.cli.sparkline import sparkline
 from native_host.cli.terminal import duration, size
 from native_host.one_line import one_line
@@ -60,10 +61,9 @@ def render(report: Report, levels: str) -> Iterator[str]:
 def _counts(report: Report) -> Iterator[str]:
     total = report.total
     ends = f"{total.succeeded:,} done, {total.cancelled:,} stopped, {total.failed:,} failed"
-    yield f"{total.count:,} generation{'' if total.count == 1 else 's'} since {_date(report.since)}: {ends}"
-    yield f"{total.input_tokens:,} tokens read, {total.cached_tokens:,} of them from the cache, " + (
-        f"{total.output_tokens:,} written"
-    )
+    yield f"{total.count:,} {plural(total.count, 'generation')} since {_date(report.since)}: {ends}"
+    read = f"{total.input_tokens:,} {plural(total.input_tokens, 'token')} read"
+    yield f"{read}, {total.cached_tokens:,} of them from the cache, {total.output_tokens:,} written"
 
 
 def _table(report: Report) -> Iterator[str]:
@@ -106,7 +106,7 @@ def _span(medians: Sequence[float | None]) -> str:
 
 def _last(last: GenerationRecord) -> list[str]:
     parts = [
-        f"{_known(last.input_tokens)} tokens in, {_known(last.output_tokens)} out",
+        f"{_known(last.input_tokens)} {plural(last.input_tokens, 'token')} in, {_known(last.output_tokens)} out",
         f"the first after {_figure(last.time_to_first_token)} ms",
         f"{_figure(last.tokens_per_second)} tokens/s",
         f"{_figure(last.total_time)} ms in all",

@@ -65,7 +65,7 @@ function update(row, job, time) {
 }
 
 function liveWords(job, reading) {
-  if (reading) return `${words.number(job.prefill_done)} of ${words.number(job.prefill_total)} prompt tokens`;
-  if (job.tokens_per_second === null) return `${words.number(job.tokens)} tokens`;
-  return `${words.number(job.tokens)} tokens, ${words.tokensPerSecond(job.tokens_per_second)} tokens/s`;
+  if (reading) return `${words.number(job.prefill_done)} of ${words.number(job.prefill_total)} prompt ${job.prefill_total === 1 ? "token" : "tokens"}`;
+  if (job.tokens_per_second === null) return words.tokens(job.tokens);
+  return `${words.tokens(job.tokens)}, ${words.tokensPerSecond(job.tokens_per_second)} tokens/s`;
 }

@@ -173,7 +173,7 @@ function factsOf(model, time) {
     ["device", model.device],
     ["weights", model.dtype],
     ["memory", model.resident_bytes === null ? null : words.bytes(model.resident_bytes)],
-    ["context", model.context_length === null ? null : `${words.number(model.context_length)} tokens`],
+    ["context", model.context_length === null ? null : words.tokens(model.context_length)],
     ["speed", current.tokens_per_second === null ? null : `${words.tokensPerSecond(current.tokens_per_second)} tokens/s`],
     ["unloads in", model.expires_at === null || model.loading ? null : words.duration(model.expires_at - time)],
   ];

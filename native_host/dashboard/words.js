@@ -12,6 +12,8 @@ export function number(value, decimals = 0) {
   return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
+export const tokens = (count) => `${number(count)} ${count === 1 ? "token" : "tokens"}`;
+
 export const tokensPerSecond = (value) => number(value, known(value) && value >= 1000 ? 0 : 1);
 
 /** Milliseconds: whole ones, tenths below ten. */

@@ -5,6 +5,7 @@ two who watch, and one who comes back, are told the same.
 """
 
 from messages.facts import Fact, JobState
+from messages.wording import plural
 from native_host.jobs import Job
 
 PREFILL_SHARE = 40
@@ -60,14 +61,18 @@ def _step(job: Job) -> str:
         case JobState.QUEUED:
             return "Waiting for the model"
         case JobState.PREFILL if job.prefill_total > 0:
-            return f"Reading the prompt ({job.prefill_done} of {job.prefill_total} tokens)"
+            return f"Reading the prompt ({job.prefill_done} of {_tokens(job.prefill_total)})"
         case JobState.PREFILL:
             return "Reading the prompt"
         case JobState.DECODE:
-            return f"Generating ({job.tokens} tokens)"
+            return f"Generating ({_tokens(job.tokens)})"
         case JobState.FINISHED:
-            return f"Finished ({job.tokens} tokens)"
+            return f"Finished ({_tokens(job.tokens)})"
         case JobState.CANCELLED:
-            return f"Cancelled ({job.tokens} tokens)"
+            return f"Cancelled ({_tokens(job.tokens)})"
         case JobState.FAILED:
             return f"Failed: {job.error.message if job.error else 'unknown'}"
+
+
+def _tokens(count: int) -> str:
+    return f"{count} {plural(count, 'token')}"

@@ -83,6 +83,12 @@ def test_a_question_is_answered_with_its_speed_beside_it(chat: Page) -> None:
     assert shown(chat, "#problem") == ""
 
 
+def test_one_token_is_told_as_one(chat: Page) -> None:
+    choose_echo(chat, "slow", prefill_ms=500)
+    ask(chat, "word")
+    chat.wait_for("document.querySelector('#figures').textContent.startsWith('1 token, first after')")
+
+
 def test_text_streams_and_escape_stops_it(chat: Page) -> None:
     choose_echo(chat, "slow", tokens_per_second=20)
     ask(chat, " ".join(f"word{number}" for number in range(500)))

@@ -167,6 +167,12 @@ def test_the_stop_button_stops_a_generation_of_another_caller(page: ChromiumPage
     assert shown(page, "#jobs-problem") == ""
 
 
+def test_one_token_is_told_as_one(page: ChromiumPage, port: Port) -> None:
+    load_echo(port, tokens_per_second=0.2)
+    port.ask("generate", prompt="word " * 3, model="echo")
+    wait_shown(page, "#jobs .live", r"^1 token\b")
+
+
 def test_a_prompt_that_is_read_shows_how_far_it_is(page: ChromiumPage, port: Port) -> None:
     load_echo(port, prefill_ms=30_000)
     asked = port.ask("generate", prompt="word " * 50, model="echo")

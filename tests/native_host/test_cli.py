@@ -56,6 +56,13 @@ def test_chat_answers_what_is_piped_in_on_stdout_alone(home: HostHome) -> None:
     assert "[3 tokens" in done.stderr
 
 
+def test_one_token_is_told_as_one(home: HostHome) -> None:
+    assert "[1 token," in home.run("chat", "--model", "echo", stdin="one\n").stderr
+    text = home.run("stats").stdout
+    assert "1 token read, 0 of them from the cache, 1 written" in text
+    assert ": 1 token in, 1 out" in text
+
+
 def test_chat_takes_its_model_from_the_configuration(home: HostHome) -> None:
     home.write_config('[models]\ndefault = "echo"\n')
     assert home.run("chat", stdin="hello").stdout == "hello\n"

@@ -125,6 +125,12 @@ def test_more_ports_than_are_allowed_are_refused_with_the_reason() -> None:
         assert "2 ports are open already" in answer["message"]
 
 
+def test_one_port_alone_is_told_as_one() -> None:
+    with BrowserHost("[daemon]\nmax_clients = 1\n") as host, host.port() as port:
+        assert port.call("ping")["status"] == "success"
+        assert "1 port is open already" in host.one_shot({"id": 1, "action": "ping"})["message"]
+
+
 def test_it_leaves_when_it_is_idle_and_the_next_relay_starts_another() -> None:
     with BrowserHost("[daemon]\nidle_exit_s = 0.5\n[models]\nkeep_alive_s = 0.2\n") as host:
         with host.port() as port:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from backends.huggingface.files import read_json, refuse
 from backends.onnx.transformersjs.tokenizer import read_tokenizer
+from messages.wording import plural
 
 CHARACTERS_A_TOKEN = 64
 """Characters of a text that are looked at for each token, at most; words have about five. The tokenizer takes 130 bytes
@@ -49,7 +50,7 @@ class TextReader:
         """Refuse a limit, in tokens, that leaves no room for a text; HostError `model_invalid`."""
         own = self._raw.num_special_tokens_to_add(False)
         if limit <= own:
-            refuse(self._file, f"adds {own} tokens to each text, of which the model reads {limit}")
+            refuse(self._file, f"adds {own} {plural(own, 'token')} to each text, of which the model reads {limit}")
 
     def tokens_of_length(self, length: int) -> list[int]:
         """Some tokens, as a text of a length may have them."""

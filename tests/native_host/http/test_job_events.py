@@ -71,6 +71,13 @@ def test_a_failure_has_its_code_and_what_was_said(job: Job) -> None:
     assert status_of(job).current_step == "Failed: It crashed."
 
 
+def test_one_token_is_told_as_one(job: Job) -> None:
+    job.add_text("a", 1)
+    assert status_of(job).current_step == "Generating (1 token)"
+    job.finish(FinishReason.STOP, Figures())
+    assert status_of(job).current_step == "Finished (1 token)"
+
+
 def test_a_sign_of_life_is_told_once_and_stays_in_the_status(job: Job) -> None:
     narrator = JobNarrator(job, Place())
     list(narrator.news())
