@@ -17,7 +17,7 @@ const REMEMBERED = "model";
 const RUNNING = "job";
 const SIZES_NAMED = 3;
 const NO_ANSWER = "The model gave no answer.";
-const REMARKS = { cancelled: "Stopped.", length: "Cut off: the limit of tokens was reached." };
+const REMARKS = { cancelled: "Stopped.", failed: "Not finished.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
 
 class Chat {
@@ -173,20 +173,26 @@ class Chat {
       this.#view.showState("ready");
     } catch (error) {
       const stopped = error.name === "AbortError"; // while the model was still loading
-      answer.end(stopped ? REMARKS.cancelled : undefined);
+      answer.end(stopped ? REMARKS.cancelled : answer.hasText ? REMARKS.failed : undefined);
       if (stopped || conversation !== this.#messages) this.#view.showState("ready");
-      else this.#failToAnswer(error, messages, sent);
+      else this.#failToAnswer(error, messages, sent, answer);
     }
     progress.end();
     this.#stopper = null;
   }
 
   /** Offer to try again, unless it is a picture of the last message that the host refused: it would be again. */
-  #failToAnswer(error, messages, sent) {
+  #failToAnswer(error, messages, sent, answer) {
     const refused = refusedPicture(error);
     const isOfLast = refused?.message === messages.length - 1 && refused.part < sent.pictures.length;
     if (isOfLast) this.#takeBack(sent, refused);
-    else this.#fail(error, () => this.#answer(messages, sent), undefined, true);
+    else this.#fail(error, () => this.#answerAnew(answer, messages, sent), undefined, true);
+  }
+
+  /** What had come until the failure is no part of the chat, and the new answer takes its place. */
+  #answerAnew(failed, messages, sent) {
+    failed.remove();
+    this.#answer(messages, sent);
   }
 
   /** Give all of a message but the picture that the host refused back to the person, to be sent again. */
@@ -203,8 +209,9 @@ class Chat {
 
   /** Load first: that is success at once, unless the model was unloaded meanwhile, or crashed. */
   async #generate(messages, answer, progress) {
+    const { signal } = this.#stopper;
     const model = this.#model;
-    await this.#host.load({ model }, { onProgress: ({ message }) => answer.wait(message) });
+    await unlessAborted(signal, this.#host.load({ model }, { onProgress: ({ message }) => answer.wait(message) }));
     const onPartial = ({ text, reasoning, tokens }) => {
       if (reasoning) answer.think(reasoning);
       if (text) answer.append(text);
@@ -218,7 +225,7 @@ class Chat {
     const fields = { model, messages, settings };
     const onAccepted = ({ job_id: job }) => sessionStorage.setItem(RUNNING, job);
     try {
-      return await this.#host.generate(fields, { onAccepted, onPartial, onThinking, signal: this.#stopper.signal });
+      return await this.#host.generate(fields, { onAccepted, onPartial, onThinking, signal });
     } finally {
       sessionStorage.removeItem(RUNNING);
     }
@@ -251,6 +258,14 @@ class Chat {
     if (this.#isLost) this.#view.showFigures("connection lost, connecting again");
     else if (wasLost) this.#view.showFigures("");
   }
+}
+
+/** What `promise` gives, or the signal's reason as soon as it is aborted. A load goes on then, and nobody waits for it. */
+function unlessAborted(signal, promise) {
+  return new Promise((resolve, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+    promise.then(resolve, reject);
+  });
 }
 
 /** A message's content: a string, or with pictures the parts of PROTOCOL.md. */

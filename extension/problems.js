@@ -36,6 +36,7 @@ const PROBLEMS = {
     title: "The model crashed",
     text: "It is started again with the next message. Everything else goes on.",
   },
+  cancelled: { title: "The answer was ended" }, // its model was unloaded, or the host is stopping
   out_of_memory: { title: "The model does not fit into memory" },
   context_overflow: { title: "The conversation is too long for this model", text: "Begin a new chat." },
   model_not_found: { title: "There is no such model" },

@@ -193,6 +193,7 @@ class Answer {
   #follow;
   #thoughts = null;
   #text = null;
+  #note = null;
 
   constructor(element, follow) {
     this.#element = element;
@@ -200,9 +201,14 @@ class Answer {
     element.setAttribute("aria-busy", "true"); // a screen reader reads the answer once, when it is whole
   }
 
+  /** Whether something of the model is there, be it only what it thinks. */
+  get hasText() {
+    return this.#text !== null || this.#thoughts !== null;
+  }
+
   /** Say what goes on while there is no text yet. */
   wait(words) {
-    if (!this.#text && !this.#thoughts) this.#element.textContent = words;
+    if (!this.hasText) this.#element.textContent = words;
   }
 
   /** Add to what the model thinks before it answers, in a fold that is open until the answer begins. */
@@ -221,9 +227,15 @@ class Answer {
   /** The answer is over, with a remark below it if there is one; without any text it goes away. */
   end(remark) {
     this.#element.setAttribute("aria-busy", "false");
-    if (remark) this.#element.after(block("note", remark));
-    if (!this.#text && !this.#thoughts) this.#element.remove();
+    if (remark) this.#element.after((this.#note = block("note", remark)));
+    if (!this.hasText) this.#element.remove();
     this.#follow();
+  }
+
+  /** Take the answer and its remark out of the log again. */
+  remove() {
+    this.#element.remove();
+    this.#note?.remove();
   }
 
   #begin() {

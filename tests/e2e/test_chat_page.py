@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from support.browsers.waiting import wait_until
 from support.http_host import free_port
 from support.scripted_gguf import THINKING, write_scripted
 
+RUNTIME = "(globalThis.browser ?? chrome).runtime"
 SCROLLER = "document.querySelector('#scroller')"
 TO_THE_END = f"(({{scrollHeight, scrollTop, clientHeight}}) => scrollHeight - scrollTop - clientHeight)({SCROLLER})"
 SCROLL_SLOWLY = """
@@ -326,6 +329,50 @@ def test_a_lost_connection_is_told_only_while_it_is_lost(chat: Page, lab: Lab) -
     wait_for_end(chat)
     assert "The answer was lost" in shown(chat, "#problem")
     assert shown(chat, "#figures") == ""
+
+
+def break_off(page: Page, lab: Lab) -> None:
+    """Have the worker of an answer end in the middle of it."""
+    choose_echo(page, "slow", tokens_per_second=20)
+    ask(page, words(20))
+    page.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    state = page.evaluate(f"{RUNTIME}.sendNativeMessage({HOST_NAME!r}, {{action: 'get_state', model: 'slow'}})")
+    kill(state["models"][0]["pid"])
+    wait_for_end(page)
+    assert "The model crashed" in shown(page, "#problem")
+
+
+def test_an_answer_that_broke_off_says_so_and_gives_its_place_to_the_next_try(chat: Page, lab: Lab) -> None:
+    break_off(chat, lab)
+    assert shown(chat, ".note") == "Not finished."
+    chat.click("#retry")
+    chat.wait_for(f"document.querySelector('.turn.assistant').textContent === {words(20)!r}")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == ""
+    assert chat.evaluate("document.querySelectorAll('.turn.assistant').length") == 1
+
+
+def test_the_stop_button_waits_for_no_load(chat: Page, lab: Lab) -> None:
+    daemon = lab.daemon_pid()
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        ask(chat, "Hello")
+        chat.wait_for("!document.querySelector('#stop').hidden")
+        chat.click("#stop")
+        wait_for_end(chat)
+        assert shown(chat, ".note") == "Stopped."
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+
+
+def test_an_unload_in_the_middle_of_an_answer_is_told(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, words(200))
+    chat.wait_for("document.querySelector('.turn.assistant:not(.waiting)')")
+    tell_host(chat, action="unload", model="slow")
+    wait_for_end(chat)
+    assert shown(chat, "#problem-title") == "The answer was ended"
+    assert "slow was unloaded" in shown(chat, "#problem-text")
 
 
 def test_each_paragraph_runs_in_its_own_direction(chat: Page) -> None:
