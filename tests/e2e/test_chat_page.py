@@ -375,6 +375,14 @@ def test_an_unload_in_the_middle_of_an_answer_is_told(chat: Page) -> None:
     assert "slow was unloaded" in shown(chat, "#problem-text")
 
 
+def test_a_list_that_cannot_be_used_looks_so(chat: Page) -> None:
+    choose_echo(chat, "slow", tokens_per_second=20)
+    ask(chat, words(200))
+    chat.wait_for("getComputedStyle(document.querySelector('#model')).opacity < 1")
+    chat.press("Escape")
+    wait_for_end(chat)
+
+
 def test_each_paragraph_runs_in_its_own_direction(chat: Page) -> None:
     choose_echo(chat, "fast")
     ask(chat, "\u05e9\u05dc\u05d5\u05dd! (abc).")
