@@ -5,6 +5,9 @@ import { thumbnail } from "./pictures.js";
 const find = (selector) => document.querySelector(selector);
 const NEAR_END_PX = 100;
 
+/** Characters of a paragraph. Chromium needs seconds for each change of a longer one that runs in its own direction. */
+const MOST_IN_OWN_DIRECTION = 20_000;
+
 /** What the page shows; `chat.js` decides when. */
 export class View {
   input = find("#input");
@@ -32,6 +35,8 @@ export class View {
       await this.models.settle();
       send(this.input.value.trim());
     });
+    this.input.addEventListener("beforeinput", ({ data }) => directParagraphs(this.input, this.input.value + (data ?? "")));
+    this.input.addEventListener("input", () => directParagraphs(this.input, this.input.value));
     this.input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -143,6 +148,7 @@ export class View {
 
   #add(className, text, speaker) {
     const element = block(className, text);
+    directParagraphs(element, text);
     element.setAttribute("role", "article");
     element.setAttribute("aria-label", speaker); // a person sees who speaks by the turn's place
     find("#log").append(element);
@@ -257,6 +263,12 @@ class Answer {
     if (this.#text) this.#text.before(this.#thoughts);
     else this.#element.replaceChildren(this.#thoughts);
   }
+}
+
+/** Let each paragraph of an element's text run in its own direction, unless one is so long that the page would stand still. */
+function directParagraphs(element, text) {
+  const isLong = text.length > MOST_IN_OWN_DIRECTION && text.split("\n").some(({ length }) => length > MOST_IN_OWN_DIRECTION);
+  element.classList.toggle("long", isLong);
 }
 
 function isNowhere(active) {

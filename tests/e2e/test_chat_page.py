@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -389,6 +390,23 @@ def test_each_paragraph_runs_in_its_own_direction(chat: Page) -> None:
     wait_for_end(chat)
     first, last = (chat.evaluate(LEFT_OF_CHARACTER % place) for place in (0, 11))
     assert last < first
+
+
+def test_a_huge_text_without_a_line_break_does_not_hold_the_page_up(chromium: ChromiumLab) -> None:
+    page = chromium.open_chat()
+    wait_until_ready(page)
+    page.command("Browser.grantPermissions", {"permissions": ["clipboardReadWrite"]})
+    page.evaluate("navigator.clipboard.writeText('lorem ipsum dolor '.repeat(60_000))")
+    page.evaluate("document.querySelector('#input').focus()")
+    began = time.monotonic()
+    page.command("Input.dispatchKeyEvent", {"type": "keyDown", "key": "v", "modifiers": 2, "commands": ["paste"]})
+    page.wait_for("document.querySelector('#input').value.length > 1_000_000")
+    page.press("Enter")
+    wait_for_end(page)
+    assert "too long for this model" in shown(page, "#problem")
+    assert time.monotonic() - began < 25
+    page.evaluate("localStorage.clear()")
+    page.close()
 
 
 def test_who_speaks_is_told_to_those_who_do_not_see_it(chat: Page) -> None:
