@@ -29,6 +29,7 @@ class Published:
     patch: int = 14
     merge: int | None = 2
     swapped: bool = False
+    """True for a file of a converter that exchanged the feed-forward's names and wrote a placeholder for positions."""
 
 
 PUBLISHED = {
@@ -37,6 +38,9 @@ PUBLISHED = {
     "Qwen2-VL 72B": Published(QWEN2, "qwen2vl", 8192, 1280, 32, 8192, 5120),
     "Qwen2-VL 2B of the older converter": Published(
         QWEN2, "qwen2vl", 1536, 1280, 32, 0, 5120, merge=None, swapped=True
+    ),
+    "Qwen2.5-VL 7B of an older converter": Published(
+        QWEN25, "qwen2vl", 3584, 1280, 32, 0, 3420, merge=None, swapped=True
     ),
     "Qwen2.5-VL 7B": Published(QWEN25, "qwen2vl", 3584, 1280, 32, 3420, 3420),
     "Qwen2.5-VL 72B": Published(QWEN25, "qwen2vl", 8192, 1280, 32, 3456, 3456),
@@ -77,6 +81,8 @@ def _shapes(published: Published) -> dict[str, tuple[int, ...]]:
         "mm.2.weight": (merged, published.text_width),
         "mm.2.bias": (published.text_width,),
     }
+    if published.swapped:
+        shapes["v.position_embd.weight"] = (10, 10)
     for layer in range(published.layers):
         shapes |= {f"v.blk.{layer}.{name}": shape for name, shape in _layer(published).items()}
     return shapes

@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFReader
+from PIL import Image
+from support.picture_files import png_url, prompt_with
 
-from backends.base import LoadSpec
+from backends.base import CancelToken, GenerationEnd, GenerationRequest, LoadSpec
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.header import read_header
 from backends.llamacpp.projector import read_projector
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
+from messages.settings import InferenceSettings
 from tools.make_gguf import Weights, write_model
 from tools.make_mmproj import PRESET_SHAPES, ProjectorShape, write_projector
 
@@ -109,3 +112,18 @@ def test_shapes_of_a_kind_whose_graph_is_not_known_are_not_compared(tmp_path: Pa
     )
     other.write_bytes(other.read_bytes().replace(b"idefics3", b"cogvlm\0\0"))
     read_projector(str(other), read_header(tmp_path / "model.gguf"))
+
+
+def test_positions_that_qwens_older_converters_left_as_a_placeholder_are_not_compared(tmp_path: Path) -> None:
+    write_model(tmp_path / "model.gguf", MODELS["vision"])
+    placeholder = {"v.position_embd.weight": np.zeros((10, 10), np.float32)}
+    write_projector(tmp_path / "mmproj.gguf", SHAPES["vision"], instead=placeholder)
+    backend = LlamaCppBackend()
+    backend.load(LoadSpec(tmp_path / "model.gguf", LoadOptions()), lambda *_: None)
+    request = GenerationRequest(prompt_with(png_url(Image.new("RGB", (56, 56)))), InferenceSettings(max_tokens=2))
+    try:
+        events = list(backend.generate(request, CancelToken()))
+    finally:
+        backend.close()
+    assert isinstance(events[-1], GenerationEnd)
+    assert events[-1].output_tokens > 0
