@@ -87,6 +87,7 @@ class ManagedModel:
         self._awaited = 0
         self._restarts_left = 1
         self._crash: HostError | None = None
+        self._is_closed = False
 
     @property
     def worker(self) -> WorkerProcess:
@@ -161,6 +162,9 @@ class ManagedModel:
             raise
         finally:
             self._awaited -= 1
+        if self._is_closed:
+            text = f"{self.source.name} was unloaded meanwhile; load it and ask again."
+            raise HostError(ErrorCode.CANCELLED, text)
         if self.info is None:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{self.source.name} is not loaded; send load first.")
         return self.info
@@ -211,7 +215,8 @@ class ManagedModel:
         self.worker.kill()
 
     async def close(self) -> None:
-        """End the worker, and a load that is under way."""
+        """End the worker, and a load that is under way; who waits for the model's turn is told so."""
+        self._is_closed = True
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
         worker, self._worker, self.info = self._worker, None, None

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.tiny_embedder import make_embedder
 
 from messages.options import LoadOptions
 from native_host.config import Config, Paths
@@ -64,6 +65,32 @@ def test_it_is_loaded_again_as_the_first_request_for_it_would(
             assert "model_not_loaded" not in answer.text
             assert [one.source.name for one in host.models.all()] == ["echo"]
             assert host.models.all() != [model]
+        finally:
+            await host.close()
+
+    asyncio.run(play())
+
+
+def test_texts_that_wait_for_a_model_which_is_unloaded_do_not_bring_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(make_embedder(tmp_path / "embedder"))
+
+    async def play() -> None:
+        host = Host(Config(), Paths(tmp_path, tmp_path, tmp_path))
+        model, _ = await host.models.load(folder, "auto", LoadOptions())
+        await model.wait_ready()
+        join, has_joined = model.join_queue, asyncio.Event()
+        join()
+        monkeypatch.setattr(model, "join_queue", lambda: (join(), has_joined.set()))
+        try:
+            async with model.turn():
+                asked = asyncio.create_task(_answer_of(host, "/v1/embeddings", {"model": folder, "input": "a cat"}))
+                await has_joined.wait()
+                host.models.unload(model)
+            answer = await asked
+            assert (answer.status_code, answer.json()["error"]["code"]) == (409, "cancelled")
+            assert host.models.all() == []
         finally:
             await host.close()
 
