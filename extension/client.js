@@ -22,7 +22,7 @@
  * @property {(frame: {thinking: string, tokens: number}) => void} [onThinking]  still alive, also before any text
  * @property {AbortSignal} [signal]  stops the generation; the promise then gives what was generated so far,
  *   with `finish_reason: "cancelled"`. One that was aborted before the request rejects it with the signal's reason.
- *   A load goes on; with `background: true` it ends, and the promise rejects with `cancelled`. What
+ *   A load goes on; with `background: true` it ends, and the promise rejects with `cancelled`. An unload goes on always. What
  *   `request("generate", { stream: false })` asks for goes on too, for its job is not told: call `generate` to stop it.
  */
 
