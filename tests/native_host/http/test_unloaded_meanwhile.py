@@ -81,8 +81,13 @@ def test_texts_that_wait_for_a_model_which_is_unloaded_do_not_bring_it_back(
         model, _ = await host.models.load(folder, "auto", LoadOptions())
         await model.wait_ready()
         join, has_joined = model.join_queue, asyncio.Event()
+
+        def note_joining() -> None:
+            join()
+            has_joined.set()
+
         join()
-        monkeypatch.setattr(model, "join_queue", lambda: (join(), has_joined.set()))
+        monkeypatch.setattr(model, "join_queue", note_joining)
         try:
             async with model.turn():
                 asked = asyncio.create_task(_answer_of(host, "/v1/embeddings", {"model": folder, "input": "a cat"}))
