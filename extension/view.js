@@ -19,6 +19,7 @@ export class View {
   #obstacle = false;
   #problemIsOfChat = false;
   #focused = null;
+  #acts = 0;
 
   constructor() {
     document.addEventListener("focusin", ({ target }) => (this.#focused = target));
@@ -30,13 +31,16 @@ export class View {
   /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
    *  addTab(), useVision(). */
   bind({ send, suggest, stop, newChat, choose, openFigures, addTab, useVision }) {
-    find("#composer").addEventListener("submit", async (event) => {
+    find("#composer").addEventListener("submit", (event) => {
       event.preventDefault();
-      await this.models.settle();
-      send(this.input.value.trim());
+      const text = this.input.value.trim();
+      this.#onceChosen(() => send(text));
     });
     this.input.addEventListener("beforeinput", ({ data }) => directParagraphs(this.input, this.input.value + (data ?? "")));
-    this.input.addEventListener("input", () => directParagraphs(this.input, this.input.value));
+    this.input.addEventListener("input", () => {
+      this.#acts += 1;
+      directParagraphs(this.input, this.input.value);
+    });
     this.input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
@@ -47,19 +51,27 @@ export class View {
       if (event.key === "Escape" && !closesOther) stop();
     });
     find("#stop").addEventListener("click", stop);
-    find("#new-chat").addEventListener("click", newChat);
+    find("#new-chat").addEventListener("click", () => {
+      this.#acts += 1;
+      newChat();
+    });
     find("#open-figures").addEventListener("click", openFigures);
     find("#add-tab").addEventListener("click", addTab);
     find("#use-vision").addEventListener("click", useVision);
-    find("#suggestions").addEventListener("click", async ({ target }) => {
-      if (!target.matches(".suggestion")) return;
-      await this.models.settle();
-      suggest(target.textContent);
+    find("#suggestions").addEventListener("click", ({ target }) => {
+      if (target.matches(".suggestion")) this.#onceChosen(() => suggest(target.textContent));
     });
     find("#problem-command button").addEventListener("click", () => {
       navigator.clipboard.writeText(find("#problem-command code").textContent);
     });
     this.models.bind(choose);
+  }
+
+  /** Act when the list's choice is made and loaded, unless the person types on, begins a new chat or acts again meanwhile. */
+  async #onceChosen(act) {
+    const number = (this.#acts += 1);
+    await this.models.settle();
+    if (number === this.#acts) act();
   }
 
   /** Offer to take a picture of the tab from which the page was opened. */

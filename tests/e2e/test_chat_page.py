@@ -156,6 +156,30 @@ def test_a_message_goes_to_the_model_that_the_list_shows(chat: Page, button: str
     assert chat.evaluate("loads") == ["Loading one"]
 
 
+@pytest.mark.parametrize("act", ["type on", "#new-chat"])
+def test_a_message_that_waits_for_a_load_is_not_sent_if_the_person_goes_on(chat: Page, lab: Lab, act: str) -> None:
+    chat.click("#input")
+    chat.type_text("first words")
+    offer_echoes(chat, "one")
+    step_down_to(chat, "one")
+    daemon = lab.daemon_pid()
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        chat.evaluate("document.querySelector('#send').focus()")
+        chat.click("#send")
+        chat.click("#input")
+        if act == "type on":
+            chat.type_text(" and more")
+        else:
+            chat.click(act)
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    chat.wait_for("document.querySelector('#model-name').textContent.startsWith('one (')")
+    wait_until_ready(chat)
+    assert chat.evaluate("document.querySelector('.turn.user')") is None
+    assert chat.evaluate("document.querySelector('#input').value").startswith("first words")
+
+
 def test_the_stop_button_stops(chat: Page) -> None:
     choose_echo(chat, "slow", tokens_per_second=20)
     ask(chat, " ".join(f"word{number}" for number in range(500)))
