@@ -103,9 +103,13 @@ def _unwrap(schema: JsonObject, model: type[BaseModel]) -> None:
     properties = schema["properties"]
     for name in ("id", "action", "background"):
         properties.pop(name, None)
-    schema["required"] = [name for name in schema.get("required", ()) if name in properties]
+    required = [name for name in schema.get("required", ()) if name in properties]
     if "model" in properties:
         properties["model_path"] = {"type": "string", "description": "Another spelling of model."}
+    if "model" in required:
+        required.remove("model")
+        schema["anyOf"] = [{"required": ["model"]}, {"required": ["model_path"]}]
+    schema["required"] = required
     if model is requests.Load:
         del properties["stream"]  # there is one answer
     if model is requests.Generate:

@@ -57,6 +57,8 @@ def test_every_reference_points_to_a_schema(document: dict[str, Any]) -> None:
 def test_bodies_are_the_wires_without_its_envelope(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {"model", "model_path", "backend", "options"} == set(schemas["Load"]["properties"])
+    assert schemas["Load"]["required"] == []
+    assert schemas["Load"]["anyOf"] == [{"required": ["model"]}, {"required": ["model_path"]}]
     assert {"settings", "temperature", "messages", "prompt"} <= set(schemas["Generate"]["properties"])
     assert all("action" not in schemas[name]["properties"] for name in ("Load", "Unload", "Generate", "Embed"))
 
