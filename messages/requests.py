@@ -17,7 +17,7 @@ from messages.frames import MAX_SAFE_INTEGER
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import SettingsPatch
 from messages.tools import MAX_TOOLS, Tool, ToolChoice, refuse_tools
-from messages.validation import describe
+from messages.validation import MAX_FIELDS, describe
 
 RequestId = str | int | None
 ModelName = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -366,6 +366,7 @@ def _unknown(name: str) -> HostError:
     )
 
 
-def _invalid(fields: list[str]) -> HostError:
+def _invalid(wrong: list[str]) -> HostError:
+    fields = wrong[:MAX_FIELDS]
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
     return HostError(ErrorCode.INVALID_REQUEST, f"The request is not valid: {fields[0]}{more}.", fields=fields)

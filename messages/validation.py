@@ -56,26 +56,24 @@ def describe(error: ValidationError) -> list[str]:
     lines: dict[str, None] = {}
     for item in error.errors(include_url=False, include_input=False):
         text = words_of(item)
-        path = _path(item["loc"])
+        path = _path(item["loc"][:-1] if _is_of_key(item) else item["loc"])
         lines[f"{path}: {text}" if path else text] = None
     return list(lines)[:MAX_FIELDS]
 
 
 def words_of(item: Mapping[str, Any]) -> str:
     """What is wrong, of one of the errors that a `ValidationError` or FastAPI's list."""
-    word = _WORDS.get("extra_forbidden" if _is_key(item["loc"]) else item["type"])
+    word = _WORDS.get("extra_forbidden" if _is_of_key(item) else item["type"])
     return word(item.get("ctx", {})) if word else str(item["msg"])
 
 
-def _is_key(location: tuple[int | str, ...]) -> bool:
-    """True if it is the name of a field that is wrong, in an object whose names are checked."""
-    return location[-1:] == ("[key]",)
+def _is_of_key(item: Mapping[str, Any]) -> bool:
+    """True if it is the name of a field that is wrong, in an object whose names are checked; one may be called so."""
+    return item["type"] != "extra_forbidden" and item["loc"][-1:] == ("[key]",)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
     path = ""
-    if _is_key(location):
-        location = location[:-1]
     for depth, part in enumerate(location):
         if isinstance(part, int):
             path += f"[{part}]"

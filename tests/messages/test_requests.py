@@ -82,6 +82,7 @@ FULL: dict[str, dict[str, Any]] = {
 
 WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("ping", {"x": 1}, ["x: is not a known field"]),
+    ("ping", {"[key]": 1}, ["[key]: is not a known field"]),
     ("load", {}, ["model: is required"]),
     ("load", {"model": ""}, ["model: must have at least 1 character(s)"]),
     ("load", {"model": 7}, ["model: must be a string"]),
@@ -264,8 +265,10 @@ def test_each_wrong_field_is_named(action: str, fields: dict[str, Any], named: l
 
 
 def test_many_wrong_fields_are_named_up_to_a_bound() -> None:
-    error = refusal({"action": "ping", **{f"x{number}": 1 for number in range(1000)}})
+    wrong = {f"x{number}": 1 for number in range(1000)}
+    error = refusal({"action": "ping", **wrong})
     assert error.details["fields"] == [f"x{number}: is not a known field" for number in range(20)]
+    assert len(refusal({"id": 1.5, "action": "generate", **wrong}).details["fields"]) == 20
 
 
 def test_the_name_of_a_wrong_field_is_repeated_only_in_part() -> None:
