@@ -69,7 +69,8 @@ def words_of(item: Mapping[str, Any]) -> str:
 
 def _is_of_key(item: Mapping[str, Any]) -> bool:
     """True if it is the name of a field that is wrong, in an object whose names are checked; one may be called so."""
-    return item["type"] != "extra_forbidden" and item["loc"][-1:] == ("[key]",)
+    location: tuple[int | str, ...] = item["loc"]
+    return item["type"] != "extra_forbidden" and location[-1:] == ("[key]",)
 
 
 def _path(location: tuple[int | str, ...]) -> str:
