@@ -67,9 +67,9 @@ class PromptEncoder:
         """Tokens and pictures of a prompt.
 
         Raises HostError `unsupported_option` for a picture that the model cannot take and for a sound,
-        `invalid_request` for a picture that is none, an empty prompt, a bare prompt with a picture's marker, and a
-        conversation that the template refuses or of which it leaves a picture out, `model_invalid` where the network
-        would not see a picture. Raises EngineError.
+        `invalid_request` for a picture that is none, a bare prompt with a picture's marker, and a conversation that
+        the template refuses or of which it leaves a picture out, `model_invalid` where the network would not see a
+        picture. Raises EngineError.
         """
         self._refuse_media(prompt)
         if prompt.messages is None:
