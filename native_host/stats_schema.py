@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from native_host.stats_rows import GENERATION_COLUMNS
+from native_host.stats_rows import GENERATION_COLUMNS, MEMORY_COLUMNS
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,11 @@ CREATE {temporary} TABLE IF NOT EXISTS memory (
     id INTEGER PRIMARY KEY,
     time REAL NOT NULL, backend TEXT NOT NULL, model TEXT NOT NULL, resident_bytes INTEGER NOT NULL
 )"""
+
+_COLUMNS_OF_EVERY_VERSION = {
+    "generations": {"id", *GENERATION_COLUMNS} - _ADDED_COLUMNS.keys(),
+    "memory": {"id", *MEMORY_COLUMNS},
+}
 
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS generations_time ON generations (time)",
@@ -89,6 +94,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     try:
         _require_sound(connection)
+        if _version(connection) <= SCHEMA_VERSION:  # a newer host may have more tables
+            _require_own(connection)
         _add_what_is_missing_to_this_connection(connection)
     except sqlite3.Error:
         connection.close()
@@ -131,17 +138,18 @@ def _require_no_newer(version: int) -> None:
 
 
 def _require_own(connection: sqlite3.Connection) -> None:
-    """A table of generations that lacks what every version of the host had is none of the host's."""
-    if _columns(connection) and not _ADDED_COLUMNS.keys() >= set(_missing_columns(connection)):
-        raise ForeignSchemaError("another program made it")
+    """A table that no version of the host had, or that lacks what each had, is another program's; no tables are new."""
+    for table in _tables(connection):
+        required = _COLUMNS_OF_EVERY_VERSION.get(table)
+        if required is None or not required <= _columns(connection, table):
+            raise ForeignSchemaError("another program made it")
 
 
 def _add_what_is_missing_to_this_connection(connection: sqlite3.Connection) -> None:
     """Stand-ins for what an older file lacks, in temporary objects, which hide the file's own of the same name."""
     if _version(connection) >= SCHEMA_VERSION:
         return
-    _require_own(connection)
-    if _columns(connection):
+    if _columns(connection, "generations"):
         missing = "".join(f", NULL AS {name}" for name in _missing_columns(connection))
         connection.execute(f"CREATE TEMP VIEW generations AS SELECT *{missing} FROM main.generations")
     else:
@@ -154,12 +162,17 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _columns(connection: sqlite3.Connection) -> set[str]:
-    return {name for _, name, *_ in connection.execute("PRAGMA main.table_info(generations)")}
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    names = connection.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")
+    return [name for (name,) in names if not name.startswith("sqlite_")]
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?, 'main')", [table])}
 
 
 def _missing_columns(connection: sqlite3.Connection) -> list[str]:
-    there = _columns(connection)
+    there = _columns(connection, "generations")
     return [name for name in GENERATION_COLUMNS if name not in there]
 
 

@@ -89,9 +89,10 @@ def test_a_file_of_a_newer_host_is_left_alone_with_one_warning(host: BrowserHost
     assert "newer version" in warning
 
 
-def test_another_programs_file_is_left_alone_with_one_warning(host: BrowserHost) -> None:
+@pytest.mark.parametrize("table", ["generations (x)", "urls (url)", "memory (address)"])
+def test_another_programs_file_is_left_alone_with_one_warning(host: BrowserHost, table: str) -> None:
     with closing(sqlite3.connect(file_of(host))) as other:
-        other.execute("CREATE TABLE generations (x)")
+        other.execute(f"CREATE TABLE {table}")
     content = file_of(host).read_bytes()
     told = host.home.run("stats")
     assert (told.returncode, "another program made it" in told.stderr) == (1, True)
