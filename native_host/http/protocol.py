@@ -154,6 +154,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._head = _Deadline()
         self._reading = _Deadline()
         self._head_bytes = self._dropped_bytes = 0
+        self._is_amid_message = False
         self._unanswered: deque[RequestResponseCycle] = deque()
         """Requests in the order in which they came: the first is being answered, the others wait."""
 
@@ -198,6 +199,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._head_bytes = self._dropped_bytes = 0
         self._heed_target()
         super().on_headers_complete()
+        self._is_amid_message = True
         self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]
@@ -220,12 +222,18 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
                 self.transport.close()
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """Called by the parser: a request is there to its end."""
+        self._is_amid_message = False
+        super().on_message_complete()
+
     def send_400_response(self, msg: str) -> None:
         """Called by uvicorn: what came is no HTTP request, or one that is not read to its end.
 
-        Behind a request that is still being answered it only ends the connection: nothing can be said in between.
+        Behind a request that is still being answered it only ends the connection: nothing can be said in between. So
+        it does amid the body of one that was answered already: another answer would pass for the next request's.
         """
-        if self._awaits_head or self._awaits_body:
+        if self._awaits_body or (self._awaits_head and not self._is_amid_message):
             self.transport.write(_last_answer(HttpError(ErrorCode.INVALID_REQUEST, msg)))
         self.transport.close()
 

@@ -5,6 +5,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from http.client import HTTPResponse
 
 import httpx
 import psutil
@@ -94,6 +95,24 @@ def test_a_body_whose_pieces_are_not_as_long_as_they_say_is_told_so(host: HttpHo
     status, headers, body = answer_to(host, f"{HEAD}Transfer-Encoding: chunked\r\n\r\n{pieces}".encode())
     assert (status, headers["connection"]) == (400, "close")
     assert json.loads(body)["error"]["code"] == "invalid_request"
+    assert is_healthy(host.url)
+
+
+@pytest.mark.parametrize(
+    ("rest", "answer"),
+    [(b"zz\r\n", b""), (b"0\r\n" + b"X: y\r\n" * 20_000, b""), (b"0\r\n\r\n\x00\r\n\r\n", b"HTTP/1.1 400")],
+    ids=["no chunk", "trailers without end", "no request behind it"],
+)
+def test_the_rest_of_an_answered_requests_body_gets_no_answer_of_its_own(
+    host: HttpHost, rest: bytes, answer: bytes
+) -> None:
+    head = "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with host.raw(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode()) as connection:
+        refused = HTTPResponse(connection)
+        refused.begin()
+        assert (refused.status, refused.read() != b"") == (404, True)
+        connection.sendall(rest)
+        assert read_all(connection)[:12] == answer
     assert is_healthy(host.url)
 
 
