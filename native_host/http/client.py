@@ -187,6 +187,14 @@ def new_request_times(state: JsonObject, origin: str) -> None:
     state["arrived_at"] = time.monotonic()
 
 
+def break_off(request: Request) -> None:
+    """End a request's connection amid its answer, so that nobody takes what has gone out for all of it.
+
+    The connection's protocol (`native_host.http.protocol`) has left the means with the request.
+    """
+    request.state.break_off()
+
+
 def stop_job(request: Request, job_id: str) -> None:
     """Cancel a job of the caller's, if it is still there."""
     with contextlib.suppress(HostError):

@@ -5,22 +5,26 @@ terminal does; a page that the configuration lets in sees its own.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from messages.errors import HostError
 from messages.facts import Fact
 from native_host import stats_csv
 from native_host.http.answer_schemas import GroupedStats, MemoryHistory, StatsHistory
-from native_host.http.client import host_of, origin_of
+from native_host.http.client import break_off, host_of, origin_of
 from native_host.http.errors import json_response
 from native_host.http.schemas import gives
 from native_host.origins import OWNER_ORIGINS
 from native_host.stats_queries import Grouping
 from native_host.stats_rows import Filter
 from native_host.stats_store import StatsStore
+
+logger = logging.getLogger("tabagent.http")
 
 router = APIRouter()
 
@@ -69,7 +73,7 @@ async def memory(request: Request, wanted: Wanted, parts: Parts = 60) -> Respons
 
 @router.get("/stats/export.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
 async def export(request: Request, wanted: Wanted) -> Response:
-    """Every generation that was kept, oldest first, a line each."""
+    """Every generation that was kept, oldest first, a line each; the connection breaks off where no more can be had."""
     stats = host_of(request).stats
     first, last = await asyncio.to_thread(_csv_page, stats, wanted, 0)
 
@@ -78,7 +82,12 @@ async def export(request: Request, wanted: Wanted) -> Response:
         text, after = first, last
         while text:
             yield text
-            text, after = await asyncio.to_thread(_csv_page, stats, wanted, after)
+            try:
+                text, after = await asyncio.to_thread(_csv_page, stats, wanted, after)
+            except HostError as error:
+                logger.warning("An export of the statistics broke off: %s", error.message)
+                break_off(request)
+                return
 
     headers = {"Content-Disposition": 'attachment; filename="tabagent-stats.csv"'}
     return StreamingResponse(body(), media_type="text/csv; charset=utf-8", headers=headers)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
+from weakref import proxy
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -141,6 +142,13 @@ class _Unasked:
         await self._write(message)
 
 
+def _break_off(cycle: RequestResponseCycle) -> None:
+    """Close the connection amid an answer; what the application still says to it is dropped, its end too."""
+    if not cycle.response_complete:
+        cycle.disconnected = True
+        cycle.transport.close()
+
+
 class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
     """A connection with a timer for what it owes: a request's head, or the reading of what was written to it.
 
@@ -200,6 +208,7 @@ class BoundedProtocol(HttpToolsProtocol, asyncio.BufferedProtocol):
         self._heed_target()
         super().on_headers_complete()
         self._is_amid_message = True
+        self.scope["state"]["break_off"] = partial(_break_off, proxy(self.cycle))  # the cycle holds the scope already
         self._unanswered.append(self.cycle)
         if self.parser.get_http_version() == "1.0":
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]

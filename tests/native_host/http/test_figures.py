@@ -1,9 +1,15 @@
 """Figures over HTTP beside get_stats: in groups, over time, as CSV."""
 
+import asyncio
 import csv
 import io
+import logging
+import socket
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -12,12 +18,19 @@ from support.host_process import ORIGIN, Json
 from support.http_host import HttpHost
 from support.stats_rows import row
 
+from native_host import stats_queries, stats_store
+from native_host.config import Config, Paths
+from native_host.config_sections import HttpConfig
+from native_host.host import Host
+from native_host.http.server import HttpServer
+from native_host.http.settings import HttpSettings
 from native_host.stats_database import Database
-from native_host.stats_rows import GENERATION_COLUMNS, MemorySample
+from native_host.stats_rows import GENERATION_COLUMNS, Filter, MemorySample
 
 PAGE = "http://page.example"
 ROWS = 2500
 SAMPLE_TIMEOUT_S = 30.0
+TOO_LONG_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +134,46 @@ def test_an_export_of_many_pages_is_whole(host: HttpHost, client: httpx.Client) 
     lines = client.get("/api/v1/stats/export.csv", params={"model": "many"}).text.splitlines()
     rates = [line.split(",")[GENERATION_COLUMNS.index("tokens_per_second")] for line in lines[1:]]
     assert rates == [str(float(number)) for number in range(ROWS)]
+
+
+def test_an_export_that_cannot_be_read_to_its_end_breaks_off_with_one_line_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths, is_over, ask = Paths(tmp_path, tmp_path, tmp_path), threading.Event(), stats_queries.page
+    with closing(Database(paths.stats_file)) as database:
+        database.insert([row() for _ in range(ROWS)])
+
+    def page(connection: sqlite3.Connection, wanted: Filter, after_id: int, limit: int) -> object:
+        """The first page at once, the next one when it is too late."""
+        if after_id:
+            is_over.wait(TOO_LONG_S)
+        return ask(connection, wanted, after_id, limit)
+
+    monkeypatch.setattr(stats_queries, "page", page)
+    monkeypatch.setattr(stats_store, "ANSWER_TIMEOUT_S", 3.0)
+
+    text: list[str] = []
+
+    async def read(url: str) -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=TOO_LONG_S) as client, client.stream("GET", url) as got:
+            async for piece in got.aiter_text():
+                text.append(piece)
+
+    async def play() -> None:
+        host = Host(Config(), paths)
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(host, HttpSettings(HttpConfig(), token=None), [listening])
+        await server.start()
+        try:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await read(f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1/stats/export.csv")
+        finally:
+            is_over.set()
+            await server.stop()
+            await host.close()
+
+    asyncio.run(play())
+    assert "".join(text).count("\n") == 1001
+    (told,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told.getMessage().startswith("An export of the statistics broke off: ")
+    assert told.exc_info is None
