@@ -57,7 +57,7 @@ class Catalog:
 
     def places(self, name: str) -> list[Path]:
         """The absolute paths that a name or path may mean, in the order in which they are looked at."""
-        given = Path(os.path.expanduser(name))
+        given = _expanded(name)
         return [given] if given.is_absolute() else [folder / given for folder in self._folders]
 
     def _find(self, name: str) -> Path:
@@ -69,8 +69,7 @@ class Catalog:
             except OSError as error:
                 raise _unreadable(candidate, error) from error
             return candidate.absolute()
-        is_path = os.path.isabs(os.path.expanduser(name))
-        where = "" if is_path else f" in {', '.join(str(folder) for folder in self._folders)}"
+        where = "" if _expanded(name).is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
         raise HostError(
             ErrorCode.MODEL_NOT_FOUND,
             f"No model file at {name}{where}. Give a name from the list of models, or an absolute path.",
@@ -82,6 +81,13 @@ class Catalog:
             if path.is_relative_to(folder):
                 return path.relative_to(folder).as_posix()
         return str(path)
+
+
+def _expanded(name: str) -> Path:
+    try:
+        return Path(os.path.expanduser(name))
+    except ValueError:  # no user has a NUL or half a character in their name
+        return Path(name)
 
 
 def _row_for(path: Path, wanted: BackendRow | None) -> BackendRow:

@@ -61,7 +61,10 @@ def test_a_path_from_the_home_is_found(catalog: Catalog, tmp_path: Path, monkeyp
     assert catalog.resolve("~/d.gguf", "auto")[1] == tmp_path / "d.gguf"
 
 
-@pytest.mark.parametrize("name", ["nothing", "/nothing", "~nobody-here/x", "../nothing", "a\0b", "/a\0b"])
+@pytest.mark.parametrize(
+    "name",
+    ["nothing", "/nothing", "~nobody-here/x", "../nothing", "a\0b", "/a\0b", "~\0x", "~\0/x", "~\ud800x", "/\ud800"],
+)
 def test_what_is_not_there_is_not_found(catalog: Catalog, name: str) -> None:
     assert refused(catalog, name) is ErrorCode.MODEL_NOT_FOUND
 

@@ -132,7 +132,15 @@ def test_a_file_is_loaded_once_however_its_path_is_spelt(host: BrowserHost, port
         answer = port.call("generate", model=other, prompt="x", settings={"max_tokens": 2})
         assert (answer["status"], answer["model"]) == ("success", first["model"]), other
     assert loaded(port) == [first["model"]]
-    assert port.call("generate", model="/no\0where", prompt="x")["error"]["code"] == "model_not_loaded"
+
+
+@pytest.mark.parametrize("name", ["/no\0where", "~\0x", "~\0/x", "no\0where", "~\ud800x", "/\ud800"])
+def test_what_can_be_no_path_is_not_found_and_not_loaded(port: Port, name: str) -> None:
+    load(port, "echo")  # there is one whose path is compared
+    assert port.call("load", model=name)["error"]["code"] == "model_not_found"
+    assert port.call("generate", model=name, prompt="x")["error"]["code"] == "model_not_loaded"
+    for action in ("unload", "get_state", "get_stats"):
+        assert port.call(action, model=name)["error"]["code"] == "model_not_loaded", action
 
 
 @pytest.fixture
