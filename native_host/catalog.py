@@ -55,26 +55,37 @@ class Catalog:
                 found.append(_listing(name, path, row, name in loaded, free))
         return found
 
-    def places(self, name: str) -> list[Path]:
-        """The absolute paths that a name or path may mean, in the order in which they are looked at."""
-        given = _expanded(name)
-        return [given] if given.is_absolute() else [folder / given for folder in self._folders]
+    def place(self, name: str) -> Path | None:
+        """The absolute path that a name or path means; None if nothing is there that can be looked at."""
+        try:
+            return self._first(name)
+        except OSError:
+            return None
 
     def _find(self, name: str) -> Path:
-        for candidate in self.places(name):
-            try:
-                os.stat(candidate)
-            except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a NUL in its name
-                continue
-            except OSError as error:
-                raise _unreadable(candidate, error) from error
-            return candidate.absolute()
+        try:
+            path = self._first(name)
+        except OSError as error:
+            raise _unreadable(Path(error.filename), error) from error
+        if path is not None:
+            return path
         where = "" if _expanded(name).is_absolute() else f" in {', '.join(str(folder) for folder in self._folders)}"
         raise HostError(
             ErrorCode.MODEL_NOT_FOUND,
             f"No model file at {name}{where}. Give a name from the list of models, or an absolute path.",
             model_path=name,
         )
+
+    def _first(self, name: str) -> Path | None:
+        """The first that exists of the paths that a name may mean; OSError if one before it cannot be looked at."""
+        given = _expanded(name)
+        for candidate in [given] if given.is_absolute() else [folder / given for folder in self._folders]:
+            try:
+                os.stat(candidate)
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # no file has a NUL in its name
+                continue
+            return candidate.absolute()
+        return None
 
     def _name_of(self, path: Path) -> str:
         for folder in self._folders:

@@ -144,8 +144,8 @@ class ModelTable:
         if found is not None:
             return found
         found = next((model for model in self._models.values() if str(model.source.path) == name), None)
-        places = self.catalog.places(name) if found is None else []
-        return next((model for place in places if (model := self._of_file(place)) is not None), found)
+        place = self.catalog.place(name) if found is None else None
+        return found if place is None else self._of_file(place)
 
     def _of_file(self, path: Path) -> ManagedModel | None:
         """The model that was loaded from a file or folder by another spelling of its path, such as a link."""

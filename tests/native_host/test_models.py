@@ -161,6 +161,44 @@ def test_a_model_is_used_by_the_spelling_that_loaded_it(port: Port, shelved: Pat
     assert loaded(port) == []
 
 
+@pytest.fixture(scope="module")
+def two_folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders `a` and `b`, of which each has an `x.gguf` of its own."""
+    top = tmp_path_factory.mktemp("folders")
+    (top / "a" / "sub").mkdir(parents=True)
+    (top / "b").mkdir()
+    for file in ("a/x.gguf", "a/sub/y.gguf", "a/y.gguf", "a/link.gguf", "b/x.gguf"):
+        tiny_gguf.write_tiny(top / file)
+    (top / "b" / "link.gguf").symlink_to(top / "a" / "x.gguf")
+    return top / "a", top / "b"
+
+
+@pytest.fixture(scope="module")
+def two_folders_host(two_folders: tuple[Path, Path]) -> Iterator[BrowserHost]:
+    a, b = two_folders
+    with BrowserHost(f"[models]\nfolders = {[str(a), str(a / 'sub'), str(b)]}\n") as made:
+        yield made
+
+
+@pytest.fixture
+def two_folders_port(two_folders_host: BrowserHost) -> Iterator[Port]:
+    with two_folders_host.port() as opened:
+        yield opened
+        opened.call("unload", all=True)
+
+
+@pytest.mark.parametrize(("first", "second"), [("sub/y.gguf", "y.gguf"), ("x.gguf", "link.gguf")])
+def test_a_name_means_the_first_file_that_is_there_and_no_later_one_that_is_loaded(
+    two_folders: tuple[Path, Path], two_folders_port: Port, first: str, second: str
+) -> None:
+    port, (a, _) = two_folders_port, two_folders
+    assert port.call("load", model=first)["model"]["model_path"] == str(a / first)
+    assert port.call("generate", model=second, prompt="x")["error"]["code"] == "model_not_loaded"
+    answer = port.call("load", model=second)
+    assert (answer["model"]["model_path"], answer["message"]) == (str(a / second), f"{second} is loaded.")
+    assert loaded(port) == [first, second]
+
+
 def test_two_loads_of_one_model_at_once_load_it_once(host: BrowserHost, port: Port) -> None:
     with host.port() as other:
         mine = [port.ask("load", model="echo") for _ in range(3)]
