@@ -44,19 +44,22 @@ class Catalog:
         return self._name_of(path), path, row
 
     def listings(self, loaded: set[str]) -> list[ModelListing]:
-        """All models that can be loaded, `loaded` being the names of those that are."""
+        """All models that can be loaded, `loaded` being the names and the paths of those that are."""
         import psutil  # takes 6 ms, which the daemon's start does not wait for
 
         free = psutil.virtual_memory().available
         found = [_listing(name, *shipped.form_to_list(name), name in loaded, free) for name in shipped.NAMES]
-        for folder in self._folders:
-            for path, row in _search(folder, SEARCH_DEPTH):
-                name = self._name_of(path)
-                found.append(_listing(name, path, row, name in loaded, free))
+        rows = {path: row for folder in self._folders for path, row in _search(folder, SEARCH_DEPTH)}
+        found += [_listing(self._name_of(path), path, row, str(path) in loaded, free) for path, row in rows.items()]
         return found
 
     def place(self, name: str) -> Path | None:
-        """The absolute path that a name or path means; None if nothing is there that can be looked at."""
+        """The absolute path that a name or path means; None if nothing is there that can be looked at.
+
+        None too for the names of models that are always there, whatever lies in the folders.
+        """
+        if name in shipped.NAMES or name == ECHO:
+            return None
         try:
             return self._first(name)
         except OSError:
@@ -88,9 +91,12 @@ class Catalog:
         return None
 
     def _name_of(self, path: Path) -> str:
+        """The path within a folder if that means this file and no other, else the whole path."""
         for folder in self._folders:
             if path.is_relative_to(folder):
-                return path.relative_to(folder).as_posix()
+                name = path.relative_to(folder).as_posix()
+                if self.place(name) == path:
+                    return name
         return str(path)
 
 

@@ -7,14 +7,15 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from messages.errors import ErrorCode, HostError
 from messages.facts import LoadState
 from messages.options import LoadOptions
 from messages.wording import plural
-from native_host.catalog import Catalog
+from native_host.catalog import ECHO, Catalog
 from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
 from native_host.performance import PerformanceTracker
 
@@ -73,7 +74,7 @@ class ModelTable:
         found = self._lookup(name)
         if found is None:
             source = ModelSource(*self.catalog.resolve(name, backend), options)
-            found = self._models.get(source.name) or self._of_file(source.path)
+            found = self._of_source(source)
         if found is not None:
             source = found.source
         if found is not None and found.state is not LoadState.CRASHED:
@@ -83,6 +84,7 @@ class ModelTable:
         if found is not None:
             source = ModelSource(source.name, source.path, source.row, options if options.named() else source.options)
             await self._remove(found)
+        source = self._by_free_name(source)
         self._make_room()
         return self._add(source), True
 
@@ -143,13 +145,34 @@ class ModelTable:
         found = self._models.get(name)
         if found is not None:
             return found
-        found = next((model for model in self._models.values() if str(model.source.path) == name), None)
+        found = next((model for model in self._in_files() if str(model.source.path) == name), None)
         place = self.catalog.place(name) if found is None else None
         return found if place is None else self._of_file(place)
 
+    def _in_files(self) -> Iterator[ManagedModel]:
+        """All but the echoes, whose path is a name and no file."""
+        return (model for model in self._models.values() if model.source.row.name != ECHO)
+
     def _of_file(self, path: Path) -> ManagedModel | None:
         """The model that was loaded from a file or folder by another spelling of its path, such as a link."""
-        return next((model for model in self._models.values() if _is_same_file(model.source.path, path)), None)
+        return next((model for model in self._in_files() if _is_same_file(model.source.path, path)), None)
+
+    def _of_source(self, source: ModelSource) -> ManagedModel | None:
+        """The model of this very name, path and backend."""
+        found = self._models.get(source.name)
+        is_it = found is not None and (found.source.path, found.source.row) == (source.path, source.row)
+        return found if is_it else None
+
+    def _by_free_name(self, source: ModelSource) -> ModelSource:
+        """The source by its path if another model has its name: an echo, or one of a file that lay before this."""
+        for name in (source.name, str(source.path)):
+            if name not in self._models:
+                return replace(source, name=name)
+        raise HostError(
+            ErrorCode.INVALID_REQUEST,
+            f"{source.path} is the name of an echo that is loaded; unload that first.",
+            fields=["model: has the name of an echo"],
+        )
 
     def _add(self, source: ModelSource) -> ManagedModel:
         model = ManagedModel(source, self._limits, PerformanceTracker())
@@ -249,7 +272,7 @@ class ModelTable:
 def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except (OSError, ValueError):  # an echo has no file, and a name may be no path
+    except OSError:  # one may be gone since it was loaded
         return False
 
 

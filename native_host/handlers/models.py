@@ -60,7 +60,7 @@ async def get_state(context: RequestContext, request: GetState) -> State:
 async def list_models(context: RequestContext, request: ListModels) -> ModelList:
     """What can be loaded."""
     table = context.host.models
-    loaded = {model.source.name for model in table.all()}
+    loaded = {known for model in table.all() for known in (model.source.name, str(model.source.path))}
     return ModelList(models=await asyncio.to_thread(table.catalog.listings, loaded))
 
 

@@ -45,6 +45,33 @@ def test_a_name_is_looked_up_in_the_folders_in_order(tmp_path: Path) -> None:
     assert catalog.resolve("a.gguf", "auto")[1] == tmp_path / "one" / "a.gguf"
 
 
+def test_a_file_behind_another_of_its_name_is_named_by_its_path(tmp_path: Path) -> None:
+    one, two = (tiny_gguf.write_tiny(tmp_path / place / "a.gguf") for place in ("one", "two"))
+    catalog = Catalog([tmp_path / "none", tmp_path / "one", tmp_path / "two"])
+    assert [catalog.resolve(str(path), "auto")[0] for path in (one, two)] == ["a.gguf", str(two)]
+    listed = {listing.model: (listing.model_path, listing.loaded) for listing in catalog.listings({"a.gguf", str(two)})}
+    assert (listed["a.gguf"], listed[str(two)]) == ((str(one), False), (str(two), True))
+    assert names(catalog) == ["demo", "demo-vision", "a.gguf", str(two)]
+
+
+def test_every_model_is_listed_once_though_a_folder_holds_another(folder: Path) -> None:
+    for name in ("sub/a.gguf", "sub/b.gguf", "a.gguf"):
+        tiny_gguf.write_tiny(folder / name)
+    assert names(Catalog([folder, folder / "sub"]))[2:] == ["a.gguf", "sub/a.gguf", "sub/b.gguf"]
+    assert names(Catalog([folder / "sub", folder]))[2:] == ["a.gguf", "b.gguf", str(folder / "a.gguf")]
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-vision", "echo", "~/x"])
+def test_a_file_whose_name_means_something_else_is_named_by_its_path(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tiny_gguf.write_tiny(folder / name)
+    assert catalog.resolve(str(path), "auto")[:2] == (str(path), path)
+    assert catalog.place(name) is None
+    assert names(catalog) == ["demo", "demo-vision", str(path)]
+
+
 def test_a_path_outside_the_folders_is_its_own_name(catalog: Catalog, tmp_path: Path) -> None:
     path = tiny_gguf.write_tiny(tmp_path / "b.gguf")
     assert catalog.resolve(str(path), "auto")[:2] == (str(path), path)

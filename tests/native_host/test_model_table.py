@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from support import tiny_gguf
 
 from backends.registry import row
+from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from native_host import managed_model
 from native_host.catalog import Catalog
@@ -56,5 +58,46 @@ def test_a_load_does_not_wait_for_ever_for_the_end_of_another_model(
         assert (await model.wait_ready()).device == "cpu"
         assert other.cancel()
         await model.close()
+
+    asyncio.run(play())
+
+
+async def close_when_ready(table: ModelTable) -> None:
+    for model in table.all():
+        await model.wait_ready()
+    await table.close()
+
+
+def test_a_file_takes_no_name_from_a_loaded_echo(tmp_path: Path) -> None:
+    path = tiny_gguf.write_tiny(tmp_path / "x.gguf")
+
+    async def play() -> None:
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        table = ModelTable(Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        echoes = [(await table.load(name, "echo", LoadOptions()))[0] for name in ("x.gguf", str(path))]
+        for spelling in ("./x.gguf", f"{tmp_path}//x.gguf"):
+            with pytest.raises(HostError) as refused:
+                await table.load(spelling, "auto", LoadOptions())
+            assert refused.value.code is ErrorCode.INVALID_REQUEST
+        assert table.all() == echoes
+        await close_when_ready(table)
+
+    asyncio.run(play())
+
+
+def test_a_file_called_echo_is_loaded_once_and_leaves_the_name_to_the_echo(tmp_path: Path) -> None:
+    path = tiny_gguf.write_tiny(tmp_path / "echo")
+
+    async def play() -> None:
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        table = ModelTable(Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        model, is_new = await table.load("echo", "llamacpp", LoadOptions())
+        assert (model.source.name, is_new) == (str(path), True)
+        assert await table.load("echo", "llamacpp", LoadOptions()) == (model, False)
+        assert not table.has_ready("echo")
+        echo, is_new = await table.load("echo", "auto", LoadOptions())
+        assert (echo.source.name, echo.source.row.name, is_new) == ("echo", "echo", True)
+        assert table.find("echo") is echo
+        await close_when_ready(table)
 
     asyncio.run(play())

@@ -199,6 +199,59 @@ def test_a_name_means_the_first_file_that_is_there_and_no_later_one_that_is_load
     assert loaded(port) == [first, second]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_files_of_one_name_in_two_folders_are_two_models(
+    two_folders: tuple[Path, Path], two_folders_port: Port, order: tuple[int, int]
+) -> None:
+    port, paths = two_folders_port, [folder / "x.gguf" for folder in two_folders]
+    names = ["x.gguf", str(paths[1])]
+    for which in order:
+        model = port.call("load", model=str(paths[which]))["model"]
+        assert (model["model"], model["model_path"]) == (names[which], str(paths[which]))
+        listed = {one["model"]: one for one in port.call("list_models")["models"]}
+        assert listed[names[which]]["model_path"] == str(paths[which])
+        assert {name: listed[name]["loaded"] for name in names} == {name: name in loaded(port) for name in names}
+    for spelling, name in (("x.gguf", names[0]), ("./x.gguf", names[0]), *zip(map(str, paths), names, strict=True)):
+        assert port.call("get_state", model=spelling)["models"][0]["model"] == name, spelling
+    assert port.call("unload", model=names[0])["unloaded"] == [names[0]]
+    assert loaded(port) == [names[1]]
+
+
+@pytest.mark.parametrize("spelling", ["{a}/x.gguf", "./x.gguf", "{a}//x.gguf"])
+def test_an_echo_with_the_name_of_a_file_is_found_by_that_name_alone(
+    two_folders: tuple[Path, Path], two_folders_port: Port, spelling: str
+) -> None:
+    port, path = two_folders_port, str(two_folders[0] / "x.gguf")
+    name = spelling.format(a=two_folders[0])
+    load(port, "x.gguf")
+    assert not next(one for one in port.call("list_models")["models"] if one["model"] == "x.gguf")["loaded"]
+    assert port.call("generate", model=name, prompt="x")["error"]["code"] == "model_not_loaded"
+    model = port.call("load", model=name)["model"]
+    assert (model["backend"], model["model"]) == ("llamacpp", path)
+    assert port.call("load", model=name)["model"]["pid"] == model["pid"]
+    states = [port.call("get_state", model=one)["models"][0]["backend"] for one in (name, path, "x.gguf")]
+    assert states == ["llamacpp", "llamacpp", "echo"]
+    assert port.call("load", model="x.gguf", backend="llamacpp")["error"]["details"]["fields"] == [
+        "backend: is echo in the loaded model"
+    ]
+
+
+def test_a_file_that_was_loaded_keeps_its_name_though_another_takes_its_place(
+    two_folders: tuple[Path, Path], two_folders_port: Port
+) -> None:
+    port, (a, b) = two_folders_port, two_folders
+    tiny_gguf.write_tiny(b / "late.gguf")
+    first = port.call("load", model="late.gguf")["model"]
+    assert first["model_path"] == str(b / "late.gguf")
+    tiny_gguf.write_tiny(a / "late.gguf")
+    second = port.call("load", model=str(a / "late.gguf"))["model"]
+    assert (second["model"], second["model_path"]) == (str(a / "late.gguf"), str(a / "late.gguf"))
+    assert [port.call("load", model=one["model"])["model"]["pid"] for one in (first, second)] == [
+        first["pid"],
+        second["pid"],
+    ]
+
+
 def test_two_loads_of_one_model_at_once_load_it_once(host: BrowserHost, port: Port) -> None:
     with host.port() as other:
         mine = [port.ask("load", model="echo") for _ in range(3)]
