@@ -37,6 +37,9 @@ _LOOKING_SHARE = 0.8
 _OF_ITS_PLACE = frozenset({"position_ids", "rope_deltas", "visual_pos_masks", "deepstack_visual_embeds"})
 """What networks make of pictures beside vectors, and apply to each token by its place in the whole prompt."""
 
+_PER_LAYER = "per_layer_inputs"
+"""What Gemma's smaller networks make of each token for every layer."""
+
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
 
@@ -197,12 +200,12 @@ class PromptReading:
 
     def _read(self, embeddings: mx.array, before: int, seen: int, cancel: CancelToken) -> Iterator[int]:
         """Bring the vectors into the cache; of those after `before`, `seen` count as read already."""
-        whole = embeddings.shape[1] - 1
-        while embeddings.shape[1] > 1 and not cancel.cancelled:
-            length = min(self._device.step, embeddings.shape[1] - 1)
-            self._append(self.rest[:, :length], embeddings[:, :length])
+        whole, read = embeddings.shape[1] - 1, 0
+        while read < whole and not cancel.cancelled:
+            length = min(self._device.step, whole - read)
+            self._append(self.rest[:, :length], embeddings[:, :length], read)
             self.rest, embeddings = self.rest[:, length:], embeddings[:, length:]
-            read = whole - (embeddings.shape[1] - 1)
+            read += length
             yield before + seen + (whole - seen) * read // whole
         self.rest = mx.array([self.tokens[-1:]])
 
@@ -269,8 +272,8 @@ class PromptReading:
                 return bool(getattr(answer, "enabled", answer))
         return not any(getattr(part, "no_chunked_prefill", False) for part in parts)
 
-    def _append(self, ids: mx.array, embeddings: mx.array) -> None:
-        """Run the network over tokens, for the cache alone."""
+    def _append(self, ids: mx.array, embeddings: mx.array, read: int) -> None:
+        """Run the network over tokens, for the cache alone; `read` are those that this reading has brought in."""
         with mx.stream(generation_stream):
             self._network.language_model(
                 inputs=ids,
@@ -278,7 +281,15 @@ class PromptReading:
                 cache=self.entries,
                 n_to_process=ids.shape[1],
                 logits_to_keep=1,
-                **self.carried,
+                **self._carried_by(slice(read, read + embeddings.shape[1])),
             )
             mx.eval([entry.state for entry in self.entries])
         mx.clear_cache()
+
+    def _carried_by(self, piece: slice) -> dict[str, Any]:
+        """What a piece needs beside its vectors.
+
+        Gemma's networks count vectors for their layers from the prompt's beginning, and these are of the rest alone.
+        """
+        layers = self.carried.get(_PER_LAYER)
+        return self.carried if layers is None else {**self.carried, _PER_LAYER: layers[:, piece]}

@@ -10,6 +10,10 @@ from mlx.nn.layers.quantized import quantize
 from mlx.utils import tree_flatten
 from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 
+from tools.make_mlx import SPECIAL_TOKENS
+
+SPECIALS = len(SPECIAL_TOKENS)
+
 _TEXT: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -85,6 +89,36 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 """A picture's features in several layers, windows in the tower, a sliding window, no attention at all, plain text."""
 
+GEMMA4: dict[str, Any] = {
+    "image_token_id": 6,
+    "video_token_id": 7,
+    "audio_token_id": 8,
+    "text_config": {
+        **_TEXT,
+        "model_type": "gemma4_text",
+        "num_kv_shared_layers": 0,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": 512,
+        "sliding_window": 256,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "global_head_dim": 16,
+        "num_global_key_value_heads": 2,
+    },
+    "vision_config": {
+        "model_type": "gemma4_vision",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "patch_size": 4,
+        "pooling_kernel_size": 2,
+        "default_output_length": 4,
+        "position_embedding_size": 64,
+    },
+}
+"""A network that makes of each token a vector for every layer."""
 
 FASTVLM: dict[str, Any] = {**_TEXT, "mm_hidden_size": 128, "vision_config": {"hidden_size": 64}}
 
@@ -102,6 +136,23 @@ def write_family(
     if four_bit:
         quantize(model, group_size=32, bits=4, class_predicate=_is_of_the_decoder)
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
+    return folder
+
+
+def write_lively(folder: Path, like: Path, family: str, config: dict[str, Any], size: float) -> Path:
+    """Write a folder whose answers show what was read: embeddings of a size, and no special token is ever written."""
+    write_family(folder, like, family, config)
+    file = folder / "model.safetensors"
+    weights: Any = mx.load(str(file))
+    for name, value in weights.items():
+        if name.endswith("embed_tokens.weight"):
+            weights[name] = size * mx.random.normal(value.shape)
+        elif name.endswith("lm_head.weight"):
+            weights[name] = mx.concatenate([mx.zeros_like(value[:SPECIALS]), 20 * value[SPECIALS:]])
+    mx.save_safetensors(str(file), weights, {"format": "mlx"})
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["extra_special_tokens"] = {"image_token": "<|image_pad|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from mlx_vlm.models.fastvlm.config import VisionConfig
 from PIL import Image
-from support.mlx_families import CONFIGS, write_family, write_fastvlm
+from support.mlx_families import CONFIGS, GEMMA4, write_family, write_fastvlm, write_lively
 from support.tiny_mlx import Json, assistant, bare_text, chat, load, picture, prompt, run, user
 
+from backends.mlx_vlm import devices
 from backends.mlx_vlm.backend import MlxVlmBackend
 from messages.errors import ErrorCode, HostError
 
@@ -48,6 +49,22 @@ def test_a_family_s_turns_are_those_of_mlx_vlm(
         assert check(backend, folder, more, RED, GREEN) > 100
         check(backend, folder, [("user", f"<picture><picture>{LONG}")], RED, GREEN)
         check(backend, folder, [("user", LONG)])
+    backend.close()
+
+
+@pytest.mark.filterwarnings("ignore:At least one mel filter has all zero values")
+@pytest.mark.parametrize("step", [7, 2048])
+def test_a_rest_s_vectors_for_each_layer_are_those_of_its_own_tokens(
+    tmp_path: Path, vision_folder: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(devices, "CPU_STEP", step)
+    folder = write_lively(tmp_path / "model", vision_folder, "gemma4", GEMMA4, 0.05)
+    backend = load(folder, device="cpu")
+    turns = [("user", LONG)]
+    check(backend, folder, turns)
+    for asked in ("And then?", LONG):
+        turns = [*turns, ("assistant", "Yes."), ("user", asked)]
+        assert check(backend, folder, turns) > 50
     backend.close()
 
 
