@@ -224,7 +224,8 @@ def _decode_settings(settings: InferenceSettings, prompt: EncodedPrompt, decodin
 
 
 def _keep(loaded: _Loaded, prompt: EncodedPrompt, reading: PromptReading, decoding: Decoding) -> None:
-    if loaded.model.media_tokens.isdisjoint(decoding.seen):  # a written one is no picture, and equal to one
+    written = not loaded.model.media_tokens.isdisjoint(decoding.seen)  # such a token is no picture, and equal to one
+    if reading.reusable and not written:
         loaded.cache.keep(reading.entries, prompt.tokens + decoding.seen, prompt.digests)
     if decoding.text_is_whole:
         loaded.encoder.remember(prompt, "".join(decoding.texts), decoding.tokens)

@@ -141,9 +141,10 @@ class MlxModel:
 class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
-    A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, and decoding
-    begins with all of it. Pictures that are not in the cache yet are looked at alone where a network's kind allows it,
-    else together with those that are: what it makes of them stands in the order of the whole prompt.
+    A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, decoding begins
+    with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4). Pictures that are
+    not in the cache yet are looked at alone where a network's kind allows it, else together with those that are: what
+    it makes of them stands in the order of the whole prompt.
     """
 
     def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
@@ -170,6 +171,8 @@ class PromptReading:
             self._media |= self._positions()
         self.carried = self._media
         """What of the prompt the first decoding step needs: positions, masks of pictures, cross attention."""
+        self.reusable = True
+        """False once it is known that the network wants words whole too: what it makes of one depends on later ones."""
 
     def run(self, cancel: CancelToken) -> Iterator[int]:
         """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError.
@@ -179,7 +182,8 @@ class PromptReading:
         with engine_errors():
             with self._tower.recorded() as parts:
                 embeddings, made = self._embed()
-            if not self._may_be_cut(embeddings, made):
+            if not self._may_be_cut(self.rest, embeddings, made):
+                self.reusable = self._may_be_cut(self.rest[:, -1:], embeddings[:, -1:], {})
                 self._start_anew()
                 return
             embeddings = self._pass_over_held(embeddings, made)
@@ -255,14 +259,14 @@ class PromptReading:
                 setattr(language, name, value)
         return {"position_ids": positions, "rope_deltas": deltas}
 
-    def _may_be_cut(self, embeddings: mx.array, made: dict[str, Any]) -> bool:
-        """False for a network that has to see this prompt whole, by its own word."""
+    def _may_be_cut(self, ids: mx.array, embeddings: mx.array, made: dict[str, Any]) -> bool:
+        """False for a network that has to see these tokens whole, by its own word."""
         parts = (self._network, self._network.language_model)
         for part in parts:
             policy = getattr(part, "chunked_prefill_policy", None)
             if callable(policy):
                 answer = policy(
-                    input_ids=self.rest,
+                    input_ids=ids,
                     inputs_embeds=embeddings,
                     prompt_cache=self.entries,
                     draft_model=None,

@@ -120,6 +120,26 @@ GEMMA4: dict[str, Any] = {
 }
 """A network that makes of each token a vector for every layer."""
 
+PALIGEMMA: dict[str, Any] = {
+    "image_token_index": 6,
+    "hidden_size": 64,
+    "pad_token_id": 0,
+    "projection_dim": 64,
+    "text_config": {**_TEXT, "model_type": "gemma"},
+    "vision_config": {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 14,
+        "image_size": 56,
+        "num_channels": 3,
+        "projection_dim": 64,
+    },
+}
+"""A network in which each token of a prompt sees those after it."""
+
 FASTVLM: dict[str, Any] = {**_TEXT, "mm_hidden_size": 128, "vision_config": {"hidden_size": 64}}
 
 
@@ -139,14 +159,19 @@ def write_family(
     return folder
 
 
-def write_lively(folder: Path, like: Path, family: str, config: dict[str, Any], size: float) -> Path:
-    """Write a folder whose answers show what was read: embeddings of a size, and no special token is ever written."""
+def write_lively(folder: Path, like: Path, family: str, config: dict[str, Any], size: float, gain: float = 1.0) -> Path:
+    """Write a folder whose answers show what was read, and have no special token if embeddings are not the head too.
+
+    Embeddings are of a size, and what layers add to them is larger by a gain.
+    """
     write_family(folder, like, family, config)
     file = folder / "model.safetensors"
     weights: Any = mx.load(str(file))
     for name, value in weights.items():
         if name.endswith("embed_tokens.weight"):
             weights[name] = size * mx.random.normal(value.shape)
+        elif name.endswith(("o_proj.weight", "down_proj.weight")):
+            weights[name] = gain * value
         elif name.endswith("lm_head.weight"):
             weights[name] = mx.concatenate([mx.zeros_like(value[:SPECIALS]), 20 * value[SPECIALS:]])
     mx.save_safetensors(str(file), weights, {"format": "mlx"})
@@ -172,6 +197,26 @@ def write_fastvlm(folder: Path, like: Path) -> Path:
         "crop_size": {"height": 1024, "width": 1024},
         "image_mean": [0.0] * 3,
         "image_std": [1.0] * 3,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(scaling))
+    return folder
+
+
+def write_paligemma(folder: Path, like: Path) -> Path:
+    """Write a PaliGemma; its processor knows a picture's token by this spelling alone, and takes one picture."""
+    write_lively(folder, like, "paligemma", PALIGEMMA, 0.1, 10)
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace("<|image_pad|>", "<image>"))
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text().replace("<|vision_start|><|image_pad|><|vision_end|>", "<image>"))
+    settings |= {"bos_token": "<|endoftext|>", "extra_special_tokens": {"image_token": "<image>"}}
+    file.write_text(json.dumps(settings))
+    scaling = {
+        "image_processor_type": "SiglipImageProcessor",
+        "size": {"height": 56, "width": 56},
+        "image_seq_length": 16,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(scaling))
     return folder

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlx_vlm.models.fastvlm.config import VisionConfig
 from PIL import Image
-from support.mlx_families import CONFIGS, GEMMA4, write_family, write_fastvlm, write_lively
+from support.mlx_families import CONFIGS, GEMMA4, write_family, write_fastvlm, write_lively, write_paligemma
 from support.tiny_mlx import Json, assistant, bare_text, chat, load, picture, prompt, run, user
 
 from backends.mlx_vlm import devices
@@ -18,7 +18,13 @@ LONG = "The quick brown fox jumps over the lazy dog. " * 2
 RED, GREEN = picture(), picture((9, 200, 30), (140, 84))
 
 
-def check(backend: MlxVlmBackend, folder: Path, turns: Sequence[tuple[str, str]], *pictures: Image.Image) -> int:
+def check(
+    backend: MlxVlmBackend,
+    folder: Path,
+    turns: Sequence[tuple[str, str]],
+    *pictures: Image.Image,
+    marker: str = MARKER,
+) -> int:
     """Ask, hold the answer against mlx-vlm's, and return how many tokens were cached."""
     left = list(pictures)
     asked: list[Json] = []
@@ -28,7 +34,7 @@ def check(backend: MlxVlmBackend, folder: Path, turns: Sequence[tuple[str, str]]
         asked.append(user(said, *left[:count]) if role == "user" else assistant(said))
         left = left[count:]
     outcome = run(backend, asked, max_tokens=12)
-    assert outcome.text == bare_text(folder, chat(*turns), pictures, max_tokens=12)
+    assert outcome.text == bare_text(folder, chat(*turns).replace(MARKER, marker), pictures, max_tokens=12)
     return outcome.end.cached_tokens
 
 
@@ -65,6 +71,19 @@ def test_a_rest_s_vectors_for_each_layer_are_those_of_its_own_tokens(
     for asked in ("And then?", LONG):
         turns = [*turns, ("assistant", "Yes."), ("user", asked)]
         assert check(backend, folder, turns) > 50
+    backend.close()
+
+
+def test_a_network_in_which_words_see_later_ones_goes_on_from_no_other_prompt(
+    tmp_path: Path, vision_folder: Path
+) -> None:
+    folder = write_paligemma(tmp_path / "model", vision_folder)
+    backend = load(folder)
+    answer = ("assistant", "Yes.")
+    first, seen, second = ("user", LONG), ("user", f"<picture>{LONG}"), ("user", "And then?")
+    for turns in ([first], [first, answer, second], [first, answer, seen], [first, answer, second], [first]):
+        pictures = [RED] * (seen in turns)
+        assert check(backend, folder, turns, *pictures, marker="<image>") == 0
     backend.close()
 
 
