@@ -67,6 +67,12 @@ class MlxModel:
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
         self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self.network.config))
         self.device = device
+        with engine_errors():
+            self.hides_positions = self._hides_positions()
+        """True for a network that holds the positions of what it reads, which pictures shift, and tells none of them.
+
+        Those of a piece or of a rest are then not to be had: it reads a prompt whole, and goes on from no other one.
+        """
         self.vocab_size = self._try_out()
         self.tower = WatchedTower(self.network)
 
@@ -108,7 +114,7 @@ class MlxModel:
             max_tokens=settings.limit,
             sampler=settings.sampler,
             logits_processors=settings.processors,
-            prefill_step_size=self.device.step,
+            prefill_step_size=max(self.device.step, reading.rest.shape[1]),
             **reading.carried,
         )
         with engine_errors(), closing(steps):
@@ -129,6 +135,12 @@ class MlxModel:
                 raise EngineError(WORTHLESS)
         return sizes[0]
 
+    def _hides_positions(self) -> bool:
+        if not (self.media_tokens and _holds_positions(self.network.language_model)):
+            return False
+        token = mx.array([[0]])
+        return self.network.get_input_embeddings(token, None, mask=mx.ones_like(token)).position_ids is None
+
     def _score(self, number: int) -> npt.NDArray[np.float32]:
         """The scores after one token with nothing before it."""
         token = mx.array([[number]])
@@ -141,10 +153,10 @@ class MlxModel:
 class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
-    A few networks have to see a prompt whole (paligemma, florence2). With those nothing is read here, decoding begins
-    with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4). Pictures that are
-    not in the cache yet are looked at alone where a network's kind allows it, else together with those that are: what
-    it makes of them stands in the order of the whole prompt.
+    A few networks have to see a prompt whole (paligemma, florence2, glm4v). With those nothing is read here, decoding
+    begins with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4). Pictures
+    that are not in the cache yet are looked at alone where a network's kind allows it, else together with those that
+    are: what it makes of them stands in the order of the whole prompt.
     """
 
     def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
@@ -172,7 +184,7 @@ class PromptReading:
         self.carried = self._media
         """What of the prompt the first decoding step needs: positions, masks of pictures, cross attention."""
         self.reusable = True
-        """False once it is known that the network wants words whole too: what it makes of one depends on later ones."""
+        """False once it is known that the network wants words whole too."""
 
     def run(self, cancel: CancelToken) -> Iterator[int]:
         """Read piece by piece, and tell how many tokens the cache has; ends early if cancelled. Raises EngineError.
@@ -250,7 +262,7 @@ class PromptReading:
         """
         language = self._network.language_model
         compute = getattr(language, "get_rope_index", None)
-        if compute is None or not (hasattr(language, "_rope_deltas") or hasattr(language, "_position_ids")):
+        if compute is None or not _holds_positions(language):
             return {}
         grids = (self._media.get("image_grid_thw"), self._media.get("video_grid_thw"))
         positions, deltas = compute(mx.array([self.tokens]), *grids, self.mask)
@@ -260,7 +272,9 @@ class PromptReading:
         return {"position_ids": positions, "rope_deltas": deltas}
 
     def _may_be_cut(self, ids: mx.array, embeddings: mx.array, made: dict[str, Any]) -> bool:
-        """False for a network that has to see these tokens whole, by its own word."""
+        """False for a network that has to see these tokens whole, by its own word or because it hides positions."""
+        if self._model.hides_positions:
+            return False
         parts = (self._network, self._network.language_model)
         for part in parts:
             policy = getattr(part, "chunked_prefill_policy", None)
@@ -297,3 +311,7 @@ class PromptReading:
         """
         layers = self.carried.get(_PER_LAYER)
         return self.carried if layers is None else {**self.carried, _PER_LAYER: layers[:, piece]}
+
+
+def _holds_positions(language: Any) -> bool:
+    return hasattr(language, "_rope_deltas") or hasattr(language, "_position_ids")

@@ -120,6 +120,32 @@ GEMMA4: dict[str, Any] = {
 }
 """A network that makes of each token a vector for every layer."""
 
+GLM4V: dict[str, Any] = {
+    **_MARKERS,
+    "image_token_index": 6,
+    "video_token_index": 7,
+    "text_config": {
+        **_TEXT,
+        "model_type": "glm4v_text",
+        "eos_token_id": [2],
+        "partial_rotary_factor": 0.5,
+        "rope_scaling": {"rope_type": "default", "mrope_section": [1, 1, 2]},
+    },
+    "vision_config": {
+        "model_type": "glm4v",
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": 14,
+        "out_hidden_size": 64,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "image_size": 112,
+    },
+}
+"""A network that tells nobody which positions it gave a picture's tokens."""
+
 PALIGEMMA: dict[str, Any] = {
     "image_token_index": 6,
     "hidden_size": 64,
@@ -162,7 +188,7 @@ def write_family(
 def write_lively(folder: Path, like: Path, family: str, config: dict[str, Any], size: float, gain: float = 1.0) -> Path:
     """Write a folder whose answers show what was read, and have no special token if embeddings are not the head too.
 
-    Embeddings are of a size, and what layers add to them is larger by a gain.
+    Embeddings are of a size; what layers look for, and what they add, is larger by a gain.
     """
     write_family(folder, like, family, config)
     file = folder / "model.safetensors"
@@ -170,7 +196,7 @@ def write_lively(folder: Path, like: Path, family: str, config: dict[str, Any], 
     for name, value in weights.items():
         if name.endswith("embed_tokens.weight"):
             weights[name] = size * mx.random.normal(value.shape)
-        elif name.endswith(("o_proj.weight", "down_proj.weight")):
+        elif name.endswith(("o_proj.weight", "down_proj.weight", "q_proj.weight", "k_proj.weight")):
             weights[name] = gain * value
         elif name.endswith("lm_head.weight"):
             weights[name] = mx.concatenate([mx.zeros_like(value[:SPECIALS]), 20 * value[SPECIALS:]])

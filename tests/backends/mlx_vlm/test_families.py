@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlx_vlm.models.fastvlm.config import VisionConfig
 from PIL import Image
-from support.mlx_families import CONFIGS, GEMMA4, write_family, write_fastvlm, write_lively, write_paligemma
+from support.mlx_families import CONFIGS, GEMMA4, GLM4V, write_family, write_fastvlm, write_lively, write_paligemma
 from support.tiny_mlx import Json, assistant, bare_text, chat, load, picture, prompt, run, user
 
 from backends.mlx_vlm import devices
@@ -84,6 +84,23 @@ def test_a_network_in_which_words_see_later_ones_goes_on_from_no_other_prompt(
     for turns in ([first], [first, answer, second], [first, answer, seen], [first, answer, second], [first]):
         pictures = [RED] * (seen in turns)
         assert check(backend, folder, turns, *pictures, marker="<image>") == 0
+    backend.close()
+
+
+@pytest.mark.parametrize("step", [16, 2048])
+def test_a_network_that_tells_no_positions_reads_each_prompt_whole(
+    tmp_path: Path, vision_folder: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(devices, "CPU_STEP", step)
+    folder = write_lively(tmp_path / "model", vision_folder, "glm4v", GLM4V, 1, 3)
+    backend = load(folder, device="cpu")
+    answer, words, seen = ("assistant", "Yes."), ("user", LONG), ("user", f"<picture>{LONG}")
+    assert check(backend, folder, [words]) == 0
+    assert check(backend, folder, [words, answer, words]) == 0
+    assert check(backend, folder, [words, answer, seen], RED) == 0
+    assert check(backend, folder, [seen], GREEN) == 0
+    assert check(backend, folder, [seen, answer, words], GREEN) == 0
+    assert check(backend, folder, [seen, answer, seen], GREEN, RED) == 0
     backend.close()
 
 
