@@ -33,6 +33,9 @@ _UPPER, _LOWER = frozenset({"maximum", "exclusiveMaximum"}), frozenset({"minimum
 _LARGEST_BOUND = 2**63 - 1024
 """The largest double below 2**63."""
 
+_LONGEST_LINE, _LONGEST_REASON = 150, 600
+"""Characters of an engine's reason that are passed on: it quotes a whole expression, and names the cause after that."""
+
 
 class _InexactInteger(ValueError):
     """A schema has an integer that the engine would count as another."""
@@ -88,7 +91,8 @@ def _refused(request: GenerationRequest, reason: str) -> HostError:
     if not request.forced_calls and request.response_format is not None:
         kind = request.response_format.type
         what, field = f"response format's {kind}", f"response_format.{kind}"
-    said = reason.splitlines()[0].rstrip(".")
+    lines = (" ".join(line.split())[:_LONGEST_LINE] for line in reason.splitlines())
+    said = " ".join(filter(None, lines))[:_LONGEST_REASON].rstrip(".")
     return HostError(ErrorCode.INVALID_REQUEST, f"The {what} cannot be used: {said}.", fields=[f"{field}: {said}"])
 
 

@@ -86,6 +86,17 @@ def test_what_cannot_be_compiled_is_an_invalid_request(
     assert run(tiny, "Hello").end.output_tokens > 0
 
 
+@pytest.mark.parametrize("expression", ["(a", "(" + "a" * 1000], ids=["short", "long"])
+def test_what_is_wrong_with_an_expression_is_said_after_it(tiny: OnnxBackend, expression: str) -> None:
+    with pytest.raises(HostError) as caught:
+        run(tiny, "Hello", RegexFormat(type="regex", regex=expression))
+    assert "error: unclosed group" in caught.value.message
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 700
+    reason = caught.value.message.removeprefix("The response format's regex cannot be used: ").removesuffix(".")
+    assert caught.value.details["fields"] == [f"response_format.regex: {reason}"]
+
+
 @pytest.mark.parametrize(
     "schema",
     [
