@@ -19,7 +19,7 @@ from messages.wording import plural
 from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
 from native_host import process_memory
 from native_host.performance import PerformanceTracker
-from native_host.worker_process import WorkerProcess
+from native_host.worker_process import WorkerProcess, unloaded_meanwhile
 
 logger = logging.getLogger("tabagent.model")
 
@@ -163,8 +163,7 @@ class ManagedModel:
         finally:
             self._awaited -= 1
         if self._is_closed:
-            text = f"{self.source.name} was unloaded meanwhile; load it and ask again."
-            raise HostError(ErrorCode.CANCELLED, text)
+            raise unloaded_meanwhile(self.source.name)
         if self.info is None:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{self.source.name} is not loaded; send load first.")
         return self.info

@@ -81,6 +81,11 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def unloaded_meanwhile(model: str) -> HostError:
+    """What is said to whoever runs on a model, or waits for it, when it is unloaded."""
+    return HostError(ErrorCode.CANCELLED, f"{model} was unloaded meanwhile; load it and ask again.")
+
+
 TERMINAL_EVENTS = ("loaded", "ended", "counted", "embedded", "failed")
 
 
@@ -238,7 +243,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
             self._transport.close()
         error = ended.as_error(self._model)
         if self._expected:
-            error = HostError(ErrorCode.CANCELLED, f"{self._model} was unloaded meanwhile; load it and ask again.")
+            error = unloaded_meanwhile(self._model)
         for call in self._calls.values():
             if not call.last.done():
                 call.last.set_exception(error)

@@ -58,7 +58,7 @@ class KvCache:
         same_pictures = all(mine == theirs for mine, theirs in zip(self._digests, digests, strict=False))
         common = 0
         for cached, wanted in zip(self._tokens, tokens[:-1], strict=False):
-            if cached != wanted or not (same_pictures or wanted not in media):
+            if cached != wanted or (wanted in media and not same_pictures):
                 break
             common += 1
         return common

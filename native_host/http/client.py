@@ -118,7 +118,10 @@ async def carry_out(request: Request, message: Message, client: Client) -> None:
     if first.was_unloaded:
         load = LastReply(client.origin)
         await _carry_out(request, {"id": "http", "action": str(ActionType.LOAD), "model": message.model}, load)
-        await (_carry_out(request, message, client) if load.failure is None else client.send(load.failure))
+        if load.failure is None:
+            await _carry_out(request, message, client)
+        else:
+            await client.send(load.failure)
 
 
 async def _carry_out(request: Request, message: Message, client: Client) -> None:

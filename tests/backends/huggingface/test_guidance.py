@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.byte_tokens import BYTES, byte_model
 
 from backends.base import GenerationRequest
 from backends.huggingface.guidance import make_constraint
@@ -13,7 +14,7 @@ from messages.content import PromptInput
 from messages.options import JsonObjectFormat, JsonSchemaFormat, ResponseFormat
 from messages.settings import InferenceSettings
 
-WORDS = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+WORDS = ["<unk>", "</s>", *BYTES]
 TOKENIZER: dict[str, Any] = {
     "version": "1.0",
     "added_tokens": [
@@ -21,13 +22,7 @@ TOKENIZER: dict[str, Any] = {
         | dict.fromkeys(("normalized", "lstrip", "rstrip", "single_word"), False)
     ],
     "decoder": {"type": "ByteFallback"},
-    "model": {
-        "type": "BPE",
-        "byte_fallback": True,
-        "unk_token": "<unk>",
-        "vocab": {word: index for index, word in enumerate(WORDS)},
-        "merges": [],
-    },
+    "model": byte_model(WORDS),
 }
 """A token for each byte."""
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.byte_tokens import BYTES, byte_model
 
 from backends.huggingface.vocabulary import TokenText, Vocabulary
 from messages.errors import ErrorCode, HostError
 
-WORDS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁Hello", "▁world", "lo"]
+WORDS = ["<unk>", "<s>", "</s>", *BYTES, "▁", "▁Hello", "▁world", "lo"]
 SENTENCE_PIECE: dict[str, Any] = {
     "version": "1.0",
     "added_tokens": [
@@ -40,13 +41,7 @@ SENTENCE_PIECE: dict[str, Any] = {
             {"type": "Strip", "content": " ", "start": 1, "stop": 0},
         ],
     },
-    "model": {
-        "type": "BPE",
-        "byte_fallback": True,
-        "unk_token": "<unk>",
-        "vocab": {word: index for index, word in enumerate(WORDS)},
-        "merges": [],
-    },
+    "model": byte_model(WORDS),
 }
 
 
