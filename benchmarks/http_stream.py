@@ -1,5 +1,6 @@
 """Server-sent events of the HTTP API beside llama-server's: the same GGUF, threads and client, both under `/v1`."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from backends.llamacpp.engine import default_threads
 from benchmarks.llama_server import CONTEXT_TOKENS, LlamaServer
 from benchmarks.models import gguf, prose
 from benchmarks.samples import alternate, median
+from benchmarks.server_process import ServerProcess
 from benchmarks.sizes import Sizes
 from benchmarks.table import Row, at_least_times, at_most_times, not_measured
 from benchmarks.transformersjs_reference import ReferenceMissing
@@ -52,13 +54,14 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Seven rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
-    that are hardly any, and four streams at once.
+    """Eight rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
+    that are hardly any, those of the least server that could be, and four streams at once.
     """
     threads, tokens = default_threads(), sizes.stream_tokens
     try:
         streams, shorter = _Pairs(PROMPT_WORDS, tokens, 0), _Pairs(PROMPT_WORDS, tokens // SHARE, 100)
         shorts, longs = _Pairs(PROMPT_WORDS, SHORT_ANSWER, 200), _Pairs(LONG_PROMPT_WORDS, SHORT_ANSWER, 300)
+        least = _Pairs(PROMPT_WORDS, SHORT_ANSWER, 400)
         for _ in range(sizes.launches):
             with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
                 urls = (ours, server.url)
@@ -66,12 +69,15 @@ def measure(sizes: Sizes) -> Iterator[Row]:
                 shorter.add(sizes.http_rounds, urls)
                 shorts.add(sizes.http_firsts, urls)
                 longs.add(sizes.http_firsts, urls)
+                with _bare(gguf(), threads) as bare:
+                    least.add(sizes.http_firsts, (bare.url, server.url))
         yield streams.rate_row(threads)
         yield shorter.rate_row(threads)
         yield streams.first_row("60", "in these streams")
         yield shorter.first_row("60", "in these streams")
         yield shorts.first_row("60", "after answers")
         yield longs.first_row("512", "after answers")
+        yield least.first_row("60", "of a bare FastAPI with our engine in its process, after answers", None)
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
             yield _together(ours, server.url, sizes)
     except ReferenceMissing as missing:
@@ -111,12 +117,12 @@ class _Pairs:
         rates = [run.rate for run in self._ours], [run.rate for run in self._theirs]
         return at_least_times(figure, "tok/s", *rates, STREAM_LIMIT)
 
-    def first_row(self, prompt: str, where: str) -> Row:
+    def first_row(self, prompt: str, where: str, limit: float | None = FIRST_LIMIT) -> Row:
         """The time to their first token."""
         what = f"prompt of some {prompt} tokens, {where} of {self._tokens}"
         figure = f"HTTP: time to first token, warm, {what}; llama-server; p50 of {len(self._ours)}"
         firsts = median([run.first_ms for run in self._ours]), median([run.first_ms for run in self._theirs])
-        return at_most_times(figure, "ms", *firsts, FIRST_LIMIT)
+        return at_most_times(figure, "ms", *firsts, limit)
 
 
 def _together(ours: str, theirs: str, sizes: Sizes) -> Row:
@@ -163,6 +169,11 @@ def stream(url: str, prompt: str, tokens: int) -> Streamed:
 def _prompt(number: int, words: int = PROMPT_WORDS) -> str:
     """Every prompt begins with another word, so that nothing of it is cached."""
     return prose(words, f"{number} is the first")
+
+
+def _bare(model: Path, threads: int) -> ServerProcess:
+    command = [sys.executable, "-m", "benchmarks.bare_http", "--model", str(model), "--threads", str(threads)]
+    return ServerProcess([*command, "--context-length", str(CONTEXT_TOKENS)])
 
 
 @contextmanager

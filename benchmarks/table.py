@@ -35,10 +35,11 @@ def head() -> str:
     return "\n".join((markdown(HEADER), markdown(["---"] * len(HEADER))))
 
 
-def at_most_times(figure: str, unit: str, ours: float, reference: float, limit: float) -> Row:
-    """A row whose goal is ours <= limit x reference."""
+def at_most_times(figure: str, unit: str, ours: float, reference: float, limit: float | None) -> Row:
+    """A row whose goal is ours <= limit x reference; with limit None it has none."""
     ratio = ours / reference
-    return Row(figure, _in(ours, unit), _in(reference, unit), f"{ratio:.2f} x", f"<= {limit} x", ratio <= limit)
+    goal, met = ("", None) if limit is None else (f"<= {limit} x", ratio <= limit)
+    return Row(figure, _in(ours, unit), _in(reference, unit), f"{ratio:.2f} x", goal, met)
 
 
 def at_least_times(
