@@ -33,7 +33,7 @@ Weights = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's sizes: widths in values, vocabulary and context in tokens."""
+    """A model's sizes: widths in values, vocabulary, context and window (gemma3's; 0: none) in tokens."""
 
     vocabulary: int
     width: int
@@ -49,6 +49,7 @@ class Shape:
     add_bos: bool = True
     architecture: Literal["llama", "qwen2vl", "gemma3"] = "llama"
     specials: tuple[str, ...] = SPECIALS
+    window: int = 0
 
     @property
     def parameters(self) -> int:
@@ -93,6 +94,8 @@ def _add_header(writer: GGUFWriter, shape: Shape) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_vocab_size(shape.vocabulary)
+    if shape.window:
+        writer.add_sliding_window(shape.window)
     if shape.architecture == "qwen2vl":
         half = shape.width // shape.heads // 2
         writer.add_rope_dimension_sections([half - 2 * (half // 3), half // 3, half // 3, 0])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
+from backends.llamacpp.attention_tile import AttentionTile
 from backends.llamacpp.embedding_cache import EmbeddingCache
 from backends.llamacpp.kv_cache import KvCache
 from backends.llamacpp.memory import BatchSizes
@@ -22,17 +23,28 @@ _ABORTED = 2
 
 
 class Decoder:
-    """A context's decode calls, with its KV cache kept in step. multimodal is None for a model that reads only text."""
+    """A context's decode calls, with its KV cache kept in step.
 
-    def __init__(self, context: Any, batches: BatchSizes, multimodal: "Multimodal | None" = None) -> None:
+    multimodal is None for a model that reads only text, tile None where no batch is filled up.
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        batches: BatchSizes,
+        multimodal: "Multimodal | None" = None,
+        tile: AttentionTile | None = None,
+    ) -> None:
         self.cache = KvCache(context)
         self._context = context
         self._batches = batches
         self._multimodal = multimodal
+        self._tile = tile
         self._embeddings = EmbeddingCache()
         self._tokens: Any = (llama_cpp.llama_token * batches.early)()
         self._positions: Any = (llama_cpp.llama_pos * batches.early)()
-        self._batch = llama_cpp.llama_batch(n_tokens=1, token=self._tokens, pos=self._positions)
+        self._scored: Any = (ctypes.c_int8 * batches.early)()
+        self._batch: Any = llama_cpp.llama_batch(n_tokens=1, token=self._tokens, pos=self._positions)
         """Kept, since ctypes makes a class for each length of an array."""
         self._decode = llama_cpp.llama_decode
         self._callback = abort_callback()
@@ -74,12 +86,33 @@ class Decoder:
         self.cache.tokens.append(token)
 
     def _prefill_text(self, tokens: list[int]) -> None:
+        filling = self._tile.filling(len(tokens), len(self.cache.tokens)) if self._tile else 0
+        if filling:
+            self._run_filled(tokens, filling)
+        else:
+            self._put(tokens)
+            self._run(self._batch)
+        self.cache.tokens.extend(tokens)
+        if filling:
+            self.cache.drop_rest()
+
+    def _put(self, tokens: list[int]) -> None:
         count, start = len(tokens), self.cache.position
         self._tokens[:count] = tokens
         self._positions[:count] = range(start, start + count)
         self._batch.n_tokens = count
-        self._run(self._batch)
-        self.cache.tokens.extend(tokens)
+
+    def _run_filled(self, tokens: list[int], filling: int) -> None:
+        """Decode them with others behind, which they do not see; the scores are those after the last of them."""
+        last = len(tokens) - 1
+        self._put(tokens + tokens[-1:] * filling)
+        self._scored[last] = 1
+        self._batch.logits = self._scored
+        try:
+            self._run(self._batch)
+        finally:
+            self._batch.logits = None
+            self._scored[last] = 0
 
     def _prefill_chunk(self, chunk: "Chunk", cells: list[int]) -> Iterator[int]:
         """Encode a picture or a sound and decode its embeddings; it counts as cached once all of it is."""

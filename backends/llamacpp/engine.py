@@ -15,6 +15,7 @@ import psutil
 from backends.base import ProgressCallback
 from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
+from backends.llamacpp.attention_tile import AttentionTile
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
@@ -35,12 +36,16 @@ _PROGRESS_INTERVAL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model: context in tokens, threads, where, with which LoRA adapter, and with which projector."""
+    """How to run a model: context in tokens, threads, where, with which LoRA adapter, and with which projector.
+
+    attention_values are those of its `ModelShape`.
+    """
 
     context: int
     threads: int
     placement: Placement
     batches: BatchSizes
+    attention_values: int
     adapter: Path | None = None
     projector: Projector | None = None
 
@@ -75,7 +80,7 @@ class Engine:
             self.context = _make_context(self.model, options, self.multimodal, log)
             if options.adapter is not None:
                 apply_adapter(self.model, self.context, options.adapter, log)
-            self.decoder = Decoder(self.context, options.batches, self.multimodal)
+            self.decoder = Decoder(self.context, options.batches, self.multimodal, _choose_tile(self.model, options))
             self.logits = LastLogits(self.context, self.vocabulary.size)
             self._warm_up(path, options.adapter)
         except HostError:
@@ -161,6 +166,13 @@ def _batch_tokens(batches: BatchSizes, multimodal: "Multimodal | None") -> int:
     from backends.llamacpp.multimodal import MAX_WHOLE_TOKENS
 
     return MAX_WHOLE_TOKENS
+
+
+def _choose_tile(model: Any, options: EngineOptions) -> AttentionTile | None:
+    """What tells when to fill a batch up; None on a GPU."""
+    if options.placement.gpus:
+        return None
+    return AttentionTile.of(model, options.attention_values, options.context)
 
 
 def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:

@@ -33,13 +33,18 @@ _FIXED_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """The sizes that memory depends on. kv_values is the number of cached values a token, over all layers."""
+    """The sizes that memory and time depend on, of all layers together where they add up.
+
+    kv_values is the number of cached values a token, attention_values of those that one token is held against for each
+    token before it: heads share cached values.
+    """
 
     trained_context: int
     width: int
     feed_forward: int
     vocabulary: int
     kv_values: int
+    attention_values: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ def read_shape(header: Header) -> ModelShape:
         feed_forward=feed_forward,
         vocabulary=tokens.length if isinstance(tokens, Array) else 0,
         kv_values=_total(kv_heads, layers) * (key_width + value_width),
+        attention_values=_total(heads, layers) * (key_width + value_width),
     )
 
 

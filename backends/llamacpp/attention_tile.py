@@ -1,0 +1,52 @@
+"""When a small batch is read sooner if it is filled up: llama.cpp's attention on a processor reads 64 tokens as a tile.
+
+Of a batch with fewer tokens it holds each against all that came before by itself, which takes several times as long a
+token (llama.cpp, ggml-cpu/ops.cpp, `ggml_compute_forward_flash_attn_ext_f16`): a message of 60 tokens after 3,000
+cost more than twice one of 64. Above: `decoder` fills a batch up, and drops what it was filled with.
+Seen on x86 alone, with AVX2 and with AVX-512.
+"""
+
+import platform
+from dataclasses import dataclass
+from typing import Any, Self
+
+import llama_cpp
+
+TILE = 64
+"""Tokens: GGML_FA_TILE_Q."""
+
+_SINGLE_COST, _TILE_COST = 8, 2
+"""What one value of a key costs, in weights of the model that a token is multiplied with: alone, and in a tile."""
+
+_MARGIN = 1.15
+"""How much longer the small batch has to take by that reckoning before it is filled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionTile:
+    """A model's share of it: its weights, and the values of keys that one token holds against one before it."""
+
+    weights: int
+    values: int
+    context: int
+
+    @classmethod
+    def of(cls, model: Any, values: int, context: int) -> Self | None:
+        """That of a model on the processor; None where nothing can be filled, or nothing is known to be gained.
+
+        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again.
+        """
+        if platform.machine().lower() not in ("x86_64", "amd64"):
+            return None
+        keeps_more = llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
+        if keeps_more or llama_cpp.llama_model_n_swa(model):
+            return None
+        return cls(int(llama_cpp.llama_model_n_params(model)), values, context)
+
+    def filling(self, count: int, before: int) -> int:
+        """How many tokens to add to a batch of `count` after `before` others; 0 where that gains nothing."""
+        if count >= TILE or before + TILE > self.context:
+            return 0
+        single = count * (self.weights + _SINGLE_COST * self.values * (before + count / 2))
+        whole = TILE * (self.weights + _TILE_COST * self.values * (before + TILE))
+        return TILE - count if single > _MARGIN * whole else 0

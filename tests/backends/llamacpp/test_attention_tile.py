@@ -1,0 +1,147 @@
+"""A small batch that is filled up to a tile of the engine's attention: read sooner, and nothing else is different."""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.generations import Make, ask, user
+from support.looking import look, picture
+from support.tiny_gguf import write_tiny
+
+from backends.base import CancelToken
+from backends.llamacpp.abort import Aborted, AbortFlag
+from backends.llamacpp.attention_tile import TILE, AttentionTile
+from backends.llamacpp.backend import LlamaCppBackend
+from backends.llamacpp.decoder import Decoder
+from backends.llamacpp.prompt import Prompt
+
+BILLION = AttentionTile(weights=1_200_000_000, values=16 * 32 * 128, context=8192)
+"""A model of Llama 3.2 1B's sizes."""
+
+HISTORY = [5 + number % 200 for number in range(700)]
+MESSAGE = [7 + number * 3 % 200 for number in range(50)]
+
+pytestmark = pytest.mark.skipif(
+    platform.machine().lower() not in ("x86_64", "amd64"), reason="batches are filled up on x86 alone"
+)
+
+
+def _decoder(backend: LlamaCppBackend) -> Decoder:
+    assert backend._loaded is not None
+    return backend._loaded.engine.decoder
+
+
+def _read(backend: LlamaCppBackend, tokens: list[int]) -> None:
+    """Decode more tokens behind what is cached, as a prompt that goes on."""
+    decoder = _decoder(backend)
+    list(decoder.prefill(Prompt([*decoder.cache.tokens, *tokens])))
+
+
+def _scores(backend: LlamaCppBackend) -> np.ndarray:
+    assert backend._loaded is not None
+    return backend._loaded.engine.logits.read().copy()
+
+
+@pytest.fixture
+def pair(make: Make) -> tuple[LlamaCppBackend, LlamaCppBackend]:
+    """The same model twice; the second fills no batch up."""
+    filled, bare = make(), make()
+    assert _decoder(filled)._tile is not None
+    _decoder(bare)._tile = None
+    return filled, bare
+
+
+def test_a_message_after_a_long_history_is_filled_up_and_a_short_one_or_a_whole_tile_is_not() -> None:
+    assert BILLION.filling(60, 2000) == TILE - 60
+    assert BILLION.filling(40, 4000) == TILE - 40
+    assert BILLION.filling(4, 4000) == 0
+    assert BILLION.filling(60, 0) == 0
+    assert BILLION.filling(TILE, 4000) == BILLION.filling(128, 4000) == 0
+
+
+def test_nothing_is_filled_up_beyond_the_context() -> None:
+    assert BILLION.filling(60, 8192 - TILE) == TILE - 60
+    assert BILLION.filling(60, 8192 - TILE + 1) == 0
+
+
+def test_the_scores_are_those_of_the_same_tokens_alone(pair: tuple[LlamaCppBackend, LlamaCppBackend]) -> None:
+    tile = _decoder(pair[0])._tile
+    assert tile is not None
+    assert tile.filling(len(MESSAGE), len(HISTORY)) > 0
+    for backend in pair:
+        _read(backend, HISTORY)
+        _read(backend, MESSAGE)
+    filled, bare = map(_scores, pair)
+    assert np.abs(filled - bare).max() < 0.01 * bare.std()
+    assert _decoder(pair[0]).cache.tokens == _decoder(pair[1]).cache.tokens == HISTORY + MESSAGE
+
+
+def test_what_a_batch_was_filled_with_is_seen_by_no_later_token(
+    pair: tuple[LlamaCppBackend, LlamaCppBackend],
+) -> None:
+    for backend in pair:
+        _read(backend, HISTORY)
+        _read(backend, MESSAGE)
+        for token in (11, 12, 13):
+            _decoder(backend).step(token)
+        _read(backend, MESSAGE)
+        _decoder(backend).step(14)
+    filled, bare = map(_scores, pair)
+    assert np.abs(filled - bare).max() < 0.01 * bare.std()
+
+
+def test_a_talk_is_answered_as_without(pair: tuple[LlamaCppBackend, LlamaCppBackend]) -> None:
+    first = [user("tell me a story " * 40)]
+    second = [*first, user("and what came of the second of them then")]
+    texts = []
+    for backend in pair:
+        ask(backend, first)
+        answer = ask(backend, second, max_tokens=30)
+        assert 20 < answer.end.input_tokens - answer.end.cached_tokens < TILE
+        texts.append(answer.text)
+    assert texts[0] == texts[1]
+
+
+def test_a_message_near_the_contexts_end_is_read_and_answered(make: Make) -> None:
+    backend = make(context_length=768)
+    _read(backend, HISTORY)
+    _read(backend, MESSAGE)
+    assert _decoder(backend).cache.tokens == HISTORY + MESSAGE
+    _decoder(backend).step(11)
+
+
+def test_a_stop_in_a_filled_batch_leaves_what_was_read_before(
+    pair: tuple[LlamaCppBackend, LlamaCppBackend],
+) -> None:
+    for backend in pair:
+        _read(backend, HISTORY)
+    stopped, cancel = _decoder(pair[0]), CancelToken()
+    stopped.watch(AbortFlag(cancel))
+    cancel.cancel()
+    with pytest.raises(Aborted):
+        _read(pair[0], MESSAGE)
+    stopped.watch(None)
+    assert stopped.cache.tokens == HISTORY
+    for backend in pair:
+        _decoder(backend).step(11)
+    filled, bare = map(_scores, pair)
+    assert np.abs(filled - bare).max() < 0.01 * bare.std()
+
+
+def test_no_batch_is_filled_for_a_model_with_a_window_of_attention(make: Make, tmp_path: Path) -> None:
+    backend = make(write_tiny(tmp_path / "gemma.gguf", architecture="gemma3", window=512))
+    assert _decoder(backend)._tile is None
+
+
+def test_text_behind_a_picture_is_read_as_without(make: Make, tiny_vl: Path) -> None:
+    first = [user("a story " * 60), look(picture(1), "what is this")]
+    second = [*first, user("and what came of the second of them then")]
+    texts = []
+    for fills in (True, False):
+        backend = make(tiny_vl)
+        if not fills:
+            _decoder(backend)._tile = None
+        ask(backend, first)
+        texts.append(ask(backend, second, max_tokens=30).text)
+    assert texts[0] == texts[1]
