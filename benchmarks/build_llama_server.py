@@ -1,6 +1,7 @@
 """Builds llama.cpp's server out of llama-cpp-python's source package: `python -m benchmarks.build_llama_server`.
 
-It takes some ten minutes on two cores and stays below `.cache/`. Above it: `llama_server`, which runs it.
+It takes some ten minutes on two cores and stays below `.cache/`. The compiler is told what it needs to make a program
+that runs, and nothing else: the reference is llama.cpp as it comes. Above it: `llama_server`, which runs it.
 """
 
 import os
@@ -11,7 +12,7 @@ import tarfile
 from importlib.metadata import version
 
 from benchmarks.models import CACHE
-from installer.compiler import build_variables
+from installer.compiler import needed_flags, with_flags
 
 COMMAND = "python -m benchmarks.build_llama_server"
 FOLDER = CACHE / "llama-server"
@@ -33,7 +34,7 @@ def build() -> None:
         packed.extractall(source, filter="data")
     (vendored,) = source.glob("*/vendor/llama.cpp")
     shutil.rmtree(FOLDER / "build", ignore_errors=True)  # what is configured already would keep its old flags
-    variables = build_variables(os.environ)
+    variables = with_flags(os.environ, needed_flags(os.environ))
     configure = ["cmake", "-S", str(vendored), "-B", str(FOLDER / "build"), *_BUILD]
     subprocess.run(configure, check=True, env=variables)
     command = ["cmake", "--build", str(FOLDER / "build"), "--target", "llama-server", "--parallel", "2"]

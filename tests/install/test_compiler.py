@@ -1,4 +1,4 @@
-"""What the compiler of llama.cpp is told: nothing, but where it makes something wrong of AMX."""
+"""What the compiler of llama.cpp is told: nothing, but where it makes something wrong of AMX, or slow of halves."""
 
 import os
 import shlex
@@ -30,10 +30,23 @@ def test_a_compiler_that_is_wrong_is_told_to_leave_amx_alone_beside_what_it_is_t
     assert told == {**variables, "CFLAGS": f"-g {without}", "CXXFLAGS": without}
 
 
+def test_a_compiler_for_a_processor_with_16_bit_floats_is_told_to_leave_them_alone(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    variables["CXX"] = make_compiler(tmp_path, "exit 0", "#define __AVX512F__ 1\n#define __AVX512FP16__ 1")
+    without = " ".join(compiler.WITHOUT_HALVES)
+    assert compiler.build_variables(variables) == {**variables, "CFLAGS": without, "CXXFLAGS": without}
+    assert compiler.needed_flags(variables) == ()
+
+
+def test_told_so_this_machines_own_compiler_uses_none(variables: dict[str, str]) -> None:
+    assert not compiler._takes_halves(compiler.build_variables(variables))
+
+
 def test_a_compiler_that_is_right_or_missing_or_fails_is_told_nothing(
     variables: dict[str, str], tmp_path: Path
 ) -> None:
-    for name in (make_compiler(tmp_path, "exit 0"), "/nonexistent/c++", "false"):
+    for name in (make_compiler(tmp_path, "exit 0", "#define __AVX512F__ 1"), "/nonexistent/c++", "false"):
         assert compiler.build_variables({**variables, "CXX": name}) == {**variables, "CXX": name}
 
 
