@@ -34,12 +34,18 @@ class AttentionTile:
     def of(cls, model: Any, values: int, context: int) -> Self | None:
         """That of a model on the processor; None where nothing can be filled, or nothing is known to be gained.
 
-        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again.
+        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again, and one that
+        writes by diffusion sees what stands behind a token.
         """
         if platform.machine().lower() not in ("x86_64", "amd64"):
             return None
-        keeps_more = llama_cpp.llama_model_is_recurrent(model) or llama_cpp.llama_model_is_hybrid(model)
-        if keeps_more or llama_cpp.llama_model_n_swa(model):
+        others = (
+            llama_cpp.llama_model_is_recurrent,
+            llama_cpp.llama_model_is_hybrid,
+            llama_cpp.llama_model_n_swa,
+            llama_cpp.llama_model_is_diffusion,
+        )
+        if any(is_other(model) for is_other in others):
             return None
         return cls(int(llama_cpp.llama_model_n_params(model)), values, context)
 
