@@ -4,7 +4,7 @@ Above it: `backends.worker`. A new backend is a class that satisfies `Backend` a
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn, Protocol
@@ -43,7 +43,9 @@ class Template(Protocol):
     def takes_tools(self) -> bool:
         """True if it tells the model of tools."""
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), variables: Mapping[str, Any] | None = None
+    ) -> str:
         """The prompt of a conversation."""
 
 

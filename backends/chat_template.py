@@ -9,7 +9,7 @@ does not escape HTML, and `generation` blocks that only mark text.
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -79,42 +79,63 @@ class ChatTemplate:
         self._wants_parts = self._prints_parts_only()
         self.takes_tools = self._prints_tools()
 
-    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), variables: Mapping[str, Any] | None = None
+    ) -> str:
         """Return the prompt of a conversation and the tools it may use, up to where the assistant begins to speak.
 
-        Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`), or
-        leaves nothing of it, `model_invalid` if the template fails, imports, or takes longer than `TIME_LIMIT_S`.
+        variables are given to the template beside what every one gets, which they do not replace.
+
+        Raises HostError `invalid_request` if the template refuses the conversation (its own `raise_exception`),
+        leaves nothing of it, or does not work with these variables, `model_invalid` if the template fails, imports, or
+        takes longer than `TIME_LIMIT_S`.
         """
-        if text := self._render_with_calls(messages, tools):
+        try:
+            text = self._render_with_calls(messages, tools, variables or {})
+        except HostError as error:
+            if variables and self._takes(messages, tools):
+                raise _refused_variables(error) from error
+            raise
+        if text:
             return text
         nothing = "The model's chat template makes an empty prompt of this conversation."
         raise HostError(ErrorCode.INVALID_REQUEST, nothing, fields=["messages: make an empty prompt"])
 
-    def _render_with_calls(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+    def _takes(self, messages: Sequence[Message], tools: Sequence[Tool]) -> bool:
+        """True if the template works where it is given no variables."""
+        try:
+            self._render_with_calls(messages, tools, {})
+        except HostError:
+            return False
+        return True
+
+    def _render_with_calls(
+        self, messages: Sequence[Message], tools: Sequence[Tool], variables: Mapping[str, Any]
+    ) -> str:
         """Arguments of calls are given as what they are, and as JSON text to a template that joins them to a text."""
         given = [tool.model_dump(exclude_none=True) for tool in tools] or None
         try:
-            return self._render([_plain(message, self._wants_parts) for message in messages], given)
+            return self._render([_plain(message, self._wants_parts) for message in messages], given, variables)
         except HostError as error:
             if not isinstance(error.__cause__, TypeError) or not any(message.tool_calls for message in messages):
                 raise
-            return self._render([_plain(message, self._wants_parts, read=False) for message in messages], given)
+            plain = [_plain(message, self._wants_parts, read=False) for message in messages]
+            return self._render(plain, given, variables)
 
-    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None) -> str:
+    def _render(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         self._deadline = time.monotonic() + TIME_LIMIT_S
         try:
-            text = self._template.render(
-                self._variables,
-                messages=messages,
-                tools=tools,
-                xml_tools=tools,  # what SmolLM3's template calls them
-                add_generation_prompt=True,
-            )
+            text = self._template.render({**(variables or {}), **self._given(messages, tools)})
         except _Refusal as refusal:
             text = f"The model's chat template refuses this conversation: {refusal}"
             raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"messages: {refusal}"]) from refusal
         except _OutOfTime as error:
-            raise _broken(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds") from error
+            raise _broken(error) from error
         except TemplateNotFound as error:
             raise _broken(f"it imports {error.name}, and a template may import nothing") from error
         except MemoryError as error:
@@ -123,9 +144,14 @@ class ChatTemplate:
             raise _broken(error) from error
         return _LONE_SURROGATE.sub("\ufffd", text)
 
+    def _given(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> dict[str, Any]:
+        """What every template gets: `TEMPLATE_NAMES`. SmolLM3's calls the tools xml_tools."""
+        prompt = {"messages": messages, "tools": tools, "xml_tools": tools, "add_generation_prompt": True}
+        return {**prompt, **self._variables}
+
     def _check_time(self) -> str:
         if time.monotonic() > self._deadline:
-            raise _OutOfTime
+            raise _OutOfTime(f"it runs for longer than {TIME_LIMIT_S:.0f} seconds")
         return ""
 
     def _prints_parts_only(self) -> bool:
@@ -248,6 +274,12 @@ def _strftime_now(pattern: str) -> str:
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+
+
+def _refused_variables(error: HostError) -> HostError:
+    reason = str(error.__cause__ or "") or error.message
+    text = f"The model's chat template does not take these chat_template_kwargs: {reason.rstrip('.')}."
+    return HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"chat_template_kwargs: {reason}"])
 
 
 def _broken(reason: object) -> HostError:

@@ -157,13 +157,17 @@ class Message(BaseModel):
 
 
 class PromptInput(BaseModel):
-    """Chat messages or a bare prompt; exactly one of the two is set. tools are what the chat template is told of."""
+    """Chat messages or a bare prompt; exactly one of the two is set.
+
+    tools are what the chat template is told of, variables what the request gives to it beside.
+    """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     messages: tuple[Message, ...] | None = None
     prompt: str | None = None
     tools: tuple[Tool, ...] = ()
+    variables: dict[str, Any] = {}
 
     @property
     def has_media(self) -> bool:

@@ -16,6 +16,7 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_SAFE_INTEGER
 from messages.options import LoadOptions, ResponseFormat
 from messages.settings import SettingsPatch
+from messages.template_variables import TemplateVariables
 from messages.tools import MAX_TOOLS, Tool, ToolChoice, refuse_tools
 from messages.validation import MAX_FIELDS, describe
 
@@ -64,11 +65,14 @@ _ONE_PROMPT = "messages: exactly one of messages and prompt is required"
 class _Prompted(_NamesModel):
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
     prompt: str | None = None
+    chat_template_kwargs: TemplateVariables | None = None
 
     @model_validator(mode="after")
     def _one_prompt(self) -> "_Prompted":
         if (self.messages is None) == (self.prompt is None):
             raise ValueError(_ONE_PROMPT)
+        if self.chat_template_kwargs and self.messages is None:
+            raise ValueError("chat_template_kwargs: want messages; a bare prompt goes to the model as it is")
         pictures = sum(1 for _ in picture_urls(self.messages or ()))
         if pictures > MAX_PICTURES:
             raise ValueError(f"messages: has {pictures} pictures, and a request may have {MAX_PICTURES}")
@@ -81,9 +85,10 @@ class _Prompted(_NamesModel):
 
     @property
     def prompt_input(self) -> PromptInput:
-        """The messages and tools, or the prompt, as backends take them."""
+        """The messages with what their template is given, or the prompt, as backends take them."""
         messages = None if self.messages is None else tuple(self.messages)
-        return PromptInput(messages=messages, prompt=self.prompt, tools=self.offered_tools)
+        variables = self.chat_template_kwargs or {}
+        return PromptInput(messages=messages, prompt=self.prompt, tools=self.offered_tools, variables=variables)
 
 
 class Ping(Request):

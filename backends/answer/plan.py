@@ -54,23 +54,24 @@ class Planner:
         if form is not None and _must_call(command):
             request = replace(request, response_format=None)
         forced = self._forced(command, form, request.response_format is not None)
-        in_reasoning = self._begins_in_reasoning(prompt, dialect.reasoning)
+        thinking = dialect.reasoning
+        end = self._end_of(prompt) if thinking else ""
+        in_reasoning = thinking is not None and end.endswith(thinking.start)
         is_constrained = request.response_format is not None or bool(forced)
         request = replace(
             request,
             forced_calls=forced,
-            reasoning=_frame(dialect.reasoning, in_reasoning) if is_constrained else None,
+            reasoning=_frame(thinking, in_reasoning) if is_constrained else None,
             markers=dialect.markers(with_calls=form is not None),
         )
         schemas = {tool.function.name: tool.function.schema_object for tool in prompt.tools}
         return Plan(request, AnswerReader(dialect, schemas, in_reasoning, None if command.parallel_tool_calls else 1))
 
-    def _begins_in_reasoning(self, prompt: PromptInput, form: ReasoningForm | None) -> bool:
-        if form is None or self._template is None:
-            return False
+    def _end_of(self, prompt: PromptInput) -> str:
+        """How a conversation's prompt ends: a template may begin the reasoning there."""
+        assert self._template is not None
         texts = [message.model_copy(update={"content": message.text}) for message in prompt.messages or ()]
-        rendered = self._template.render(texts, prompt.tools)
-        return rendered.rstrip().endswith(form.start)
+        return self._template.render(texts, prompt.tools, prompt.variables).rstrip()
 
     def _forced(self, command: GenerateCommand, form: CallForm | None, has_format: bool) -> tuple[ForcedCall, ...]:
         """The calls of which the answer must be one, unless it is of the format; none where it may be anything."""

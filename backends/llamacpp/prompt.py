@@ -54,7 +54,8 @@ class PromptReader:
         if prompt.messages is None:
             return Prompt(self._vocabulary.tokenize_prompt(prompt.prompt or ""))
         media = self._read_media(prompt, flag)
-        text = self.template.render(self._vocabulary.shield(media.place(prompt.messages)), prompt.tools)
+        messages = self._vocabulary.shield(media.place(prompt.messages))
+        text = self.template.render(messages, prompt.tools, prompt.variables)
         media.require_all(text)
         self._tokenizer.media = media
         tokens = self._transcript.tokenize(text)

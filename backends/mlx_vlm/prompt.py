@@ -75,7 +75,8 @@ class PromptEncoder:
         if prompt.messages is None:
             return EncodedPrompt(self._encode_bare(prompt.prompt or ""))
         pictures = self._read_pictures(prompt)
-        text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
+        messages = [shield(message, self.control) for message in prompt.messages]
+        text = self.template.render(messages, prompt.tools, prompt.variables)
         digests = tuple(picture.digest for picture in pictures)
         if not pictures:
             return EncodedPrompt(self._tokenize(text, digests), text)

@@ -55,7 +55,8 @@ class PromptEncoder:
         if prompt.messages is None:
             tokens = [*self._start, *self.tokenize_rest(prompt.prompt or "")]
             return EncodedPrompt(tokens, None)
-        text = self.template.render([shield(message, self.control) for message in prompt.messages], prompt.tools)
+        messages = [shield(message, self.control) for message in prompt.messages]
+        text = self.template.render(messages, prompt.tools, prompt.variables)
         return EncodedPrompt(self._transcript.tokenize(text), text)
 
     def forget(self) -> None:

@@ -25,7 +25,11 @@ _ENVELOPE = ("action", "background", "id")
 _MOST_PARTS = 1000
 """Parts of a form that are read at all; which ones may be there is looked at then, so that an error can name it."""
 
-_FORM_FIELDS = frozenset({"prompt", "system", "model", "settings", "thinking_update_interval", "image"})
+_FORM_FIELDS = frozenset(
+    {"prompt", "system", "model", "settings", "thinking_update_interval", "chat_template_kwargs", "image"}
+)
+
+_JSON_FIELDS = ("settings", "thinking_update_interval", "chat_template_kwargs")
 
 
 async def json_body(request: Request) -> JsonObject:
@@ -144,7 +148,7 @@ async def _fields_of_form(form: FormData) -> JsonObject:
         parts.append({"type": "image", "data": await _data_url(picture)})
     system = [{"role": "system", "content": texts["system"]}] if "system" in texts else []
     fields: JsonObject = {"messages": [*system, {"role": "user", "content": parts}]}
-    for name in ("settings", "thinking_update_interval"):
+    for name in _JSON_FIELDS:
         if name in texts:
             fields[name] = _json_of(name, texts[name])
     return {**fields, **({"model": texts["model"]} if "model" in texts else {})}

@@ -127,6 +127,7 @@ def _form_schema() -> JsonObject:
             "system": text,
             "model": text,
             "settings": {"type": "string", "description": "A JSON object."},
+            "chat_template_kwargs": {"type": "string", "description": "A JSON object."},
             "image": {"type": "string", "format": "binary"},
         },
     }

@@ -9,6 +9,7 @@ from backends import chat_template
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from messages.content import CalledFunction, Message, TextPart, ToolCall
 from messages.errors import ErrorCode, HostError
+from messages.template_variables import TEMPLATE_FUNCTIONS, TEMPLATE_NAMES
 from messages.tools import Function, Tool
 
 HELLO = [Message(role="user", content='Is 1 < 2 & "so"?')]
@@ -182,3 +183,46 @@ def test_a_template_that_joins_arguments_to_texts_gets_them_as_json_text() -> No
 )
 def test_a_template_takes_tools_if_it_prints_their_names(source: str, takes: bool) -> None:
     assert ChatTemplate(source, bos_token="", eos_token="").takes_tools is takes
+
+
+def test_a_template_gets_the_variables_of_a_request_beside_its_own() -> None:
+    template = ChatTemplate(
+        "{{ enable_thinking }}|{{ effort.level }}|{{ names | join(',') }}|{{ bos_token }}|{{ other is defined }}",
+        bos_token="<s>",
+        eos_token="",
+    )
+    given = {"enable_thinking": False, "effort": {"level": 3}, "names": ["a", "b"], "bos_token": "mine"}
+    assert template.render(HELLO, variables=given) == "False|3|a,b|<s>|False"
+    given = {"effort": {}, "messages": [], "add_generation_prompt": False}
+    assert template.render(HELLO, variables=given) == "|||<s>|False"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{% if effort == 'high' %}{{ raise_exception('There is no high.') }}{% endif %}x", "There is no high."),
+        ("{{ 1 + (effort or 1) }}", "unsupported operand"),
+    ],
+)
+def test_variables_that_a_template_does_not_take_are_the_requests_fault(source: str, reason: str) -> None:
+    template = ChatTemplate(source, bos_token="", eos_token="")
+    with pytest.raises(HostError) as caught:
+        template.render(HELLO, variables={"effort": "high"})
+    assert caught.value.code is ErrorCode.INVALID_REQUEST
+    fields = caught.value.details["fields"]
+    assert isinstance(fields, list)
+    assert fields[0].startswith(f"chat_template_kwargs: {reason}")
+    assert template.render(HELLO, variables={"effort": 1})
+
+
+def test_a_template_that_fails_anyway_is_not_the_variables_fault() -> None:
+    template = ChatTemplate("{{ raise_exception('Never.') }}", bos_token="", eos_token="")
+    with pytest.raises(HostError) as caught:
+        template.render(HELLO, variables={"effort": "high"})
+    assert caught.value.details["fields"] == ["messages: Never."]
+
+
+def test_no_request_may_replace_what_every_template_gets() -> None:
+    template = ChatTemplate("x", bos_token="", eos_token="")
+    assert set(template._given([], None)) == TEMPLATE_NAMES
+    assert set(template._template.globals) == TEMPLATE_FUNCTIONS

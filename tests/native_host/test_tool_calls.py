@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.host_process import BrowserHost, Json, Port
-from support.scripted_gguf import CHATML_TOOLS, THINKING, write_scripted
+from support.scripted_gguf import CHATML_TOOLS, SWITCHED, THINKING, write_scripted
 from support.tiny_gguf import write_tiny
 
 ASKED = [{"role": "user", "content": "What is 2 and 2?"}]
@@ -29,6 +29,7 @@ MISTRAL = "{# [ARGS] #}" + CHATML_TOOLS.replace("<tool_call>", "[TOOL_CALLS]")
 ANSWERS: dict[str, dict[str, Any]] = {
     "thinker": {"answer": f"<think>\nHm, I could add.\n</think>\n\nLet me see.\n{CALL}", "template": "{# </think> #}"},
     "begun": {"answer": "Two plus two.\n</think>\n\nIt is 4.", "template": THINKING},
+    "switched": {"answer": "It is 4.", "template": SWITCHED},
     "marked": {
         "answer": 'Yes.[TOOL_CALLS]add[ARGS]{"a": 2, "b": 40}',
         "template": MISTRAL,
@@ -44,7 +45,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserHost]:
     folder = tmp_path_factory.mktemp("scripted")
-    with BrowserHost("[models]\nmax_loaded = 8\n") as made, made.port() as port:
+    with BrowserHost("[models]\nmax_loaded = 10\n") as made, made.port() as port:
         for name, script in ANSWERS.items():
             answer = port.call("load", model=str(written(folder / f"{name}.gguf", **script)), options={"threads": 1})
             assert answer["status"] == "success", answer
@@ -106,6 +107,27 @@ def test_reasoning_that_the_template_begins_is_reasoning(port: Port) -> None:
     result, _ = generate(port, "begun")
     assert (result["reasoning"], result["text"], result["finish_reason"]) == ("Two plus two.", "It is 4.", "stop")
     assert result["tool_calls"] is None
+
+
+def test_reasoning_that_the_request_switched_off_is_not_taken_for_begun(port: Port) -> None:
+    result, partials = generate(port, "switched", chat_template_kwargs={"enable_thinking": False})
+    assert (result["reasoning"], result["text"]) == (None, "It is 4.")
+    assert result["stats"]["reasoning_tokens"] == 0
+    assert not any("reasoning" in partial for partial in partials)
+    thought, _ = generate(port, "switched")
+    assert (thought["reasoning"], thought["text"]) == ("It is 4.", "")
+    model = path_of(port, "switched")
+    lengths = [
+        port.call("count_tokens", model=model, messages=ASKED, chat_template_kwargs=given)["tokens"]
+        for given in ({"enable_thinking": False}, {})
+    ]
+    assert lengths == [result["stats"]["input_tokens"], thought["stats"]["input_tokens"]]
+
+
+def test_the_echo_has_no_template_that_variables_could_change(port: Port) -> None:
+    assert port.call("load", model="echo")["status"] == "success"
+    result = port.result(port.ask("generate", model="echo", messages=ASKED, chat_template_kwargs={"effort": 1}))
+    assert result["text"] == ASKED[0]["content"]
 
 
 def test_a_bare_prompt_is_answered_with_the_raw_text(port: Port) -> None:

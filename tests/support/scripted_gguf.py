@@ -30,6 +30,13 @@ THINKING = CHATML_TOOLS.replace("<|im_start|>assistant\n{% endif %}", "<|im_star
 THINKING = "{# </think> #}" + THINKING
 """The same, and the prompt begins the reasoning."""
 
+SWITCHED = CHATML_TOOLS.replace(
+    "assistant\n{% endif %}",
+    "assistant\n{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"
+    "{% else %}<think>\n{% endif %}{% endif %}",
+)
+"""The same, and it ends the reasoning at once where it is switched off, as Qwen3's template does."""
+
 
 def write_scripted(path: Path, answer: str, template: str = CHATML_TOOLS, control: Sequence[str] = ()) -> Path:
     """Write a model that gives `answer`; what of it is in `control` is a control token, as llama.cpp has them."""

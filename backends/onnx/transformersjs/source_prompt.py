@@ -37,7 +37,7 @@ class SourceReader:
         messages = [shield(message, self._control) for message in prompt.messages]
         if self._template is None:
             return self._encoded("\n".join(message.text for message in messages), ends=True)
-        return self._encoded(self._template.render(messages), ends=False)
+        return self._encoded(self._template.render(messages, variables=prompt.variables), ends=False)
 
     def forget(self) -> None:
         """Nothing is remembered: an encoder reads each prompt whole."""

@@ -28,11 +28,13 @@ def folder(tmp_path: Path) -> Path:
     return make_t5(tmp_path)
 
 
-def tokens_of(folder: Path, *messages: str, prompt: str | None = None) -> list[int]:
+def tokens_of(
+    folder: Path, *messages: str, prompt: str | None = None, variables: dict[str, Any] | None = None
+) -> list[int]:
     file = folder / "tokenizer.json"
     reader = SourceReader(folder, read_json(file), JsonTokenizer(file))
     turns = tuple(Message(role="user", content=text) for text in messages)
-    return reader.encode(PromptInput(messages=turns or None, prompt=prompt)).tokens
+    return reader.encode(PromptInput(messages=turns or None, prompt=prompt, variables=variables or {})).tokens
 
 
 def plain_tokens(folder: Path, text: str) -> list[int]:
@@ -51,6 +53,12 @@ def test_a_prompt_gets_the_tokenizer_s_own_end(folder: Path) -> None:
 
 def test_messages_are_their_texts_with_line_breaks_between_them(folder: Path) -> None:
     assert tokens_of(folder, "summarize:", "A long story.") == tokens_of(folder, prompt="summarize:\nA long story.")
+
+
+def test_a_chat_template_gets_the_variables_of_a_request(folder: Path) -> None:
+    write_tokenizer_config(folder, chat_template="{{ task or 'answer' }}: {{ messages[0].content }}")
+    assert tokens_of(folder, "hi", variables={"task": "sum"}) == plain_tokens(folder, "sum: hi")
+    assert tokens_of(folder, "hi") == plain_tokens(folder, "answer: hi")
 
 
 def test_a_chat_template_is_used_and_has_its_own_end(folder: Path) -> None:

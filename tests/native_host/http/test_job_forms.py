@@ -29,6 +29,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str, str]:
 
 def test_a_form_with_a_prompt_and_settings_begins_a_job(client: httpx.Client) -> None:
     form = {"prompt": (None, "a b c d"), "settings": (None, '{"max_tokens": 3}'), "model": (None, "echo")}
+    form["chat_template_kwargs"] = (None, '{"enable_thinking": false}')
     begun = client.post("/api/v1/jobs", files=form)
     assert begun.status_code == 202, begun.text
     path = f"/api/v1/jobs/{begun.json()['job_id']}"
@@ -70,12 +71,14 @@ def test_a_file_that_is_no_picture_is_refused_whatever_it_calls_itself(client: h
         {"prompt": (None, "a"), "settings": (None, "no JSON")},
         {"prompt": (None, "a"), "thinking_update_interval": (None, "-1")},
         {"prompt": (None, "a"), "thinking_update_interval": (None, "soon")},
+        {"prompt": (None, "a"), "chat_template_kwargs": (None, '{"messages": []}')},
     ],
 )
 def test_a_wrong_field_of_a_form_is_named(client: httpx.Client, form: Form) -> None:
     status, code, field = refusal(client.post("/api/v1/jobs", files=form))
     assert (status, code) == (400, "invalid_request")
-    assert field.partition(":")[0] in ("colour", "image", "settings", "thinking_update_interval")
+    wrong = {"colour", "image", "settings", "thinking_update_interval", "chat_template_kwargs"}
+    assert field.partition(":")[0] in wrong & form.keys()
 
 
 def test_a_field_that_is_given_twice_is_refused(client: httpx.Client) -> None:
