@@ -57,18 +57,19 @@ class Planner:
         thinking = dialect.reasoning
         end = self._end_of(prompt) if thinking else ""
         in_reasoning = thinking is not None and end.endswith(thinking.start)
+        has_reasoned = thinking is not None and end.endswith(thinking.end)
         is_constrained = request.response_format is not None or bool(forced)
         request = replace(
             request,
             forced_calls=forced,
-            reasoning=_frame(thinking, in_reasoning) if is_constrained else None,
+            reasoning=_frame(thinking, in_reasoning) if is_constrained and not has_reasoned else None,
             markers=dialect.markers(with_calls=form is not None),
         )
         schemas = {tool.function.name: tool.function.schema_object for tool in prompt.tools}
         return Plan(request, AnswerReader(dialect, schemas, in_reasoning, None if command.parallel_tool_calls else 1))
 
     def _end_of(self, prompt: PromptInput) -> str:
-        """How a conversation's prompt ends: a template may begin the reasoning there."""
+        """How a conversation's prompt ends: a template may begin the reasoning there, or end it where it wants none."""
         assert self._template is not None
         texts = [message.model_copy(update={"content": message.text}) for message in prompt.messages or ()]
         return self._template.render(texts, prompt.tools, prompt.variables).rstrip()

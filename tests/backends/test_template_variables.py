@@ -1,5 +1,6 @@
 """Variables for the chat template, on every engine: what the model is asked, and where its reasoning begins."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from support.scripted_gguf import CHATML_TOOLS
 
 from messages.content import Message, PromptInput
 from messages.errors import ErrorCode, HostError
+from messages.options import JsonSchemaFormat
 
 BEGUN, ENDED = "<think>\n", "<think>\n\n</think>\n\n"
 SWITCH = (
@@ -19,6 +21,7 @@ THINKER = CHATML_TOOLS.replace("assistant\n{% endif %}", SWITCH)
 """Begins the reasoning, as Qwen3's thinking models do, or ends it where it is switched off."""
 
 OFF = {"enable_thinking": False}
+COLOUR = {"type": "object", "properties": {"colour": {"enum": ["red"]}}, "required": ["colour"]}
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -49,3 +52,14 @@ def test_variables_that_the_template_refuses_are_named(thinker: Model) -> None:
         thinker.ask(variables={"effort": "extreme"})
     assert caught.value.code is ErrorCode.INVALID_REQUEST
     assert caught.value.details["fields"] == ["chat_template_kwargs: There is no extreme."]
+
+
+def test_a_constraint_holds_at_once_where_the_prompt_has_ended_the_reasoning(thinker: Model) -> None:
+    schema = JsonSchemaFormat(type="json_schema", json_schema={**COLOUR, "additionalProperties": False})
+    answers = [
+        thinker.ask(response_format=schema, seed=seed, max_tokens=60, temperature=2.0, variables=OFF)
+        for seed in range(12)
+    ]
+    assert not any(answer.reasoning for answer in answers)
+    assert all(answer.text.lstrip().startswith("{") for answer in answers)
+    assert any(json.loads(answer.text)["colour"] == "red" for answer in answers if answer.text.rstrip().endswith("}"))
