@@ -278,7 +278,7 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, 
 
 def _refused_variables(error: HostError) -> HostError:
     reason = str(error.__cause__ or "") or error.message
-    text = f"The model's chat template does not take these chat_template_kwargs: {reason.rstrip('.')}."
+    text = f"The model's chat template does not take what is in chat_template_kwargs: {reason.rstrip('.')}."
     return HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"chat_template_kwargs: {reason}"])
 
 

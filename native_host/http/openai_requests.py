@@ -15,8 +15,10 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
+from messages.template_variables import TemplateVariables
 from native_host.http.openai_messages import chat_messages, message_names, response_messages
 from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
+from native_host.http.openai_reasoning import Effort, effort_of, template_variables
 from native_host.http.openai_tools import wire_choice, wire_tools
 
 
@@ -37,6 +39,9 @@ _MESSAGE = re.compile(r"\bmessages\[(?P<message>\d{1,9})\](\.tool_calls\[(?P<cal
 
 _QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
 """What an error quotes of the caller's own words."""
+
+_VARIABLES = re.compile(r"\bchat_template_kwargs\b")
+"""What comes of the effort of reasoning, where the caller gives no variables."""
 
 _RESPONSE_WORDS = (
     (re.compile(r"\bimage_url\.url\b"), "image_url"),
@@ -63,7 +68,8 @@ class ChatBody(Sampling):
     modalities: Annotated[Any, Only(["text"])] = None
     audio: Annotated[Any, Only()] = None
     prediction: Annotated[Any, Only()] = None
-    reasoning_effort: Annotated[Any, Only("none")] = None
+    reasoning_effort: Effort | None = None
+    chat_template_kwargs: TemplateVariables | None = None
     verbosity: Annotated[Any, Only("medium")] = None
     web_search_options: Annotated[Any, Only()] = None
     moderation: Annotated[Any, Only()] = None
@@ -84,7 +90,12 @@ class ChatBody(Sampling):
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=self.logprobs,
             top_logprobs=self.top_logprobs,
+            chat_template_kwargs=template_variables(self.reasoning_effort, self.chat_template_kwargs),
         )
+
+    def in_its_words(self, text: str) -> str:
+        """What is said of the wire's request, in the words of this one."""
+        return text if self.chat_template_kwargs else _VARIABLES.sub("reasoning_effort", text)
 
 
 class CompletionBody(Sampling):
@@ -123,7 +134,8 @@ class ResponseBody(Habits):
     include: Annotated[Any, Only([], [_INCLUDE_LOGPROBS])] = None
     background: Annotated[Any, Only(False)] = None
     top_logprobs: TopLogprobs | None = None
-    reasoning: Annotated[Any, Only({}, {"effort": "none"})] = None
+    reasoning: dict[str, Any] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
     previous_response_id: Annotated[Any, Only()] = None
     conversation: Annotated[Any, Only()] = None
     context_management: Annotated[Any, Only([])] = None
@@ -145,6 +157,7 @@ class ResponseBody(Habits):
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=bool(self.include or self.top_logprobs),
             top_logprobs=self.top_logprobs,
+            chat_template_kwargs=template_variables(effort_of(self.reasoning), self.chat_template_kwargs),
         )
 
     def in_its_words(self, text: str) -> str:
@@ -167,7 +180,7 @@ class ResponseBody(Habits):
         text = _MESSAGE.sub(name, text)
         for pattern, word in _RESPONSE_WORDS:
             text = pattern.sub(word, text)
-        return text
+        return text if self.chat_template_kwargs else _VARIABLES.sub("reasoning.effort", text)
 
 
 class EmbeddingBody(Habits):

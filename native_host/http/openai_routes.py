@@ -21,7 +21,7 @@ from native_host.http.answer_schemas import (
     ModelObjects,
     ResponseObject,
 )
-from native_host.http.answer_streams import AnswerStream, Reword, generate
+from native_host.http.answer_streams import AnswerStream, generate
 from native_host.http.client import ask_for
 from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
@@ -58,7 +58,7 @@ async def create_chat_completion(request: Request) -> Response:
     """One answer, whole or as a stream of chunks."""
     body, wanted = await read_body(request, ChatBody, Generate)
     name, wanted = await use_model(request, wanted)
-    return await _answer(request, wanted, ChatAnswer(name, body.include_usage), body.stream)
+    return await _answer(request, wanted, ChatAnswer(name, body.include_usage), body)
 
 
 @router.post(
@@ -71,7 +71,7 @@ async def create_completion(request: Request) -> Response:
     """What follows the prompt, whole or as a stream of chunks."""
     body, wanted = await read_body(request, CompletionBody, Generate)
     name, wanted = await use_model(request, wanted)
-    return await _answer(request, wanted, CompletionAnswer(name, body.include_usage), body.stream)
+    return await _answer(request, wanted, CompletionAnswer(name, body.include_usage), body)
 
 
 @router.post(
@@ -84,7 +84,7 @@ async def create_response(request: Request) -> Response:
     """One response, whole or as a stream of events. It is not stored."""
     body, wanted = await read_body(request, ResponseBody, Generate)
     name, wanted = await use_model(request, wanted)
-    return await _answer(request, wanted, ResponseAnswer(name, body), body.stream, partial(reworded, body))
+    return await _answer(request, wanted, ResponseAnswer(name, body), body)
 
 
 @router.post(
@@ -106,11 +106,11 @@ async def create_embeddings(request: Request) -> Response:
 
 
 async def _answer(
-    request: Request, wanted: Generate, answer: Answer, stream: bool | None, reword: Reword | None = None
+    request: Request, wanted: Generate, answer: Answer, body: ChatBody | CompletionBody | ResponseBody
 ) -> Response:
-    if stream:
-        return AnswerStream(request, wanted, lambda _: answer, reword=reword)
+    if body.stream:
+        return AnswerStream(request, wanted, lambda _: answer, reword=partial(reworded, body))
     try:
         return json_response(answer.whole(await generate(request, wanted)))
     except HttpError as error:
-        raise (reword(error) if reword else error) from None
+        raise reworded(body, error) from None

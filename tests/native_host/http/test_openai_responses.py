@@ -109,8 +109,18 @@ def test_an_answer_can_be_made_to_fit_a_schema(openai: OpenAI) -> None:
     assert isinstance(openai.responses.parse(**ASKED, text_format=Answer).output_parsed, Answer)
 
 
-@pytest.mark.parametrize("reasoning", [{}, {"effort": None, "summary": None}, {"effort": "none"}])
-def test_reasoning_that_is_not_asked_for_is_no_reason_to_refuse(openai: OpenAI, host: HttpHost, reasoning: Any) -> None:
+REASONING: list[dict[str, Any]] = [
+    {},
+    {"effort": None, "summary": None},
+    {"effort": "none"},
+    {"effort": "high", "summary": "auto", "context": "auto", "mode": "standard"},
+]
+
+
+@pytest.mark.parametrize("reasoning", REASONING)
+def test_an_effort_of_reasoning_is_taken_by_a_model_that_does_not_think(
+    openai: OpenAI, host: HttpHost, reasoning: Any
+) -> None:
     with host.port() as port:
         port.call("load", model="echo")
     assert openai.responses.create(model="echo", input="a b", reasoning=reasoning).output_text == "a b"
@@ -125,7 +135,13 @@ REFUSED: list[tuple[str, Any]] = [
     ("background", True),
     ("include", ["reasoning.encrypted_content"]),
     ("truncation", "auto"),
-    ("reasoning", {"effort": "high"}),
+    ("reasoning", "high"),
+    ("reasoning.effort", "extreme"),
+    ("reasoning.effort", []),
+    ("reasoning.summary", "detailed"),
+    ("reasoning.mode", "pro"),
+    ("reasoning.nonsense", 1),
+    ("chat_template_kwargs", {"messages": []}),
     ("prompt", {"id": "p"}),
     ("top_logprobs", 21),
     ("temperature", 3),
@@ -142,8 +158,9 @@ REFUSED: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
 def test_what_is_not_supported_is_refused_by_name(openai: OpenAI, name: str, value: object) -> None:
+    outer, _, inner = name.partition(".")
     with pytest.raises(BadRequestError) as refused:
-        openai.responses.create(model="demo", input="x", extra_body={name: value})
+        openai.responses.create(model="demo", input="x", extra_body={outer: {inner: value} if inner else value})
     assert (refused.value.param or "").startswith(name)
 
 
