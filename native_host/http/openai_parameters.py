@@ -5,9 +5,12 @@ have is never passed over: it is an error that names it.
 """
 
 import json
+import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +19,7 @@ from pydantic import (
     GetJsonSchemaHandler,
     PlainValidator,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 
@@ -50,6 +54,54 @@ def unsupported(field: str, allowed: tuple[object, ...] = ()) -> HostError:
     return HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
 
 
+NO_LIMIT, MOST_TOKENS = -1, 2**31 - 1
+
+LEAST_TOP_P = 1e-9
+"""So little that the likeliest token alone is left, which every engine leaves."""
+
+_MEANT: Mapping[str, tuple[float, float]] = {
+    "max_tokens": (NO_LIMIT, MOST_TOKENS),
+    "top_k": (-1, 0),
+    "top_p": (0, LEAST_TOP_P),
+}
+"""Values that other servers of OpenAI's API take for some settings, and what they mean there in this host's words.
+
+Source: llama.cpp's `tools/server/README.md`, vLLM's `sampling_params.py`, LM Studio's documentation; top_p: OpenAI's.
+"""
+
+
+def wire_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The wire's `settings`, of those that were set.
+
+    A seed of -1 is drawn here: left out, it would be the one that was set for the origin, if any was.
+    """
+    settings = {name: value for name, value in given.items() if value is not None}
+    for name, (value, meaning) in _MEANT.items():
+        if settings.get(name) == value:
+            settings[name] = meaning
+    if settings.get("seed") == -1:
+        settings["seed"] = secrets.randbits(32)
+    return settings
+
+
+def _refuse_too_few(value: int) -> int:
+    if value < 1 and value != NO_LIMIT:
+        raise ValueError("must be >= 1, or -1 for no limit")
+    return value
+
+
+MaxTokens = Annotated[
+    int,
+    Field(le=MOST_TOKENS),
+    AfterValidator(_refuse_too_few),
+    WithJsonSchema({"anyOf": [{"const": NO_LIMIT}, {"type": "integer", "minimum": 1, "maximum": MOST_TOKENS}]}),
+]
+"""-1 is no limit: the answer ends by itself, or where the context does."""
+
+TopP = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""0 leaves the likeliest token alone."""
+
+
 def _as_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -81,7 +133,14 @@ class Sampling(SettingsPatch, Habits):
     """The settings of a generation under the names that OpenAI and this host share, with this host's ranges.
 
     top_k, min_p and repeat_penalty are this host's own, for clients that can send more than OpenAI's (`extra_body`).
+    cache_prompt is llama.cpp's: this host keeps what it can of each prompt anyhow.
     """
+
+    max_tokens: MaxTokens | None = None
+    top_k: Annotated[int, Field(ge=-1, le=2**31 - 1)] | None = None
+    top_p: TopP | None = None
+    seed: Annotated[int, Field(ge=-1, le=2**32 - 1)] | None = None
+    cache_prompt: Annotated[Any, Only(True)] = None
 
     stop: Annotated[list[StopString], OneOrMore, Field(max_length=64)] | None = None
     logit_bias: Annotated[Any, Only({})] = None
@@ -98,4 +157,4 @@ class Sampling(SettingsPatch, Habits):
         """The wire's `settings`: those that were set; `max_tokens` wins over the field."""
         values = {name: getattr(self, name) for name in SettingsPatch.model_fields}
         values["max_tokens"] = self.max_tokens if max_tokens is None else max_tokens
-        return {name: value for name, value in values.items() if value is not None}
+        return wire_settings(values)

@@ -17,7 +17,7 @@ from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
 from messages.template_variables import TemplateVariables
 from native_host.http.openai_messages import chat_messages, message_names, response_messages
-from native_host.http.openai_parameters import Habits, OneOrMore, Only, Sampling
+from native_host.http.openai_parameters import Habits, MaxTokens, OneOrMore, Only, Sampling, TopP, wire_settings
 from native_host.http.openai_reasoning import Effort, effort_of, template_variables
 from native_host.http.openai_tools import wire_choice, wire_tools
 
@@ -29,9 +29,21 @@ def _as_messages(value: object) -> object:
 OneMessage = BeforeValidator(_as_messages, json_schema_input_type=str | list[dict[str, Any]])
 """Lets a string stand for one message of the user."""
 
-MaxTokens = Annotated[int, Field(ge=1, le=2**31 - 1)]
-
 TopLogprobs = Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)]
+
+
+def _as_texts(value: object) -> object:
+    """A list of texts; ValueError for tokens, which mean other words to this model than to OpenAI's."""
+    if isinstance(value, list) and any(isinstance(text, int | list) for text in value):
+        raise ValueError(
+            "must be texts; tokens are of another model's tokenizer"
+            " (LangChain's OpenAIEmbeddings send them unless check_embedding_ctx_length=False)"
+        )
+    return [value] if isinstance(value, str) else value
+
+
+Texts = BeforeValidator(_as_texts, json_schema_input_type=str | list[str])
+"""Lets a string stand for a list of one."""
 
 _INCLUDE_LOGPROBS = "message.output_text.logprobs"
 
@@ -122,7 +134,7 @@ class ResponseBody(Habits):
     instructions: str | None = None
     max_output_tokens: MaxTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    top_p: TopP | None = None
     text: dict[str, Any] | None = None
     stream: bool | None = None
     stream_options: dict[Literal["include_obfuscation"], bool | None] | None = None
@@ -150,7 +162,7 @@ class ResponseBody(Habits):
         return _generate(
             model=self.model,
             messages=response_messages(self.input, self.instructions),
-            settings={name: value for name, value in settings.items() if value is not None},
+            settings=wire_settings(settings),
             response_format=_response_format(self.text or {}),
             tools=wire_tools(self.tools),
             tool_choice=wire_choice(self.tool_choice),
@@ -187,7 +199,7 @@ class EmbeddingBody(Habits):
     """The body of POST /v1/embeddings. `dimensions` may be the model's own number of them, and no other."""
 
     model: ModelName | None = None
-    input: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=MAX_TEXTS)]
+    input: Annotated[list[str], Texts, Field(min_length=1, max_length=MAX_TEXTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 

@@ -80,6 +80,15 @@ def test_what_embeddings_cannot_do_is_refused_by_name(openai: OpenAI, folder: Pa
     assert (refused.value.param or "").startswith(name)
 
 
+@pytest.mark.parametrize("tokens", [[1, 2], [[1, 2], [3]], ["a", [3]]])
+def test_tokens_of_openais_tokenizer_are_refused_and_it_is_said_who_sends_them(
+    openai: OpenAI, folder: Path, tokens: Any
+) -> None:
+    with pytest.raises(BadRequestError, match="check_embedding_ctx_length=False") as refused:
+        openai.embeddings.create(model=folder.name, input=tokens)
+    assert refused.value.param == "input"
+
+
 def test_a_text_model_makes_no_vectors_and_an_embedding_model_no_text(openai: OpenAI, folder: Path) -> None:
     with pytest.raises(BadRequestError):
         openai.embeddings.create(model="demo", input="a")

@@ -144,6 +144,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("chat_template_kwargs", {"messages": []}),
     ("prompt", {"id": "p"}),
     ("top_logprobs", 21),
+    ("max_output_tokens", 0),
+    ("top_p", 1.1),
     ("temperature", 3),
     ("text", {"format": {"type": "xml"}}),
     ("text", {"verbosity": "low"}),
