@@ -18,16 +18,13 @@ from messages.worker import CancelCommand, EndedEvent, Event, GenerateCommand, P
 from native_host.jobs import Job, Thinking
 from native_host.managed_model import ManagedModel
 from native_host.performance import GenerationMetrics, Outcome
+from native_host.prefill_pace import PrefillPace
 from native_host.refusals import refuse_generation
 
 logger = logging.getLogger("tabagent.generation")
 
 SHORTEST_INTERVAL_S = 0.05
 """Signs of life come no more often than this, in seconds: each reads the worker's memory and wakes every follower."""
-
-
-TELLING_SHARE = 0.02
-"""How much of a prompt's reading must be done before it tells how long the rest takes."""
 
 
 class Generation:
@@ -64,7 +61,7 @@ class Generation:
         self._ref: int | None = None
         self._cancelled = False
         self._because: HostError | None = None
-        self._prefill_began_at = self._prefill_moved_at = 0.0
+        self._pace = PrefillPace()
         self._stop_timer: asyncio.TimerHandle | None = None
         self._sign_timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -121,8 +118,7 @@ class Generation:
                 self._job.add_text(event.text, event.count, event.logprobs, event.reasoning, event.tool_calls)
             case PrefillEvent():
                 self._job.note_prefill(event.done, event.total)
-                self._prefill_moved_at = now = time.monotonic()
-                self._prefill_began_at = self._prefill_began_at or now
+                self._pace.note(event.done, time.monotonic())
                 self._metrics.input_tokens, self._metrics.cached_tokens = event.total, event.cached
 
     def _cancel(self, because: HostError | None) -> None:
@@ -211,24 +207,10 @@ class Generation:
             tokens=job.tokens,
             tokens_per_second=round(rate, 1),
             elapsed_ms=round((time.monotonic() - self._arrived_at) * 1000),
-            eta_ms=self._prefill_eta_ms() if job.state is JobState.PREFILL else None,
+            eta_ms=self._pace.left_ms(job.prefill_total, time.monotonic()) if job.state is JobState.PREFILL else None,
             memory_bytes=self._model.resident_bytes(),
             pieces=job.next_seq,
         )
-
-    def _prefill_eta_ms(self) -> int | None:
-        """Milliseconds until the prompt is read, if it goes on as it went; None until enough is, and once overdue.
-
-        It counts down between two steps: one step may take long, such as a picture that is encoded. What was done
-        before the first step, such as decoding pictures, says nothing of those to come.
-        """
-        job, cached = self._job, self._metrics.cached_tokens or 0
-        read, left = job.prefill_done - cached, job.prefill_total - job.prefill_done
-        if read <= 0 or read < TELLING_SHARE * (read + left):
-            return None
-        due = self._prefill_moved_at + (self._prefill_moved_at - self._prefill_began_at) * left / read
-        left_ms = round((due - time.monotonic()) * 1000)
-        return left_ms if left_ms >= 0 else None
 
 
 def _in_words(job: Job, rate: float) -> str:
