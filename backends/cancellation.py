@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from threading import BoundedSemaphore
 from typing import TypeVar
 
 from backends.base import CancelToken
@@ -17,6 +18,12 @@ _CURRENT: ContextVar[CancelToken | None] = ContextVar("cancellation", default=No
 
 _LOOK_S = 0.005
 """Seconds between two looks for a cancellation while other work is waited for."""
+
+_MOST_BESIDE = 2
+"""How much work may be under way at once: what is wanted, and one that nobody waits for any more. A picture of 50
+megapixels takes 150 MB while it is decoded."""
+
+_PLACES = BoundedSemaphore(_MOST_BESIDE)
 
 ResultT = TypeVar("ResultT")
 
@@ -45,11 +52,21 @@ def raise_if_cancelled() -> None:
 def run_beside(work: Callable[[], ResultT]) -> ResultT:
     """Do in another thread what nothing can interrupt; Cancelled at once when this thread's generation is cancelled.
 
-    Then the work goes on alone until it looks for the cancellation itself, or ends, and nobody gets its result.
+    Then the work goes on alone until it looks for the cancellation itself, or ends, and nobody gets its result. Other
+    work waits for its end if there is more than one such.
     """
+    while not _PLACES.acquire(timeout=_LOOK_S):
+        raise_if_cancelled()
+
+    def work_and_leave() -> ResultT:
+        try:
+            return work()
+        finally:
+            _PLACES.release()
+
     pool = ThreadPoolExecutor(1, "beside")
     try:
-        future = pool.submit(copy_context().run, work)
+        future = pool.submit(copy_context().run, work_and_leave)
         while not wait([future], _LOOK_S).done:
             raise_if_cancelled()
         return future.result()
