@@ -1,5 +1,5 @@
 // The chat: which model is loaded, what was said, and the one answer that may be on its way.
-import { connect } from "./client.js";
+import { connect, NativeHostError } from "./client.js";
 import { openFigures } from "./figures.js";
 import { shortName } from "./model_list.js";
 import { MOST, MOST_CHARACTERS, Tray } from "./pictures.js";
@@ -23,14 +23,15 @@ const { runtime } = globalThis.browser ?? globalThis.chrome;
 class Chat {
   #view = new View();
   #tray = new Tray(() => this.#checkPictures());
-  #host = connect({ onStatus: (status) => this.#showConnection(status) });
+  #host = connect({ onStatus: (status) => this.#showConnection(status), onEvent: () => this.#lookForModels() });
   #messages = [];
   #model = localStorage.getItem(REMEMBERED) ?? DEFAULT_MODEL;
   #names = [];
   #takesPictures = false;
   #ready = false;
   #sending = false;
-  #isLost = false;
+  #isLooking = false;
+  #connection = "disconnected";
   #stopper = null;
 
   constructor() {
@@ -39,6 +40,7 @@ class Chat {
       suggest: (text) => this.#send(text, this.#view.input.value),
       stop: () => this.#stopper?.abort(),
       newChat: () => this.#reset(),
+      lookForModels: () => this.#lookForModels(),
       choose: (model) => this.#load(model),
       openFigures: () => this.#openFigures(),
       addTab: () => this.#addTab(),
@@ -53,8 +55,7 @@ class Chat {
     this.#view.showProblem(null);
     try {
       await this.#stopForgotten();
-      const { models } = await this.#host.listModels();
-      this.#names = models.map((entry) => entry.model);
+      this.#names = await this.#listModels();
       if (!this.#names.includes(this.#model)) this.#model = DEFAULT_MODEL;
       this.#view.models.fill(this.#names, this.#model);
     } catch (error) {
@@ -63,6 +64,27 @@ class Chat {
     }
     await this.#load(this.#model);
   }
+  /** The names of what can be loaded, and of what another program has loaded under a name of its own. */
+  async #listModels() {
+    const [{ models }, { models: loaded }] = await Promise.all([this.#host.listModels(), this.#host.getState()]);
+    return [...new Set([...models, ...loaded].map(({ model }) => model))];
+  }
+
+  /** Offer what was put into the folders, or loaded by others, since. That starts no host, and who acts next hears what is wrong. */
+  async #lookForModels() {
+    if (!this.#ready || this.#isLooking || this.#connection !== "connected") return;
+    this.#isLooking = true;
+    try {
+      this.#names = await this.#listModels();
+      this.#view.models.offer(this.#names);
+      this.#checkPictures();
+    } catch (error) {
+      if (!(error instanceof NativeHostError)) throw error;
+    } finally {
+      this.#isLooking = false;
+    }
+  }
+
 
   /** A page that was loaded anew in mid-answer has forgotten it: the model should not go on for nobody. */
   async #stopForgotten() {
@@ -253,9 +275,9 @@ class Chat {
   }
 
   #showConnection(status) {
-    const wasLost = this.#isLost;
-    this.#isLost = status === "reconnecting";
-    if (this.#isLost) this.#view.showFigures("connection lost, connecting again");
+    const wasLost = this.#connection === "reconnecting";
+    this.#connection = status;
+    if (status === "reconnecting") this.#view.showFigures("connection lost, connecting again");
     else if (wasLost) this.#view.showFigures("");
   }
 }

@@ -17,15 +17,25 @@ export class ModelList {
     document.addEventListener("focusout", ({ relatedTarget }) => relatedTarget?.matches(SENDERS) || this.settle());
   }
 
-  /** Call `choose(model)` when the person has made a choice. */
-  bind(choose) {
+  /** Call `choose(model)` when the person has made a choice, and `look()` when they may be about to make one. */
+  bind(choose, look) {
     this.#choose = choose;
+    for (const type of ["pointerenter", "focus"]) this.#list.addEventListener(type, look);
+    globalThis.addEventListener("focus", look); // back from another window, where a file may have been put into the folder
   }
 
   /** Fill the list and select one. */
   fill(names, selected) {
-    this.#list.replaceChildren(...names.map((name) => new Option(shortName(name), name)));
+    this.#list.replaceChildren(...names.map(optionOf));
     this.select(selected);
+  }
+
+  /** Offer these models from now on. What is selected stays so, and nothing goes away under a person who is in the list. */
+  offer(names) {
+    const kept = document.activeElement === this.#list ? null : new Set([...names, this.#list.value, this.#chosen]);
+    for (const option of [...this.#list.options]) if (kept && !kept.has(option.value)) option.remove();
+    const there = new Set([...this.#list.options].map(({ value }) => value));
+    this.#list.append(...names.filter((name) => !there.has(name)).map(optionOf));
   }
 
   select(model) {
@@ -60,6 +70,8 @@ export class ModelList {
     return this.#choose(this.#chosen);
   }
 }
+
+const optionOf = (name) => new Option(shortName(name), name);
 
 /** The last part of a path; a model's name as it is. */
 export function shortName(name) {

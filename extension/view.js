@@ -28,9 +28,8 @@ export class View {
     this.#scroller.addEventListener("scroll", () => this.#notice());
   }
 
-  /** Call the handlers when the person acts: send(text), suggest(text), stop(), newChat(), choose(model), openFigures(),
-   *  addTab(), useVision(). */
-  bind({ send, suggest, stop, newChat, choose, openFigures, addTab, useVision }) {
+  /** Call the handlers when the person acts: `send` and `suggest` with a text, `choose` with a model. */
+  bind({ send, suggest, stop, newChat, choose, lookForModels, openFigures, addTab, useVision }) {
     find("#composer").addEventListener("submit", (event) => {
       event.preventDefault();
       const text = this.input.value.trim();
@@ -64,7 +63,7 @@ export class View {
     find("#problem-command button").addEventListener("click", () => {
       navigator.clipboard.writeText(find("#problem-command code").textContent);
     });
-    this.models.bind(choose);
+    this.models.bind(choose, lookForModels);
   }
 
   /** Act when the list's choice is made and loaded, unless the person types on, begins a new chat or acts again meanwhile. */

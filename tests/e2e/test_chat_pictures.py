@@ -483,3 +483,4 @@ def test_axe_finds_nothing_wrong_with_pictures_at_phone_width(chromium: Chromium
     page.click("#stop")
     wait_for_end(page)
     page.close()
+    page.evaluate("localStorage.clear()")
