@@ -2,9 +2,9 @@
 import { connect, NativeHostError } from "./client.js";
 import { openFigures } from "./figures.js";
 import { shortName } from "./model_list.js";
-import { MOST, MOST_CHARACTERS, Tray } from "./pictures.js";
-import { explain, explainRefused, refusedPicture } from "./problems.js";
-import { Progress, tokensOf } from "./progress.js";
+import { contentOf, MOST, MOST_CHARACTERS, picturesOf, Tray } from "./pictures.js";
+import { explain, explainExcess, explainRefused, refusedPicture } from "./problems.js";
+import { finalFigures, Progress } from "./progress.js";
 import { pictureOf, sourceTab } from "./tab_picture.js";
 import { View } from "./view.js";
 
@@ -15,7 +15,6 @@ const SETTINGS = { max_tokens: 2048, thinking_update_interval: 1 };
 const SETTINGS_WITH_PICTURES = { ...SETTINGS, temperature: 0 }; // a description is to be right, not varied
 const REMEMBERED = "model";
 const RUNNING = "job";
-const SIZES_NAMED = 3;
 const NO_ANSWER = "The model gave no answer.";
 const REMARKS = { cancelled: "Stopped.", failed: "Not finished.", length: "Cut off: the limit of tokens was reached." };
 const { runtime } = globalThis.browser ?? globalThis.chrome;
@@ -40,8 +39,8 @@ class Chat {
       suggest: (text) => this.#send(text, this.#view.input.value),
       stop: () => this.#stopper?.abort(),
       newChat: () => this.#reset(),
-      lookForModels: () => this.#lookForModels(),
       choose: (model) => this.#load(model),
+      lookForModels: () => this.#lookForModels(),
       openFigures: () => this.#openFigures(),
       addTab: () => this.#addTab(),
       useVision: () => this.#load(VISION_MODEL),
@@ -64,6 +63,7 @@ class Chat {
     }
     await this.#load(this.#model);
   }
+
   /** The names of what can be loaded, and of what another program has loaded under a name of its own. */
   async #listModels() {
     const [{ models }, { models: loaded }] = await Promise.all([this.#host.listModels(), this.#host.getState()]);
@@ -84,7 +84,6 @@ class Chat {
       this.#isLooking = false;
     }
   }
-
 
   /** A page that was loaded anew in mid-answer has forgotten it: the model should not go on for nobody. */
   async #stopForgotten() {
@@ -190,7 +189,7 @@ class Chat {
       this.#checkPictures();
       answer.end(REMARKS[result.finish_reason] ?? (result.text ? undefined : NO_ANSWER));
       const earlier = picturesOf(messages.slice(0, -1)).length;
-      const figures = finalFigures(result.stats, result.stats.pictures.slice(earlier));
+      const figures = finalFigures(result.stats, earlier);
       if (conversation === this.#messages) this.#view.showFigures(figures); // else a new chat was begun meanwhile
       this.#view.showState("ready");
     } catch (error) {
@@ -203,12 +202,16 @@ class Chat {
     this.#stopper = null;
   }
 
-  /** Offer to try again, unless it is a picture of the last message that the host refused: it would be again. */
+  /** Offer to try again, unless the same message would be refused again: then the person gets it back to change it. */
   #failToAnswer(error, messages, sent, answer) {
     const refused = refusedPicture(error);
     const isOfLast = refused?.message === messages.length - 1 && refused.part < sent.pictures.length;
-    if (isOfLast) this.#takeBack(sent, refused);
-    else this.#fail(error, () => this.#answerAnew(answer, messages, sent), undefined, true);
+    const isFree = this.#view.input.value === "" && this.#tray.pictures.length === 0;
+    const excess = explainExcess(error, messages.length === 1, isFree);
+    this.#view.showState("ready");
+    if (isOfLast) this.#takeBackWithout(refused, sent);
+    else if (excess && isFree) this.#takeBack(sent, excess);
+    else this.#view.showProblem(excess ?? explain(error, runtime.id), () => this.#answerAnew(answer, messages, sent), true);
   }
 
   /** What had come until the failure is no part of the chat, and the new answer takes its place. */
@@ -217,16 +220,20 @@ class Chat {
     this.#answer(messages, sent);
   }
 
-  /** Give all of a message but the picture that the host refused back to the person, to be sent again. */
-  #takeBack({ words, pictures, turn }, { part, reason }) {
-    this.#view.showState("ready");
+  /** Give all of a message but the picture that the host refused back. */
+  #takeBackWithout({ part, reason }, sent) {
+    const { words, pictures } = sent;
     const others = pictures.filter((picture, place) => place !== part);
-    const { input } = this.#view;
+    const back = words ? [words, ""].includes(this.#view.input.value) : others.length > 0;
+    this.#takeBack({ ...sent, pictures: others }, explainRefused(pictures[part].name, reason, back));
+  }
+
+  /** Give a message back to the person, to be sent again, and say why. What was typed meanwhile stays. */
+  #takeBack({ words, pictures, turn }, problem) {
     this.#view.removeTurn(turn);
-    this.#tray.putBack(others);
-    input.value ||= words;
-    const back = words ? input.value === words : others.length > 0;
-    this.#view.showProblem(explainRefused(pictures[part].name, reason, back), null, true);
+    this.#tray.putBack(pictures);
+    if (this.#view.input.value === "") this.#view.write(words);
+    this.#view.showProblem(problem, null, true);
   }
 
   /** Load first: that is success at once, unless the model was unloaded meanwhile, or crashed. */
@@ -253,8 +260,8 @@ class Chat {
     }
   }
 
-  #fail(error, retry, words, isOfChat = false) {
-    this.#view.showProblem(explain(error, runtime.id), retry, isOfChat);
+  #fail(error, retry, words) {
+    this.#view.showProblem(explain(error, runtime.id), retry);
     this.#view.showState(this.#ready ? "ready" : "failed", words);
   }
 
@@ -288,35 +295,6 @@ function unlessAborted(signal, promise) {
     signal.addEventListener("abort", () => reject(signal.reason));
     promise.then(resolve, reject);
   });
-}
-
-/** A message's content: a string, or with pictures the parts of PROTOCOL.md. */
-function contentOf(text, pictures) {
-  if (pictures.length === 0) return text;
-  return [...pictures.map(({ url }) => ({ type: "image", data: url })), { type: "text", text }];
-}
-
-/** The data URLs of all pictures, in order. */
-function picturesOf(messages) {
-  const parts = messages.flatMap(({ content }) => (Array.isArray(content) ? content : []));
-  return parts.filter(({ type }) => type === "image").map(({ data }) => data);
-}
-
-/** The host's own figures of a finished answer, and how its question's pictures were seen. */
-function finalFigures({ output_tokens, tokens_per_second, time_to_first_token }, pictures) {
-  const parts = [tokensOf(output_tokens)];
-  if (tokens_per_second !== null) parts.push(`${tokens_per_second.toFixed(1)} tokens/s`);
-  if (time_to_first_token !== null) parts.push(`first after ${Math.round(time_to_first_token)} ms`);
-  if (pictures.length) parts.push(sizesSeen(pictures));
-  return parts.join(", ");
-}
-
-function sizesSeen(pictures) {
-  const named = pictures.slice(0, SIZES_NAMED).map(
-    ({ width, height, scaled_width: across, scaled_height: down }) => `${across} x ${down} of ${width} x ${height}`,
-  );
-  const rest = pictures.length - named.length;
-  return `seen at ${named.join(", ")} pixels${rest ? ` and ${rest} more` : ""}`;
 }
 
 new Chat().start();

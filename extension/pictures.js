@@ -140,6 +140,18 @@ export function thumbnail(url, name) {
   return Object.assign(new Image(), { src: url, alt: name, title: name });
 }
 
+/** A message's content: a string, or with pictures the parts of PROTOCOL.md. */
+export function contentOf(text, pictures) {
+  if (pictures.length === 0) return text;
+  return [...pictures.map(({ url }) => ({ type: "image", data: url })), { type: "text", text }];
+}
+
+/** The data URLs of all pictures of a conversation, in order. */
+export function picturesOf(messages) {
+  const parts = messages.flatMap(({ content }) => (Array.isArray(content) ? content : []));
+  return parts.filter(({ type }) => type === "image").map(({ data }) => data);
+}
+
 /** A file as the data URL of a picture that the host takes; rejects if it is none. */
 async function readPicture(file) {
   const source = URL.createObjectURL(file);

@@ -38,25 +38,54 @@ const PROBLEMS = {
   },
   cancelled: { title: "The answer was ended" }, // its model was unloaded, or the host is stopping
   out_of_memory: { title: "The model does not fit into memory" },
-  context_overflow: { title: "The conversation is too long for this model", text: "Begin a new chat." },
   model_not_found: { title: "There is no such model" },
   busy: { title: "The host is busy" },
 };
 
-/** What the host calls a picture of a request, and what it says of it. */
+/** What the host calls a picture of a request, or their number, and what it says of it. */
 const PICTURE_FIELD = /^messages\[(\d+)\]\.content\[(\d+)\]\S*: (.+)$/;
+const PICTURES_FIELD = /^messages: (has \d+ pictures?, .+)$/;
 const NO_PICTURE = "A picture cannot be sent";
+
+/** Behind this a decoder says in its own words what it stumbled over, which helps nobody to mend the picture. */
+const DECODERS_WORDS = /(is a broken or truncated \w+ picture): .+$/;
 
 /** Give `{message, part, reason}` where the host refused a picture: which one, and why; else null. */
 export function refusedPicture(error) {
   const found = PICTURE_FIELD.exec(error.details?.fields?.[0] ?? "");
-  return found && { message: Number(found[1]), part: Number(found[2]), reason: found[3].replace(/\.$/, "") };
+  if (!found) return null;
+  const reason = found[3].replace(/\.$/, "").replace(DECODERS_WORDS, "$1");
+  return { message: Number(found[1]), part: Number(found[2]), reason };
 }
 
 /** What to tell of a refused picture by its file's name; `back`: the rest of its message may be sent again. */
 export function explainRefused(name, reason, back) {
   const advice = back ? " Your message is back in the box without it." : "";
   return { title: NO_PICTURE, text: `${name} ${reason}.${advice}`, command: null };
+}
+
+/**
+ * What to tell of a chat that is more than the model takes, in tokens or in pictures; null for another error. `isFirst`: it
+ * has one message; `isBack`: its last one may be changed and sent again.
+ */
+export function explainExcess(error, isFirst, isBack) {
+  const problem = tooLong(error, isFirst) ?? tooManyPictures(error, isFirst);
+  if (problem && isBack) problem.text += " Your message is back in the box.";
+  return problem;
+}
+
+function tooLong({ code, details: { prompt_tokens: has, context_length: room } }, isFirst) {
+  if (code !== "context_overflow") return null;
+  const most = `at most ${room - 1} fit`; // one is for the answer
+  return isFirst
+    ? { title: "Your message is too long for this model", text: `Shorten it: it has ${has} tokens, and ${most}.` }
+    : { title: "The conversation is too long for this model", text: `It has ${has} tokens, and ${most}. Begin a new chat.` };
+}
+
+function tooManyPictures(error, isFirst) {
+  const found = PICTURES_FIELD.exec(error.details.fields?.[0] ?? "");
+  const advice = isFirst ? "Remove some." : "Remove some, or begin a new chat.";
+  return found && { title: "These are too many pictures for this model", text: `This chat ${found[1]}. ${advice}` };
 }
 
 /** Give `{title, text, command}` for an error; `command` is null where there is none. */

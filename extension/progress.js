@@ -1,9 +1,11 @@
-// The line that says what goes on while an answer is made: phase, tokens, tokens/s, time so far, time left.
+// The line that says what goes on while an answer is made: phase, tokens, tokens/s, time so far, time left; and the figures
+// of an answer that is whole.
 
 const TICK_MS = 250;
 const RATE_AFTER_MS = 200;
 const READ = /\((\d+) of (\d+) tokens\)/;
 const PHASES = { start: "Starting", queued: "Waiting for the model", prefill: "Reading the prompt", decode: "Writing" };
+const SIZES_NAMED = 3;
 const find = (selector) => document.querySelector(selector);
 
 /** One answer's progress, from its making until `end`. `mostTokens` is where the host will cut the answer off. */
@@ -83,3 +85,21 @@ export class Progress {
 export const tokensOf = (count) => `${count} ${count === 1 ? "token" : "tokens"}`;
 
 const seconds = (milliseconds) => `${(milliseconds / 1000).toFixed(1)} s`;
+
+/** The host's own figures of a finished answer, and how its question's pictures, those after `earlier`, were seen. */
+export function finalFigures({ output_tokens, tokens_per_second, time_to_first_token, pictures: all }, earlier) {
+  const pictures = (all ?? []).slice(earlier); // null: it was stopped before they were looked at
+  const parts = [tokensOf(output_tokens)];
+  if (tokens_per_second !== null) parts.push(`${tokens_per_second.toFixed(1)} tokens/s`);
+  if (time_to_first_token !== null) parts.push(`first after ${Math.round(time_to_first_token)} ms`);
+  if (pictures.length) parts.push(sizesSeen(pictures));
+  return parts.join(", ");
+}
+
+function sizesSeen(pictures) {
+  const named = pictures.slice(0, SIZES_NAMED).map(
+    ({ width, height, scaled_width: across, scaled_height: down }) => `${across} x ${down} of ${width} x ${height}`,
+  );
+  const rest = pictures.length - named.length;
+  return `seen at ${named.join(", ")} pixels${rest ? ` and ${rest} more` : ""}`;
+}

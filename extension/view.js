@@ -73,6 +73,12 @@ export class View {
     if (number === this.#acts) act();
   }
 
+  /** Put words into the box. */
+  write(text) {
+    directParagraphs(this.input, text);
+    this.input.value = text;
+  }
+
   /** Offer to take a picture of the tab from which the page was opened. */
   offerTab() {
     find("#add-tab").hidden = false;

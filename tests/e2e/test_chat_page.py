@@ -223,14 +223,108 @@ def test_escape_closes_the_figures_and_does_not_stop_the_answer(chat: Page) -> N
 
 def test_a_problem_with_a_chat_goes_with_the_chat(chat: Page) -> None:
     choose_echo(chat, "small", context_length=40)
-    ask(chat, " ".join("word" for _ in range(80)))
+    ask(chat, words(20))
     wait_for_end(chat)
-    assert "Begin a new chat." in shown(chat, "#problem")
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    assert shown(chat, "#problem-title") == "The conversation is too long for this model"
+    assert "at most 39 fit. Begin a new chat. Your message is back in the box." in shown(chat, "#problem-text")
+    assert shown(chat, "#retry") == ""
     chat.click("#new-chat")
     assert shown(chat, "#problem") == ""
+    chat.click("#input")
+    chat.press("Enter")
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") == "Hello"
+
+
+def test_a_first_message_that_is_too_long_comes_back_to_be_shortened(chat: Page) -> None:
+    choose_echo(chat, "small", context_length=40)
+    ask(chat, words(80))
+    wait_for_end(chat)
+    assert shown(chat, "#problem-title") == "Your message is too long for this model"
+    told = "Shorten it: it has 80 tokens, and at most 39 fit. Your message is back in the box."
+    assert shown(chat, "#problem-text") == told
+    assert shown(chat, ".turn") == ""
+    assert chat.evaluate("document.querySelector('#input').value") == words(80)
+    assert focused(chat) == "input"
+    chat.evaluate(f"document.querySelector('#input').value = {words(3)!r}")
+    chat.press("Enter")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
+    assert shown(chat, ".turn.assistant") == words(3)
+
+
+def test_what_is_typed_while_a_message_turns_out_too_long_stays_beside_it(chat: Page) -> None:
+    choose_echo(chat, "small", context_length=40)
+    chat.evaluate(f"""(async () => {{
+      const input = document.querySelector("#input");
+      input.value = {words(80)!r};
+      document.querySelector("#send").click();
+      for (let turn = 0; turn < 100 && input.value; turn += 1) await null;
+      input.value = "Another question";
+    }})()""")
+    wait_for_end(chat)
+    assert shown(chat, "#problem-text") == "Shorten it: it has 80 tokens, and at most 39 fit."
+    assert shown(chat, ".turn.user") == words(80)
+    assert chat.evaluate("document.querySelector('#input').value") == "Another question"
+
+
+def offered(page: Page) -> list[str]:
+    """The models that the list has."""
+    names: list[str] = page.evaluate("[...document.querySelector('#model').options].map(({value}) => value)")
+    return names
+
+
+@pytest.mark.parametrize("sign", ["focus", "pointerenter"])
+def test_a_model_that_came_after_the_page_is_offered_when_the_list_is_gone_to(chat: Page, sign: str) -> None:
+    assert sign not in offered(chat)
+    tell_host(chat, action="load", model=sign, backend="echo")
+    chat.evaluate("document.querySelector('#input').focus()")
+    event = "focus()" if sign == "focus" else "dispatchEvent(new PointerEvent('pointerenter'))"
+    chat.evaluate(f"document.querySelector('#model').{event}, null")
+    chat.wait_for(f"[...document.querySelector('#model').options].some(({{value}}) => value === {sign!r})")
+    assert chat.evaluate("document.querySelector('#model').value") == "demo"
+    choose(chat, sign)
     ask(chat, "Hello")
     wait_for_end(chat)
     assert shown(chat, ".turn.assistant") == "Hello"
+
+
+def test_a_model_that_has_gone_is_offered_no_more_unless_it_is_chosen(chat: Page) -> None:
+    for name in ("passing", "chosen"):
+        tell_host(chat, action="load", model=name, backend="echo")
+    chat.evaluate("dispatchEvent(new Event('focus')), null")
+    chat.wait_for("document.querySelector('#model').textContent.includes('passing')")
+    choose(chat, "chosen")
+    chat.evaluate("document.querySelector('#input').focus()")
+    for name in ("passing", "chosen"):
+        tell_host(chat, action="unload", model=name)
+    chat.wait_for("!document.querySelector('#model').textContent.includes('passing')")
+    assert chat.evaluate("document.querySelector('#model').value") == "chosen"
+
+
+def test_models_that_come_while_a_choice_is_being_made_leave_it_alone(chat: Page) -> None:
+    offer_echoes(chat, "one")
+    step_down_to(chat, "one")
+    tell_host(chat, action="load", model="newcomer", backend="echo")
+    chat.evaluate("dispatchEvent(new Event('focus')), null")
+    chat.wait_for("document.querySelector('#model').textContent.includes('newcomer')")
+    assert chat.evaluate("document.querySelector('#model').value") == "one"
+    assert chat.evaluate("loads") == []
+    chat.press("Enter")
+    chat.wait_for("document.querySelector('#model-name').textContent.startsWith('one (')")
+
+
+def test_a_look_for_models_starts_no_host_that_was_stopped(chat: Page, lab: Lab) -> None:
+    kill(lab.daemon_pid())
+    lab.wait_for_no_relay()
+    chat.evaluate("dispatchEvent(new Event('focus')), document.querySelector('#model').focus()")
+    chat.evaluate("new Promise((done) => setTimeout(done, 300))")
+    assert lab.relays() == []
+    ask(chat, "What are you?")  # a person's message does
+    wait_for_end(chat)
+    assert shown(chat, ".turn.assistant") != ""
 
 
 def focused(page: Page) -> str:

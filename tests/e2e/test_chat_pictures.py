@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 from PIL import Image
 from support.browsers import axe
-from support.browsers.chat import ask, choose_echo, shown, wait_for_end, wait_until_ready
+from support.browsers.chat import ask, choose_echo, shown, tell_host, wait_for_end, wait_until_ready
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.waiting import wait_until
@@ -262,7 +262,7 @@ def test_a_long_picture_is_not_made_slimmer_than_it_is(chat: Page) -> None:
     assert "of 2048 x 11 pixels" in shown(chat, "#figures")
 
 
-TRUNCATED = "broken.png is a broken or truncated PNG picture: image file is truncated."
+TRUNCATED = "broken.png is a broken or truncated PNG picture."
 
 
 def wait_for_refusal(page: Page) -> str:
@@ -304,6 +304,34 @@ def test_a_message_comes_back_without_the_picture_that_the_host_does_not_take(ch
     assert shown(chat, "#problem") == ""
     assert shown(chat, ".turn.assistant") == "Which one is red?"
     assert chat.evaluate("document.querySelectorAll('.turn').length") == 4
+
+
+def test_pictures_that_are_too_many_for_the_model_are_told_in_words_for_a_person(chat: Page) -> None:
+    error = {
+        "code": "invalid_request",
+        "details": {"fields": ["messages: has 3 pictures, and this model takes at most 1 a request"]},
+    }
+    explained = "import('./problems.js').then((problems) => problems.explainExcess(%s, %s, true).text)"
+    told = [chat.evaluate(explained % (json.dumps(error), is_first)) for is_first in ("true", "false")]
+    begin, end = (
+        "This chat has 3 pictures, and this model takes at most 1 a request.",
+        "Your message is back in the box.",
+    )
+    assert told == [f"{begin} Remove some. {end}", f"{begin} Remove some, or begin a new chat. {end}"]
+
+
+def test_a_message_may_be_stopped_before_the_model_has_looked_at_its_picture(chat: Page) -> None:
+    choose_echo(chat, "later", pictures=True, prefill_ms=60_000)
+    tell_host(chat, action="generate", model="later", prompt="x", background=True)
+    bring(chat, "drop")
+    wait_for_pictures(chat, 1)
+    chat.click("#send")
+    chat.wait_for("document.querySelector('#progress-words').textContent.startsWith('Waiting for the model')")
+    chat.press("Escape")
+    wait_for_end(chat)
+    assert shown(chat, ".note") == "Stopped."
+    assert shown(chat, "#problem") == ""
+    tell_host(chat, action="stop_generation", model="later")
 
 
 def test_what_is_typed_while_a_picture_is_refused_stays(chat: Page) -> None:
@@ -482,5 +510,5 @@ def test_axe_finds_nothing_wrong_with_pictures_at_phone_width(chromium: Chromium
     assert axe.violations(page) == []
     page.click("#stop")
     wait_for_end(page)
-    page.close()
     page.evaluate("localStorage.clear()")
+    page.close()
