@@ -1,4 +1,5 @@
 // The page's elements. Text of a model or of the host is only ever set as text, never as HTML.
+import { Answer, block } from "./answer.js";
 import { ModelList } from "./model_list.js";
 import { thumbnail } from "./pictures.js";
 
@@ -60,8 +61,9 @@ export class View {
     find("#suggestions").addEventListener("click", ({ target }) => {
       if (target.matches(".suggestion")) this.#onceChosen(() => suggest(target.textContent));
     });
-    find("#problem-command button").addEventListener("click", () => {
-      navigator.clipboard.writeText(find("#problem-command code").textContent);
+    find("#problem-command button").addEventListener("click", async ({ target }) => {
+      await navigator.clipboard.writeText(find("#problem-command code").textContent);
+      target.textContent = "Copied";
     });
     this.models.bind(choose, lookForModels);
   }
@@ -126,11 +128,13 @@ export class View {
     find("#problem-text").textContent = problem.text;
     find("#problem-command").hidden = !problem.command;
     find("#problem-command code").textContent = problem.command ?? "";
+    find("#problem-command button").textContent = "Copy";
   }
 
   clear() {
     find("#log").replaceChildren();
     find("#welcome").hidden = false;
+    this.#scroller.scrollTop = 0;
     this.showFigures("");
     if (this.#problemIsOfChat) this.showProblem(null);
   }
@@ -173,10 +177,10 @@ export class View {
     return element;
   }
 
-  /** Keep the end in sight, however much has come at once, unless the person has scrolled up to read. */
+  /** Keep the end of a chat in sight, however much has come at once, unless the person has scrolled up to read. */
   #follow() {
     this.#notice();
-    if (this.#atEnd) this.#goToEnd();
+    if (this.#atEnd && find("#log").hasChildNodes()) this.#goToEnd();
   }
 
   #goToEnd() {
@@ -210,78 +214,6 @@ export class View {
   }
 }
 
-/** One answer on its way: first a line that says what goes on, then what the model thinks, then the text. */
-class Answer {
-  #element;
-  #follow;
-  #thoughts = null;
-  #text = null;
-  #note = null;
-
-  constructor(element, follow) {
-    this.#element = element;
-    this.#follow = follow;
-    element.setAttribute("aria-busy", "true"); // a screen reader reads the answer once, when it is whole
-  }
-
-  /** Whether something of the model is there, be it only what it thinks. */
-  get hasText() {
-    return this.#text !== null || this.#thoughts !== null;
-  }
-
-  /** Say what goes on while there is no text yet. */
-  wait(words) {
-    if (!this.hasText) this.#element.textContent = words;
-  }
-
-  /** Add to what the model thinks before it answers, in a fold that is open until the answer begins. */
-  think(reasoning) {
-    if (!this.#thoughts) this.#beginThoughts();
-    this.#thoughts.lastChild.append(reasoning);
-    this.#follow();
-  }
-
-  append(text) {
-    if (!this.#text) this.#begin();
-    this.#text.appendData(text);
-    this.#follow();
-  }
-
-  /** The answer is over, with a remark below it if there is one; without any text it goes away. */
-  end(remark) {
-    this.#element.setAttribute("aria-busy", "false");
-    if (remark) this.#element.after((this.#note = block("note", remark)));
-    if (!this.hasText) this.#element.remove();
-    this.#follow();
-  }
-
-  /** Take the answer and its remark out of the log again. */
-  remove() {
-    this.#element.remove();
-    this.#note?.remove();
-  }
-
-  #begin() {
-    this.#text = document.createTextNode("");
-    this.#element.classList.remove("waiting");
-    if (this.#thoughts) {
-      this.#thoughts.open = false;
-      this.#thoughts.after(this.#text); // to take the thoughts out and in again would take their focus
-    } else this.#element.replaceChildren(this.#text);
-  }
-
-  #beginThoughts() {
-    const summary = document.createElement("summary");
-    summary.textContent = "Thoughts";
-    this.#thoughts = document.createElement("details");
-    this.#thoughts.append(summary, block("", ""));
-    this.#thoughts.open = !this.#text;
-    this.#element.classList.remove("waiting");
-    if (this.#text) this.#text.before(this.#thoughts);
-    else this.#element.replaceChildren(this.#thoughts);
-  }
-}
-
 /** Let each paragraph of an element's text run in its own direction, unless one is so long that the page would stand still. */
 function directParagraphs(element, text) {
   const isLong = text.length > MOST_IN_OWN_DIRECTION && text.split("\n").some(({ length }) => length > MOST_IN_OWN_DIRECTION);
@@ -290,11 +222,4 @@ function directParagraphs(element, text) {
 
 function isNowhere(active) {
   return active === null || active === document.body;
-}
-
-function block(className, text) {
-  const element = document.createElement("div");
-  element.className = className;
-  element.textContent = text;
-  return element;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -432,6 +433,36 @@ def test_the_end_stays_in_sight_when_the_page_becomes_narrow(chromium: ChromiumL
     wait_for_end(page)
     page.emulate(360, 640)
     page.wait_for(f"innerWidth === 360 && {TO_THE_END} < 2", timeout_s=2)
+    page.evaluate("localStorage.clear()")
+    page.close()
+
+
+def test_a_small_window_shows_the_welcome_from_its_beginning_and_the_models_name(chromium: ChromiumLab) -> None:
+    page = chromium.open_chat()
+    page.emulate(320, 500)
+    wait_until_ready(page)
+    choose(page, "demo-vision")
+    assert page.evaluate(f"{SCROLLER}.scrollHeight > {SCROLLER}.clientHeight && {SCROLLER}.scrollTop === 0")
+    assert page.evaluate("document.querySelector('#model').clientWidth") > 200
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    ask(page, words(300))
+    wait_for_end(page)
+    page.click("#new-chat")
+    assert page.evaluate(f"{SCROLLER}.scrollTop") == 0
+    page.evaluate("localStorage.clear()")
+    page.close()
+
+
+def test_the_whole_chat_is_printed(chromium: ChromiumLab) -> None:
+    page = chromium.open_chat()
+    wait_until_ready(page)
+    choose_echo(page, "fast")
+    paste(page, words(3000))
+    wait_for_end(page)
+    pages = base64.b64decode(page.command("Page.printToPDF")["data"]).count(b"/Type /Page\n")
+    assert pages > 5
+    page.command("Emulation.setEmulatedMedia", {"media": "print"})
+    assert shown(page, "#composer") == shown(page, "header") == ""
     page.evaluate("localStorage.clear()")
     page.close()
 
