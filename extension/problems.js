@@ -7,12 +7,13 @@
 const PROBLEMS = {
   host_not_found: {
     title: "The native host is not installed",
-    text: "Run this command in the folder of the repository, then try again.",
+    text: "The models run in a program of its own on this computer, and the browser finds none. It comes from where this extension "
+      + "comes from: run this command in the folder of its repository (Python 3.11 or newer), then try again.",
     command: () => "python3 install.py",
   },
   host_forbidden: {
     title: "The native host does not know this extension",
-    text: "Register the extension's id with this command, then try again.",
+    text: "Register the extension's id with this command, in the folder of the host's repository, then try again.",
     command: (details, id) => `python3 install.py --extension-id ${id}`,
   },
   host_exited: {
@@ -27,8 +28,9 @@ const PROBLEMS = {
     text: "The native host was started anew while it answered. Send your message again.",
   },
   origin_forbidden: {
-    title: "The native host does not know this extension",
-    command: (details, id) => `python3 install.py --extension-id ${id}`,
+    title: "The native host does not let this extension in",
+    text: "Its configuration leaves this extension out, in the section [origins]. This command tells where that file is:",
+    command: () => "tabagent-host config --path",
   },
   engine_missing: { title: "An engine is missing", command: (details) => details.install },
   engine_broken: { title: "An engine does not start", command: (details) => details.install },

@@ -639,6 +639,9 @@ def test_without_a_host_the_page_says_how_to_install_it(lab: Lab) -> None:
         page.wait_for("!document.querySelector('#problem').hidden")
         assert "not installed" in shown(page, "#problem-title")
         assert shown(page, "#problem-command code") == "python3 install.py"
+        assert "comes from where this extension comes from" in shown(page, "#problem-text")
+        page.click("#problem-command button")
+        page.wait_for("document.querySelector('#problem-command button').textContent === 'Copied'")
     finally:
         for manifest in manifests:
             manifest.with_suffix(".away").rename(manifest)
@@ -658,6 +661,17 @@ def test_a_host_that_does_not_know_the_extension_gets_the_command_with_its_id(ch
     finally:
         manifest.write_text(text)
         page.close()
+
+
+def test_a_host_whose_configuration_leaves_the_extension_out_gets_the_command_that_finds_it() -> None:
+    lab = ChromiumLab('[origins]\nallowed = ["cli"]\n')
+    try:
+        page = lab.open_chat()
+        page.wait_for("!document.querySelector('#problem').hidden")
+        assert "does not let this extension in" in shown(page, "#problem-title")
+        assert shown(page, "#problem-command code") == "tabagent-host config --path"
+    finally:
+        lab.close()
 
 
 def test_the_figures_open_the_hosts_own_page_where_http_is_on() -> None:
