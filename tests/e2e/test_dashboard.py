@@ -445,6 +445,21 @@ def test_a_long_name_without_a_place_to_break_makes_nothing_wider(
     page.evaluate("document.querySelector('#speed-readout').textContent = 'x'.repeat(120)")
     width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert width[0] <= width[1]
+def test_the_colours_that_tell_something_are_seen_where_a_person_has_colours_of_their_own(
+    page: ChromiumPage, port: Port
+) -> None:
+    load_echo(port)
+    port.call("generate", prompt="a few words", model="echo", stream=False)
+    wait_shown(page, "#percentiles", "ECHO")
+    wait_shown(page, "#models", "ready")
+    colour = "getComputedStyle(document.querySelector('{}')).backgroundColor"
+    colours = f"[{colour.format('#models .dot')}, {colour.format('#legend .swatch')}]"
+    before = page.evaluate(colours)
+    page.command("Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]})
+    page.wait_for("matchMedia('(forced-colors: active)').matches")
+    assert page.evaluate(colours) == before
+
+
 
 
 def test_everything_comes_from_the_host_itself(page: ChromiumPage, host: HttpHost) -> None:
