@@ -4,12 +4,13 @@ const TOKEN_KEY = "tabagent-token";
 const ANSWER_MS = 15_000;
 const CAN_BE_SENT = /^[!-~]+$/;
 
-/** The host said no. `message` is a sentence for a person. */
+/** The host said no. `message` is a sentence for a person; `fields` names those of the request that are wrong, and how. */
 export class ApiError extends Error {
-  constructor(status, message, code) {
+  constructor(status, message, { code, details } = {}) {
     super(message);
     this.status = status;
     this.code = code;
+    this.fields = details?.fields ?? [];
   }
 }
 
@@ -107,5 +108,5 @@ async function readJson(response) {
 
 function errorOf(response, answer) {
   const message = answer?.message ?? `The host answered with status ${response.status}.`;
-  return new ApiError(response.status, message, answer?.error?.code);
+  return new ApiError(response.status, message, answer?.error);
 }

@@ -43,6 +43,15 @@ export function writeField(field, control, value) {
   else control.value = value ?? "";
 }
 
+/** What is wrong with a form's fields, by their labels, where the host has named fields of `group`; else its own sentence. */
+export function problemOf(error, fields, group) {
+  const told = (error.fields ?? []).map((text) => {
+    const field = fields.find(({ name }) => text.startsWith(`${group}.${name}: `));
+    return field && text.replace(`${group}.${field.name}`, field.label);
+  });
+  return told.length && told.every(Boolean) ? `${told.join(". ")}.` : error.message;
+}
+
 // A string on one line: a line break in it is written \n, a backslash \\.
 const escaped = (text) => text.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
 const unescaped = (line) => line.replace(/\\([n\\])/g, (_, mark) => (mark === "n" ? "\n" : mark));

@@ -1,7 +1,8 @@
 // What is loaded, on what, in how much memory; loading and unloading.
 
+import { ApiError, Unreachable } from "./api.js";
 import { find, keepList, make, onPress, setText, showWords } from "./dom.js";
-import { makeField, readField } from "./fields.js";
+import { makeField, problemOf, readField } from "./fields.js";
 import * as words from "./words.js";
 
 const LOAD_MS = 1_800_000;
@@ -29,6 +30,7 @@ export class Models {
     this.#refresh = refresh;
     find("#load-options").append(...OPTIONS.map((option) => makeField(option, "load")));
     find("#load").addEventListener("invalid", ({ target }) => open(target.closest("details")), true);
+    find("#load-model").addEventListener("focus", () => this.#listAnew());
     find("#load").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#load(event.target);
@@ -42,6 +44,13 @@ export class Models {
     await Promise.all([this.#listModels(), this.#listBackends()].map((list) => list.catch((error) => {
       showWords("#load-problem", `What can be loaded is not known: ${error.message}`);
     })));
+  }
+
+  /** Offer a file that was put into a folder since; whoever loads one hears of a host that does not answer. */
+  async #listAnew() {
+    await this.#listModels().catch((error) => {
+      if (!(error instanceof ApiError || error instanceof Unreachable)) throw error;
+    });
   }
 
   async #listModels() {
@@ -93,7 +102,7 @@ export class Models {
       setText(find("#load-status"), message);
     } catch (error) {
       setText(find("#load-status"), "");
-      showWords("#load-problem", error.message);
+      showWords("#load-problem", problemOf(error, OPTIONS, "options"));
     }
     button.disabled = false;
     if (hadFocus && document.activeElement === document.body) button.focus();

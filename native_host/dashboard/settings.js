@@ -1,7 +1,7 @@
 // The settings of what this API's callers generate, as a form.
 
 import { find, setText, showWords } from "./dom.js";
-import { makeField, readField, writeField } from "./fields.js";
+import { makeField, problemOf, readField, writeField } from "./fields.js";
 
 const PATH = "api/v1/params";
 const NO_MODEL = "Load a model first: settings are held against what it can do.";
@@ -72,7 +72,7 @@ export class Settings {
       this.#take(settingsOf(answer));
       setText(find("#settings-status"), "In force from the next generation on.");
     } catch (error) {
-      showWords("#settings-problem", error.code === "no_active_backend" ? NO_MODEL : error.message);
+      showWords("#settings-problem", error.code === "no_active_backend" ? NO_MODEL : problemOf(error, SETTINGS, "settings"));
     }
   }
 

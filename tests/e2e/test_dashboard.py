@@ -14,6 +14,7 @@ from support.browsers.sandbox import Sandbox
 from support.browsers.waiting import wait_until
 from support.host_process import Json, Port
 from support.http_host import HttpHost
+from support.tiny_gguf import write_tiny
 
 CONNECTED = "document.querySelector('#connection-text')?.textContent === 'Connected'"
 LOAD_S = 60.0
@@ -284,6 +285,30 @@ def test_memory_is_in_the_units_of_the_terminal(page: ChromiumPage, host: HttpHo
     wait_until("the figure of the page and that of the API agree", agree)
 
 
+def test_an_option_that_the_host_refuses_is_named_as_the_form_names_it(page: ChromiumPage) -> None:
+    page.evaluate("document.querySelector('#load details').open = true")
+    put(page, "#load-model", "demo")
+    put(page, "#load-device", "toaster")
+    page.click("#load button")
+    assert wait_shown(page, "#load-problem", ".").startswith("Device: must be one of ")
+
+
+def test_a_model_that_was_put_into_the_folder_is_offered_when_a_name_is_asked_for(
+    page: ChromiumPage, host: HttpHost
+) -> None:
+    offered = "[...document.querySelectorAll('#known-models option')].some(({value}) => value.includes('newcomer'))"
+    page.wait_for("document.querySelector('#known-models option')")
+    folder = host.home.data_dir / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = write_tiny(folder / "newcomer.gguf")
+    try:
+        assert page.evaluate(offered) is False
+        page.evaluate("document.querySelector('#load-model').focus()")
+        page.wait_for(offered)
+    finally:
+        model.unlink()
+
+
 def test_an_error_is_told_in_the_hosts_own_words(page: ChromiumPage) -> None:
     put(page, "#load-model", "no-such-model")
     page.click("#load button")
@@ -307,7 +332,7 @@ def test_settings_are_shown_changed_and_refused(page: ChromiumPage, host: HttpHo
     assert page.evaluate("document.querySelector('#setting-stop').value") == "END, STOP\n\\n\\n"
     put(page, "#setting-top_p", "0")
     page.click("#settings button[type=submit]")
-    assert "top_p" in wait_shown(page, "#settings-problem", ".")
+    assert wait_shown(page, "#settings-problem", ".") == "Top p: must be > 0."
     page.click("#settings button[type=reset]")
     assert shown(page, "#settings-problem") == ""
     assert page.evaluate("document.querySelector('#setting-top_p').value") == "0.9"
@@ -420,6 +445,21 @@ def test_axe_finds_nothing_wrong(page: ChromiumPage, port: Port, dark: bool) -> 
     assert axe.violations(page) == []
 
 
+def test_the_colours_that_tell_something_are_seen_where_a_person_has_colours_of_their_own(
+    page: ChromiumPage, port: Port
+) -> None:
+    load_echo(port)
+    port.call("generate", prompt="a few words", model="echo", stream=False)
+    wait_shown(page, "#percentiles", "ECHO")
+    wait_shown(page, "#models", "ready")
+    colour = "getComputedStyle(document.querySelector('{}')).backgroundColor"
+    colours = f"[{colour.format('#models .dot')}, {colour.format('#legend .swatch')}]"
+    before = page.evaluate(colours)
+    page.command("Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]})
+    page.wait_for("matchMedia('(forced-colors: active)').matches")
+    assert page.evaluate(colours) == before
+
+
 def test_nothing_is_wider_than_a_phone(page: ChromiumPage, port: Port) -> None:
     page.emulate(360, 740)
     load_echo(port, model="a-model-with-a-very-long-name-as-many-of-them-have-them-nowadays-q4_k_m.gguf")
@@ -445,21 +485,6 @@ def test_a_long_name_without_a_place_to_break_makes_nothing_wider(
     page.evaluate("document.querySelector('#speed-readout').textContent = 'x'.repeat(120)")
     width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
     assert width[0] <= width[1]
-def test_the_colours_that_tell_something_are_seen_where_a_person_has_colours_of_their_own(
-    page: ChromiumPage, port: Port
-) -> None:
-    load_echo(port)
-    port.call("generate", prompt="a few words", model="echo", stream=False)
-    wait_shown(page, "#percentiles", "ECHO")
-    wait_shown(page, "#models", "ready")
-    colour = "getComputedStyle(document.querySelector('{}')).backgroundColor"
-    colours = f"[{colour.format('#models .dot')}, {colour.format('#legend .swatch')}]"
-    before = page.evaluate(colours)
-    page.command("Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]})
-    page.wait_for("matchMedia('(forced-colors: active)').matches")
-    assert page.evaluate(colours) == before
-
-
 
 
 def test_everything_comes_from_the_host_itself(page: ChromiumPage, host: HttpHost) -> None:
