@@ -20,8 +20,8 @@ _LOOK_S = 0.005
 """Seconds between two looks for a cancellation while other work is waited for."""
 
 _MOST_BESIDE = 2
-"""How much work may be under way at once: what is wanted, and one that nobody waits for any more. A picture of 50
-megapixels takes 150 MB while it is decoded."""
+"""How much work may be under way at once: what is wanted, and one that nobody waits for any more. A WebP of 50
+megapixels takes 0.8 GB while it is decoded."""
 
 _PLACES = BoundedSemaphore(_MOST_BESIDE)
 
