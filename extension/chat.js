@@ -72,7 +72,7 @@ class Chat {
 
   /** Offer what was put into the folders, or loaded by others, since. That starts no host, and who acts next hears what is wrong. */
   async #lookForModels() {
-    if (!this.#ready || this.#isLooking || this.#connection !== "connected") return;
+    if (this.#isLooking || this.#connection !== "connected") return;
     this.#isLooking = true;
     try {
       this.#names = await this.#listModels();

@@ -26,7 +26,8 @@ export class ModelList {
 
   /** Fill the list and select one. */
   fill(names, selected) {
-    this.#list.replaceChildren(...names.map(optionOf));
+    this.#list.replaceChildren(...names.map((name) => new Option("", name)));
+    this.#label();
     this.select(selected);
   }
 
@@ -35,7 +36,8 @@ export class ModelList {
     const kept = document.activeElement === this.#list ? null : new Set([...names, this.#list.value, this.#chosen]);
     for (const option of [...this.#list.options]) if (kept && !kept.has(option.value)) option.remove();
     const there = new Set([...this.#list.options].map(({ value }) => value));
-    this.#list.append(...names.filter((name) => !there.has(name)).map(optionOf));
+    this.#list.append(...names.filter((name) => !there.has(name)).map((name) => new Option("", name)));
+    this.#label();
   }
 
   select(model) {
@@ -50,6 +52,16 @@ export class ModelList {
   /** Choose what the steps have come to; resolves once that is done, or at once where there was no step. */
   settle() {
     return this.#list.value === this.#chosen ? undefined : this.#take();
+  }
+
+  /** Name each model shortly, and with its whole path where two are of one name. */
+  #label() {
+    const options = [...this.#list.options];
+    const short = options.map(({ value }) => shortName(value));
+    options.forEach((option, place) => {
+      const label = short.filter((name) => name === short[place]).length > 1 ? option.value : short[place];
+      if (option.text !== label) option.text = label;
+    });
   }
 
   #press(event) {
@@ -70,8 +82,6 @@ export class ModelList {
     return this.#choose(this.#chosen);
   }
 }
-
-const optionOf = (name) => new Option(shortName(name), name);
 
 /** The last part of a path; a model's name as it is. */
 export function shortName(name) {

@@ -305,6 +305,21 @@ def test_a_model_that_has_gone_is_offered_no_more_unless_it_is_chosen(chat: Page
     assert chat.evaluate("document.querySelector('#model').value") == "chosen"
 
 
+def test_models_of_one_name_are_told_apart_by_their_paths(chat: Page, tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+    first, other = (write_scripted(tmp_path / folder / "same.gguf", "Yes.") for folder in ("one", "other"))
+    alone = write_scripted(tmp_path / "alone.gguf", "No.")
+    for model in (first, other, alone):
+        tell_host(chat, action="load", model=str(model))
+    chat.evaluate("dispatchEvent(new Event('focus')), null")
+    labels = "[...document.querySelector('#model').options].map(({text}) => text)"
+    chat.wait_for(f"{labels}.length > 4")
+    assert {"demo", "alone.gguf", str(first), str(other)} <= set(chat.evaluate(labels))
+    for model in (first, other, alone):
+        tell_host(chat, action="unload", model=str(model))
+
+
 def test_models_that_come_while_a_choice_is_being_made_leave_it_alone(chat: Page) -> None:
     offer_echoes(chat, "one")
     step_down_to(chat, "one")
