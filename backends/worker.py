@@ -257,7 +257,7 @@ class Worker:
 
 
 def _refuse_unknown_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> None:
-    unknown = sorted(command.options.named() - backend.load_options - {"keep_alive_s"})
+    unknown = sorted(command.options.wanted() - backend.load_options - {"keep_alive_s"})
     if unknown:
         raise HostError(
             ErrorCode.UNSUPPORTED_OPTION,

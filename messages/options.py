@@ -1,5 +1,6 @@
 """How a model is to be loaded, and how its output is to be constrained."""
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -82,6 +83,20 @@ class LoadOptions(BaseModel):
     def named(self) -> set[str]:
         """The names of the options that were set."""
         return set(self.model_dump(exclude_none=True))
+
+    def wanted(self) -> set[str]:
+        """The names of the options that ask for something: those that say what holds without them do not."""
+        return {name for name in self.named() if getattr(self, name) != LEFT_OUT.get(name)}
+
+
+LEFT_OUT: Mapping[str, str | int | bool] = {
+    "device": "auto",
+    "dtype": "auto",
+    "parallel": 1,
+    "fast_path": False,
+    "pictures": False,
+}
+"""What is in force of options that a load leaves out, beside what the engine chooses: saying so asks for nothing."""
 
 
 class TextFormat(BaseModel):

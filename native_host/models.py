@@ -1,13 +1,13 @@
 """The table of loaded models: load, find, unload, keep-alive, and the limit on how many there are.
 
-Above it: handlers. Below it: `native_host.managed_model` and `native_host.catalog`.
+Above it: handlers. Below it: `native_host.managed_model`, `native_host.loaded_options` and
+`native_host.catalog`.
 """
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from messages.facts import LoadState
 from messages.options import LoadOptions
 from messages.wording import plural
 from native_host.catalog import ECHO, Catalog
+from native_host.loaded_options import after_crash, kept_alive, refuse_other_options
 from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
 from native_host.performance import PerformanceTracker
 
@@ -78,11 +79,12 @@ class ModelTable:
         if found is not None:
             source = found.source
         if found is not None and found.state is not LoadState.CRASHED:
-            _refuse_other_options(found, backend, options, self._keep_alive_s)
+            refuse_other_options(found, backend, options)
+            found.source = replace(source, options=kept_alive(source.options, options))
             self._use(found)
             return found, False
         if found is not None:
-            source = ModelSource(source.name, source.path, source.row, options if options.named() else source.options)
+            source = replace(source, options=after_crash(source.options, options))
             await self._remove(found)
         source = self._by_free_name(source)
         self._make_room()
@@ -274,41 +276,3 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:  # one may be gone since it was loaded
         return False
-
-
-_LEFT_OUT: Mapping[str, object] = {"device": "auto", "dtype": "auto", "parallel": 1}
-"""What is in force of options that a load leaves out, beside what the engine chooses."""
-
-
-def _refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions, keep_alive_s: float) -> None:
-    """Loading what is loaded already is success, but never with options that are not those in force.
-
-    keep_alive_s is in force for a model that was loaded without it.
-    """
-    named = {**_LEFT_OUT, "keep_alive_s": keep_alive_s, **model.source.options.model_dump(exclude_none=True)}
-    chosen = _found_out(model)
-    wanted = options.model_dump(exclude_none=True)
-    others = sorted(name for name, value in wanted.items() if value not in (named.get(name), chosen.get(name)))
-    ours = {**named, **chosen, **model.source.options.model_dump(exclude_none=True)}
-    fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]
-    if backend not in ("auto", model.source.row.name):
-        fields.append(f"backend: is {model.source.row.name} in the loaded model")
-    if fields:
-        raise HostError(
-            ErrorCode.INVALID_REQUEST,
-            f"{model.source.name} is loaded with other options ({fields[0]}); unload it first.",
-            fields=fields,
-        )
-
-
-def _found_out(model: ManagedModel) -> dict[str, object]:
-    """Options that an engine has chosen, or has taken as they were asked for."""
-    info = model.info
-    if info is None:
-        return {}
-    chosen = {"context_length": info.context_length, "device": info.device, "dtype": info.dtype}
-    return {name: value for name, value in chosen.items() if value is not None}
-
-
-def _in_words(value: object) -> str:
-    return "is not set" if value is None else f"is {json.dumps(value)}"

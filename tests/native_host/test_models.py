@@ -97,14 +97,36 @@ def test_loading_what_is_loaded_with_what_its_engine_chose_is_success(port: Port
     assert answer["error"]["details"]["fields"] == ['options.device: is "cpu" in the loaded model']
 
 
+SAID_FOR_NOTHING = ({"parallel": 1}, {"device": "auto"}, {"dtype": "auto"}, {"fast_path": False}, {"pictures": False})
+
+
 def test_loading_what_is_loaded_with_what_is_in_force_without_being_said_is_success(port: Port) -> None:
     first = load(port, "echo")
-    for options in ({"keep_alive_s": 900}, {"parallel": 1}, {"device": "auto"}):
+    for options in SAID_FOR_NOTHING:
         answer = port.call("load", model="echo", options=options)
         assert (answer["status"], answer["model"]["pid"]) == ("success", first["pid"]), options
-    answer = port.call("load", model="echo", options={"keep_alive_s": 60, "parallel": 2})
-    fields = ["options.keep_alive_s: is 900.0 in the loaded model", "options.parallel: is 1 in the loaded model"]
-    assert answer["error"]["details"]["fields"] == fields
+    answer = port.call("load", model="echo", options={"parallel": 2})
+    assert answer["error"]["details"]["fields"] == ["options.parallel: is 1 in the loaded model"]
+
+
+def test_an_option_that_says_what_holds_without_it_is_none_that_a_backend_cannot_honour(port: Port) -> None:
+    said = {name: value for options in SAID_FOR_NOTHING for name, value in options.items()}
+    assert load(port, "echo", **said)["state"] == "ready"
+    error = port.call("load", model="other", backend="echo", options={"parallel": 2, "dtype": "q4"})["error"]
+    assert (error["code"], error["details"]["fields"]) == ("unsupported_option", ["options.dtype", "options.parallel"])
+
+
+def test_a_loaded_model_takes_another_keep_alive_at_once(port: Port) -> None:
+    first = load(port, "echo", context_length=100)
+    again = load(port, "echo", keep_alive_s=60)
+    assert again["pid"] == first["pid"]
+    assert 50 < again["expires_at"] - time.time() <= 60
+    assert 50 < load(port, "echo", context_length=100)["expires_at"] - time.time() <= 60
+    refused = port.call("load", model="echo", options={"keep_alive_s": 5, "context_length": 200})
+    assert refused["error"]["details"]["fields"] == ["options.context_length: is 100 in the loaded model"]
+    assert port.call("get_state")["models"][0]["expires_at"] > time.time() + 50
+    load(port, "echo", keep_alive_s=0.2)
+    port.wait(lambda message: message["type"] == "event" and message["event"] == "model_unloaded", 5)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu"])
