@@ -211,7 +211,7 @@ class ManagedModel:
             "%s did not stop within %s s; its worker is killed", self.source.name, self.limits.stop_timeout_s
         )
         self.note_success()
-        self.worker.kill()
+        self.worker.abandon()
 
     async def close(self) -> None:
         """End the worker, and a load that is under way; who waits for the model's turn is told so."""

@@ -86,6 +86,10 @@ def unloaded_meanwhile(model: str) -> HostError:
     return HostError(ErrorCode.CANCELLED, f"{model} was unloaded meanwhile; load it and ask again.")
 
 
+class WorkerAbandoned(HostError):
+    """The worker was killed because a generation did not stop: what else it was asked for may be asked of the next."""
+
+
 TERMINAL_EVENTS = ("loaded", "ended", "counted", "embedded", "failed")
 
 
@@ -109,6 +113,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.Task[None] | None = None
         self._expected = False
+        self._abandoned = False
         self._loaded = False
 
     @property
@@ -140,8 +145,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
     async def call(self, command: Command, ref: int, on_event: EventCallback | None = None) -> Event:
         """Send a command and wait for its last event; the others go to `on_event` as they come.
 
-        Raises the HostError of a failed event, `backend_crashed` if the worker ends meanwhile, `cancelled` if it is
-        closed.
+        Raises the HostError of a failed event, `backend_crashed` if the worker ends meanwhile (as WorkerAbandoned if it
+        was), `cancelled` if it is closed.
         """
         if self._watch is None or self._watch.done():
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"The engine of {self._model} is not running; load it again.")
@@ -172,6 +177,11 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if not done:
             self.kill()
             await self._watch
+
+    def abandon(self) -> None:
+        """End the process now, for one call that does not end."""
+        self._abandoned = True
+        self.kill()
 
     def kill(self) -> None:
         """End the process now."""
@@ -244,6 +254,8 @@ class WorkerProcess(asyncio.BufferedProtocol):
         error = ended.as_error(self._model)
         if self._expected:
             error = unloaded_meanwhile(self._model)
+        elif self._abandoned:
+            error = WorkerAbandoned(error.code, error.message, **error.details)
         for call in self._calls.values():
             if not call.last.done():
                 call.last.set_exception(error)

@@ -13,6 +13,7 @@ from native_host.generation import Generation
 from native_host.jobs import Job, JobNews, TextPiece
 from native_host.managed_model import ManagedModel
 from native_host.refusals import refuse_generation, refuse_media, refuse_settings
+from native_host.worker_process import WorkerAbandoned
 
 
 async def generate(context: RequestContext, request: Generate) -> Generated:
@@ -91,13 +92,18 @@ async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCo
 
 
 async def _count(model: ManagedModel, prompt: PromptInput) -> TokenCount:
-    await model.wait_ready()
-    refuse_media(model, prompt)
-    worker = model.worker
-    command = CountCommand(ref=worker.next_ref(), prompt=prompt)
-    event = await worker.call(command, command.ref)
-    assert isinstance(event, CountedEvent)
-    return TokenCount(tokens=event.tokens, context_length=event.context_length)
+    """Count, on the next worker too if this one is killed because somebody's generation does not stop."""
+    while True:
+        await model.wait_ready()
+        refuse_media(model, prompt)
+        worker = model.worker
+        command = CountCommand(ref=worker.next_ref(), prompt=prompt)
+        try:
+            event = await worker.call(command, command.ref)
+        except WorkerAbandoned:
+            continue
+        assert isinstance(event, CountedEvent)
+        return TokenCount(tokens=event.tokens, context_length=event.context_length)
 
 
 async def update_settings(context: RequestContext, request: UpdateSettings) -> SettingsUpdated:

@@ -129,6 +129,22 @@ def test_a_stop_of_a_job_that_is_over_is_success_and_says_so(port: Port) -> None
     assert (stop["status"], stop["stopped_jobs"]) == ("success", [])
 
 
+@pytest.mark.parametrize("end", ["stop_generation", "unload"])
+def test_a_count_that_waits_at_a_hung_engine_is_told_what_is_true_when_that_is_killed(port: Port, end: str) -> None:
+    load(port, fault="hang@1")
+    generation = port.ask("generate", prompt="a b c")
+    port.wait(lambda message: message["type"] == "partial")
+    count = port.ask("count_tokens", prompt="a b c")
+    port.call(end, timeout=20)
+    answer = port.result(count, 20)
+    if end == "stop_generation":
+        assert port.result(generation)["finish_reason"] == "cancelled"
+        assert answer.get("tokens") == 3, answer
+    else:
+        assert answer["error"]["code"] == "cancelled"
+        assert "unloaded" in answer["message"]
+
+
 def test_an_engine_that_does_not_stop_is_killed_and_loaded_again(port: Port) -> None:
     load(port, tokens_per_second=20, fault="hang@2")
     request = port.ask("generate", prompt=words(10))
