@@ -77,7 +77,13 @@ def check_statistics() -> Iterator[Finding]:
             remedy = f"Make {file} readable and writable for you. Until then figures are kept in memory only."
             yield warn("statistics", f"{file} cannot be read: {error}", remedy)
         return
-    yield ok("statistics", f"{file}, {size(file.stat().st_size)}")
+    yield ok("statistics", f"{file}, {size(_bytes_on_disk(file))}")
+
+
+def _bytes_on_disk(file: Path) -> int:
+    """The size of a database, with what SQLite keeps beside it while it is open: the newest rows may be there alone."""
+    parts = (file, *(file.with_name(file.name + suffix) for suffix in ("-wal", "-shm")))
+    return sum(part.stat().st_size for part in parts if part.exists())
 
 
 def _why_not_writable(folder: Path) -> str | None:

@@ -9,11 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.browsers.waiting import wait_until
 from support.host_home import HostHome
+from support.stats_rows import row
 
 from native_host import runtime
 from native_host.cli.check_runtime import check_daemon, check_folder
 from native_host.cli.findings import Level
+from native_host.cli.terminal import size
+from native_host.stats_rows import Filter
+from native_host.stats_store import StatsStore
 
 EXTENSION = "chrome-extension://abcdefghijklmnopabcdefghijklmnop/"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="manifests are in the registry there")
@@ -115,6 +120,21 @@ def test_corrupt_statistics_are_a_warning_and_are_left_alone(home: HostHome) -> 
     file = home.data_dir / "stats.sqlite3"
     file.write_bytes(b"no database" * 1000)
     assert "Nothing to do" in one_line(home, Level.WARN, "is corrupt")
+
+
+def test_the_size_of_the_statistics_has_the_rows_that_are_beside_their_file(home: HostHome) -> None:
+    home.data_dir.mkdir()
+    file = home.data_dir / "stats.sqlite3"
+    store = StatsStore(file)
+    try:
+        for _ in range(500):
+            store.record(row())
+        wait_until("the rows", lambda: len(store.page(Filter(), 0)[0]) == 500)
+        assert file.with_name(file.name + "-wal").stat().st_size > file.stat().st_size
+        told = size(sum(part.stat().st_size for part in home.data_dir.iterdir()))
+        assert one_line(home, Level.OK, "statistics").endswith(f", {told}")
+    finally:
+        store.close()
 
 
 def test_a_folder_that_cannot_be_made_is_a_warning(home: HostHome) -> None:
