@@ -66,7 +66,11 @@ def run_beside(work: Callable[[], ResultT]) -> ResultT:
 
     pool = ThreadPoolExecutor(1, "beside")
     try:
-        future = pool.submit(copy_context().run, work_and_leave)
+        try:
+            future = pool.submit(copy_context().run, work_and_leave)
+        except RuntimeError:  # no thread can be started, which would have given the place back
+            _PLACES.release()
+            raise
         while not wait([future], _LOOK_S).done:
             raise_if_cancelled()
         return future.result()

@@ -35,6 +35,7 @@ TIME_LIMIT_S = 5.0
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _LARGEST_REPEAT = 1_000_000
+_LONGEST_REASON = 500
 _NEEDLE = "needle-4711"
 _NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -132,8 +133,8 @@ class ChatTemplate:
         try:
             text = self._template.render({**(variables or {}), **self._given(messages, tools)})
         except _Refusal as refusal:
-            text = f"The model's chat template refuses this conversation: {refusal}"
-            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"messages: {refusal}"]) from refusal
+            text = f"The model's chat template refuses this conversation: {_short(refusal)}"
+            raise HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"messages: {_short(refusal)}"]) from refusal
         except _OutOfTime as error:
             raise _broken(error) from error
         except TemplateNotFound as error:
@@ -276,11 +277,17 @@ def _to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, 
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
+def _short(reason: object) -> str:
+    """What a template says, which may repeat what it was given, in no more than `_LONGEST_REASON` characters."""
+    text = str(reason)
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."
+
+
 def _refused_variables(error: HostError) -> HostError:
-    reason = str(error.__cause__ or "") or error.message
+    reason = _short(error.__cause__ or "") or error.message
     text = f"The model's chat template does not take what is in chat_template_kwargs: {reason.rstrip('.')}."
     return HostError(ErrorCode.INVALID_REQUEST, text, fields=[f"chat_template_kwargs: {reason}"])
 
 
 def _broken(reason: object) -> HostError:
-    return HostError(ErrorCode.MODEL_INVALID, f"The model's chat template does not work: {str(reason).rstrip('.')}.")
+    return HostError(ErrorCode.MODEL_INVALID, f"The model's chat template does not work: {_short(reason).rstrip('.')}.")

@@ -5,7 +5,7 @@ configuration, and leave out the other 56 (GCC's bug 114098). llama.cpp compiled
 with SIGILL at the first prompt. Which versions do so is not looked up but tried.
 For processors that calculate with 16-bit floats (AVX-512 FP16: Intel's Xeons since 2023) the attention of llama.cpp (in
 llama-cpp-python 0.3.36) does so, 128 values at a time and the rest one by one: that is all where a head has 64 or 96.
-Without them a prompt of 60 tokens is read in 0.6 of the time, as a token after 1,000 is, and sums have 32 bits.
+Without them a prompt of 60 tokens is read in 0.6 of the time, as a token after 1,000 is, with one thread.
 Above: `installer.engines`, `scripts/setup`, `benchmarks`. Below: the compiler.
 """
 

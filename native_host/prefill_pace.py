@@ -19,7 +19,7 @@ class PrefillPace:
     def note(self, done: int, now: float) -> None:
         """So many tokens are done. An engine may say the same again while one of its steps takes long: that is none."""
         self._first = self._first or (now, done)
-        if not self._steps or done != self._steps[-1][1]:
+        if not self._steps or done > self._steps[-1][1]:
             self._steps.append((now, done))
 
     def left_ms(self, total: int, now: float) -> int | None:

@@ -24,14 +24,18 @@ _MARGIN = 1.15
 
 @dataclass(frozen=True, slots=True)
 class AttentionTile:
-    """A model's share of it: its weights, and the values of keys that one token holds against one before it."""
+    """A model's share of it: its weights, and the values of keys that one token holds against one before it.
+
+    tiles is how many a head's share of a whole batch is calculated as: one, or more where threads share it out.
+    """
 
     weights: int
     values: int
+    tiles: float
     context: int
 
     @classmethod
-    def of(cls, model: Any, values: int, context: int) -> Self | None:
+    def of(cls, model: Any, values: int, tiles: float, context: int) -> Self | None:
         """That of a model on the processor; None where nothing can be filled, or nothing is known to be gained.
 
         Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again, and one that
@@ -47,12 +51,27 @@ class AttentionTile:
         )
         if any(is_other(model) for is_other in others):
             return None
-        return cls(int(llama_cpp.llama_model_n_params(model)), values, context)
+        return cls(int(llama_cpp.llama_model_n_params(model)), values, tiles, context)
 
     def filling(self, count: int, before: int) -> int:
         """How many tokens to add to a batch of `count` after `before` others; 0 where that gains nothing."""
         if count >= TILE or before + TILE > self.context:
             return 0
         single = count * (self.weights + _SINGLE_COST * self.values * (before + count / 2))
-        whole = TILE * (self.weights + _TILE_COST * self.values * (before + TILE))
+        whole = TILE * (self.weights + _TILE_COST * self.tiles * self.values * (before + TILE))
         return TILE - count if single > _MARGIN * whole else 0
+
+
+def tiles_of_head(heads: int, threads: int) -> float:
+    """How many tiles are calculated for each head's 64 tokens, as llama.cpp cuts the rows of all heads into chunks.
+
+    A piece of a tile costs as much as a whole one, so that of few heads for many threads nothing is gained.
+    """
+    rows = TILE * heads
+    chunks = -(-rows // -(-rows // (4 * threads))) if rows else 1
+    if threads == 1 or chunks < threads:
+        chunks = threads
+    size = max(1, -(-rows // chunks))
+    starts = range(0, rows, size)
+    tiles = sum((min(first + size, rows) - 1) // TILE - first // TILE + 1 for first in starts)
+    return tiles / max(1, heads)

@@ -95,6 +95,8 @@ class Decoder:
         self.cache.tokens.extend(tokens)
         if filling:
             self.cache.drop_rest()
+            if not self.cache.tokens:  # all had to go, and is read once more
+                self._tile = None
 
     def _put(self, tokens: list[int]) -> None:
         count, start = len(tokens), self.cache.position

@@ -15,7 +15,7 @@ import psutil
 from backends.base import ProgressCallback
 from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
-from backends.llamacpp.attention_tile import AttentionTile
+from backends.llamacpp.attention_tile import AttentionTile, tiles_of_head
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
@@ -38,7 +38,7 @@ _PROGRESS_INTERVAL_S = 0.1
 class EngineOptions:
     """How to run a model: context in tokens, threads, where, with which LoRA adapter, and with which projector.
 
-    attention_values are those of its `ModelShape`.
+    attention_values and heads are those of its `ModelShape`.
     """
 
     context: int
@@ -46,6 +46,7 @@ class EngineOptions:
     placement: Placement
     batches: BatchSizes
     attention_values: int
+    heads: int
     adapter: Path | None = None
     projector: Projector | None = None
 
@@ -172,7 +173,8 @@ def _choose_tile(model: Any, options: EngineOptions) -> AttentionTile | None:
     """What tells when to fill a batch up; None on a GPU."""
     if options.placement.gpus:
         return None
-    return AttentionTile.of(model, options.attention_values, options.context)
+    tiles = tiles_of_head(options.heads, options.threads)
+    return AttentionTile.of(model, options.attention_values, tiles, options.context)
 
 
 def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:

@@ -4,7 +4,8 @@ Above it: `native_host.http.openai_requests`. Templates call the switch `enable_
 `thinking` (DeepSeek, Kimi, Granite), and the degree `reasoning_effort` (gpt-oss); names that one does not use change
 nothing.
 
-Source: what llama.cpp's server (pull request 26941) and vLLM (43401) make of it, so that a program finds the same here.
+Source: llama.cpp's server (pull request 26941) and vLLM (43401) for `enable_thinking`, so that a program finds the same
+here; `thinking` is ours beside it.
 """
 
 from typing import Any, Literal, get_args

@@ -64,3 +64,15 @@ def test_work_that_fails_gives_its_place_to_others() -> None:
         with pytest.raises(ValueError, match="broken"):
             run_beside(fail)
     assert run_beside(lambda: 1) == 1
+
+
+def test_threads_that_could_not_be_started_keep_no_place_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                run_beside(lambda: "done")
+    assert run_beside(lambda: "done") == "done"

@@ -125,6 +125,13 @@ def test_a_template_that_does_not_end_is_an_invalid_model(source: str, monkeypat
     assert time.monotonic() - started < 3
 
 
+def test_of_a_refusal_that_repeats_what_it_was_given_the_beginning_is_told() -> None:
+    with pytest.raises(HostError) as refused:
+        _render("{{ raise_exception('bad ' ~ messages[0].content) }}", [Message(role="user", content="x" * 100_000)])
+    assert "bad xxx" in refused.value.message
+    assert len(refused.value.message) < 1000
+
+
 @pytest.mark.parametrize("source", ["{{ '' }}", "{% if messages | length > 5 %}x{% endif %}"])
 def test_a_template_that_leaves_nothing_of_a_conversation_refuses_it(source: str) -> None:
     error = _error(source)

@@ -49,3 +49,8 @@ def test_quick_words_ahead_of_a_slow_picture_are_soon_forgotten() -> None:
     picture = [(500 + done, 5.5 + done / 50) for done in range(5, 251, 5)]
     pace = pace_of(*words, *picture)
     assert pace.left_ms(TOTAL, 10.5) == 5000
+
+
+def test_an_engine_that_tells_less_than_before_is_not_believed() -> None:
+    pace = pace_of((0, 0.0), (500, 1.0), (400, 9.0), (500, 10.0))
+    assert pace.left_ms(TOTAL, 1.0) == 1000

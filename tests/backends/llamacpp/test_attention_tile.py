@@ -1,7 +1,9 @@
 """A small batch that is filled up to a tile of the engine's attention: read sooner, and nothing else is different."""
 
 import platform
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,12 @@ from support.tiny_gguf import write_tiny
 
 from backends.base import CancelToken
 from backends.llamacpp.abort import Aborted, AbortFlag
-from backends.llamacpp.attention_tile import TILE, AttentionTile
+from backends.llamacpp.attention_tile import TILE, AttentionTile, tiles_of_head
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.prompt import Prompt
 
-BILLION = AttentionTile(weights=1_200_000_000, values=16 * 32 * 128, context=8192)
+BILLION = AttentionTile(weights=1_200_000_000, values=16 * 32 * 128, tiles=1, context=8192)
 """A model of Llama 3.2 1B's sizes."""
 
 HISTORY = [5 + number % 200 for number in range(700)]
@@ -60,18 +62,39 @@ def test_a_message_after_a_long_history_is_filled_up_and_a_short_one_or_a_whole_
     assert BILLION.filling(TILE, 4000) == BILLION.filling(128, 4000) == 0
 
 
+def test_where_threads_share_few_heads_each_piece_costs_a_whole_tile() -> None:
+    assert [tiles_of_head(heads, 1) for heads in (1, 2, 14, 32)] == [1, 1, 1, 1]
+    assert tiles_of_head(32, 2) == tiles_of_head(16, 2) == 1
+    assert tiles_of_head(1, 2) == 8
+    assert tiles_of_head(14, 15) > 4
+    half_billion = AttentionTile(500_000_000, 24 * 14 * 128, tiles_of_head(14, 15), 8192)
+    assert replace(half_billion, tiles=1).filling(40, 3000) > 0
+    assert half_billion.filling(40, 3000) == 0
+
+
 def test_nothing_is_filled_up_beyond_the_context() -> None:
     assert BILLION.filling(60, 8192 - TILE) == TILE - 60
     assert BILLION.filling(60, 8192 - TILE + 1) == 0
 
 
-def test_the_scores_are_those_of_the_same_tokens_alone(pair: tuple[LlamaCppBackend, LlamaCppBackend]) -> None:
+def test_the_scores_are_those_of_the_same_tokens_alone(
+    pair: tuple[LlamaCppBackend, LlamaCppBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
     tile = _decoder(pair[0])._tile
     assert tile is not None
     assert tile.filling(len(MESSAGE), len(HISTORY)) > 0
+    seen: list[int] = []
+    run = _decoder(pair[0])._run
+
+    def count_and_run(batch: Any) -> None:
+        seen.append(batch.n_tokens)
+        run(batch)
+
+    monkeypatch.setattr(_decoder(pair[0]), "_run", count_and_run)
     for backend in pair:
         _read(backend, HISTORY)
         _read(backend, MESSAGE)
+    assert seen[-1] == TILE
     filled, bare = map(_scores, pair)
     assert np.abs(filled - bare).max() < 0.01 * bare.std()
     assert _decoder(pair[0]).cache.tokens == _decoder(pair[1]).cache.tokens == HISTORY + MESSAGE
@@ -104,7 +127,7 @@ def test_a_talk_is_answered_as_without(pair: tuple[LlamaCppBackend, LlamaCppBack
 
 
 def test_a_message_near_the_contexts_end_is_read_and_answered(make: Make) -> None:
-    backend = make(context_length=768)
+    backend = make(context_length=760)
     _read(backend, HISTORY)
     _read(backend, MESSAGE)
     assert _decoder(backend).cache.tokens == HISTORY + MESSAGE
