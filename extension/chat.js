@@ -22,7 +22,7 @@ const { runtime } = globalThis.browser ?? globalThis.chrome;
 class Chat {
   #view = new View();
   #tray = new Tray(() => this.#checkPictures());
-  #host = connect({ onStatus: (status) => this.#showConnection(status), onEvent: () => this.#lookForModels() });
+  #host = connect({ onStatus: (status) => this.#showConnection(status), onEvent: ({ event }) => this.#hear(event) });
   #messages = [];
   #model = localStorage.getItem(REMEMBERED) ?? DEFAULT_MODEL;
   #names = [];
@@ -30,6 +30,7 @@ class Chat {
   #ready = false;
   #sending = false;
   #isLooking = false;
+  #wantsLook = false;
   #connection = "disconnected";
   #stopper = null;
 
@@ -46,6 +47,10 @@ class Chat {
       useVision: () => this.#load(VISION_MODEL),
     });
     if (sourceTab() !== null) this.#view.offerTab();
+  }
+
+  #hear(event) {
+    if (event !== "daemon_stopping") this.#lookForModels(); // that one has better things to do
   }
 
   /** Reach the host and load the model that was used last. */
@@ -72,12 +77,16 @@ class Chat {
 
   /** Offer what was put into the folders, or loaded by others, since. That starts no host, and who acts next hears what is wrong. */
   async #lookForModels() {
-    if (this.#isLooking || this.#connection !== "connected") return;
+    this.#wantsLook = this.#connection === "connected";
+    if (this.#isLooking) return; // that one looks once more
     this.#isLooking = true;
     try {
-      this.#names = await this.#listModels();
-      this.#view.models.offer(this.#names);
-      this.#checkPictures();
+      while (this.#wantsLook) {
+        this.#wantsLook = false;
+        this.#names = await this.#listModels();
+        this.#view.models.offer(this.#names);
+        this.#checkPictures();
+      }
     } catch (error) {
       if (!(error instanceof NativeHostError)) throw error;
     } finally {
@@ -179,6 +188,7 @@ class Chat {
     const conversation = this.#messages;
     const answer = this.#view.addAnswer();
     const progress = new Progress(SETTINGS.max_tokens);
+    let failure = null;
     this.#stopper = new AbortController();
     this.#view.showProblem(null);
     this.#view.showFigures("");
@@ -195,11 +205,12 @@ class Chat {
     } catch (error) {
       const stopped = error.name === "AbortError"; // while the model was still loading
       answer.end(stopped ? REMARKS.cancelled : answer.hasText ? REMARKS.failed : undefined);
-      if (stopped || conversation !== this.#messages) this.#view.showState("ready");
-      else this.#failToAnswer(error, messages, sent, answer);
+      this.#view.showState("ready");
+      if (!stopped && conversation === this.#messages) failure = error;
     }
     progress.end();
     this.#stopper = null;
+    if (failure) this.#failToAnswer(failure, messages, sent, answer);
   }
 
   /** Offer to try again, unless the same message would be refused again: then the person gets it back to change it. */
@@ -208,7 +219,6 @@ class Chat {
     const isOfLast = refused?.message === messages.length - 1 && refused.part < sent.pictures.length;
     const isFree = this.#view.input.value === "" && this.#tray.pictures.length === 0;
     const excess = explainExcess(error, messages.length === 1, isFree);
-    this.#view.showState("ready");
     if (isOfLast) this.#takeBackWithout(refused, sent);
     else if (excess && isFree) this.#takeBack(sent, excess);
     else this.#view.showProblem(excess ?? explain(error, runtime.id), () => this.#answerAnew(answer, messages, sent), true);
@@ -268,8 +278,8 @@ class Chat {
   #reset() {
     this.#stopper?.abort();
     this.#messages = [];
-    this.#tray.take();
     this.#view.clear();
+    this.#checkPictures();
     this.#view.input.focus();
   }
 

@@ -33,11 +33,13 @@ export class ModelList {
 
   /** Offer these models from now on. What is selected stays so, and nothing goes away under a person who is in the list. */
   offer(names) {
+    const { value } = this.#list;
     const kept = document.activeElement === this.#list ? null : new Set([...names, this.#list.value, this.#chosen]);
     for (const option of [...this.#list.options]) if (kept && !kept.has(option.value)) option.remove();
     const there = new Set([...this.#list.options].map(({ value }) => value));
     this.#list.append(...names.filter((name) => !there.has(name)).map((name) => new Option("", name)));
     this.#label();
+    this.#list.value = value; // an empty list would select the first of them
   }
 
   select(model) {
@@ -51,7 +53,7 @@ export class ModelList {
 
   /** Choose what the steps have come to; resolves once that is done, or at once where there was no step. */
   settle() {
-    return this.#list.value === this.#chosen ? undefined : this.#take();
+    return ["", this.#chosen].includes(this.#list.value) ? undefined : this.#take();
   }
 
   /** Name each model shortly, and with its whole path where two are of one name. */

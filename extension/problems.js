@@ -76,8 +76,9 @@ export function explainExcess(error, isFirst, isBack) {
   return problem;
 }
 
-function tooLong({ code, details: { prompt_tokens: has, context_length: room } }, isFirst) {
+function tooLong({ code, details }, isFirst) {
   if (code !== "context_overflow") return null;
+  const { prompt_tokens: has, context_length: room } = details;
   const most = `at most ${room - 1} fit`; // one is for the answer
   return isFirst
     ? { title: "Your message is too long for this model", text: `Shorten it: it has ${has} tokens, and ${most}.` }
@@ -85,7 +86,7 @@ function tooLong({ code, details: { prompt_tokens: has, context_length: room } }
 }
 
 function tooManyPictures(error, isFirst) {
-  const found = PICTURES_FIELD.exec(error.details.fields?.[0] ?? "");
+  const found = PICTURES_FIELD.exec(error.details?.fields?.[0] ?? "");
   const advice = isFirst ? "Remove some." : "Remove some, or begin a new chat.";
   return found && { title: "These are too many pictures for this model", text: `This chat ${found[1]}. ${advice}` };
 }

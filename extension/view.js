@@ -88,7 +88,7 @@ export class View {
 
   /** Say why the message cannot be sent as it is, and offer `model` instead; "" if it can be sent. */
   showObstacle(words, model) {
-    find("#tray-note").textContent = words;
+    if (find("#tray-note").textContent !== words) find("#tray-note").textContent = words; // else it would be read out again
     find("#use-vision").hidden = !words || model === null;
     find("#use-vision").textContent = `Use ${model}`;
     this.#obstacle = words !== "";

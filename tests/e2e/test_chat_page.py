@@ -256,6 +256,19 @@ def test_a_first_message_that_is_too_long_comes_back_to_be_shortened(chat: Page)
     assert shown(chat, ".turn.assistant") == words(3)
 
 
+def test_an_error_that_is_none_of_the_hosts_ends_the_answer_and_is_shown(lab: Lab, chat: Page) -> None:
+    """As when the extension was updated under the page: the browser then throws at `connectNative`."""
+    chat.evaluate("""void ((globalThis.browser ?? chrome).runtime.connectNative = () => {
+      throw new Error("Extension context invalidated.");
+    })""")
+    kill(lab.daemon_pid())
+    lab.wait_for_no_relay()
+    ask(chat, "Hello")
+    wait_for_end(chat)
+    assert "Extension context invalidated." in shown(chat, "#problem-text")
+    assert shown(chat, "#stop") == ""
+
+
 def test_what_is_typed_while_a_message_turns_out_too_long_stays_beside_it(chat: Page) -> None:
     choose_echo(chat, "small", context_length=40)
     chat.evaluate(f"""(async () => {{
