@@ -111,7 +111,7 @@ class Chat {
     this.#ready = false;
     this.#view.showProblem(null);
     this.#view.showFigures("");
-    const name = shortName(model);
+    const name = this.#view.models.labelOf(model);
     this.#view.showState("waiting", `Loading ${name}`);
     const onProgress = ({ progress }) => {
       if (progress !== null) this.#view.showState("waiting", `Loading ${name}: ${Math.round(progress * 100)} %`);

@@ -42,6 +42,11 @@ export class ModelList {
     this.#list.value = value; // an empty list would select the first of them
   }
 
+  /** What the list calls a model. */
+  labelOf(model) {
+    return labelAmong(model, [...this.#list.options].map(({ value }) => value));
+  }
+
   select(model) {
     this.#list.value = model;
     this.#chosen = this.#list.value;
@@ -56,14 +61,12 @@ export class ModelList {
     return ["", this.#chosen].includes(this.#list.value) ? undefined : this.#take();
   }
 
-  /** Name each model shortly, and with its whole path where two are of one name. */
   #label() {
-    const options = [...this.#list.options];
-    const short = options.map(({ value }) => shortName(value));
-    options.forEach((option, place) => {
-      const label = short.filter((name) => name === short[place]).length > 1 ? option.value : short[place];
+    const names = [...this.#list.options].map(({ value }) => value);
+    for (const option of this.#list.options) {
+      const label = labelAmong(option.value, names);
       if (option.text !== label) option.text = label;
-    });
+    }
   }
 
   #press(event) {
@@ -87,5 +90,19 @@ export class ModelList {
 
 /** The last part of a path; a model's name as it is. */
 export function shortName(name) {
-  return name.split(/[\\/]/).filter(Boolean).at(-1) ?? name;
+  return partsOf(name).at(-1) ?? name;
+}
+
+/** The short name, and behind it as many of its folders as tell it from the others of that name. */
+function labelAmong(name, names) {
+  const parts = partsOf(name);
+  const others = names.filter((other) => other !== name && shortName(other) === shortName(name)).map(partsOf);
+  const tail = (path, length) => path.slice(-length).join("/");
+  let length = 1;
+  while (length < parts.length && others.some((other) => tail(other, length) === tail(parts, length))) length += 1;
+  return length === 1 ? shortName(name) : `${shortName(name)} (${parts.slice(-length, -1).join("/")})`;
+}
+
+function partsOf(name) {
+  return name.split(/[\\/]/).filter(Boolean);
 }

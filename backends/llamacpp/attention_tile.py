@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import llama_cpp
 
+from backends.llamacpp.memory import ModelShape
+
 TILE = 64
 """Tokens: GGML_FA_TILE_Q."""
 
@@ -35,13 +37,13 @@ class AttentionTile:
     context: int
 
     @classmethod
-    def of(cls, model: Any, values: int, tiles: float, context: int) -> Self | None:
+    def of(cls, model: Any, shape: ModelShape, threads: int, context: int) -> Self | None:
         """That of a model on the processor; None where nothing can be filled, or nothing is known to be gained.
 
-        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again, and one that
-        writes by diffusion sees what stands behind a token.
+        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again; one that is
+        not causal, or writes by diffusion, sees them.
         """
-        if platform.machine().lower() not in ("x86_64", "amd64"):
+        if not shape.causal or platform.machine().lower() not in ("x86_64", "amd64"):
             return None
         others = (
             llama_cpp.llama_model_is_recurrent,
@@ -51,7 +53,8 @@ class AttentionTile:
         )
         if any(is_other(model) for is_other in others):
             return None
-        return cls(int(llama_cpp.llama_model_n_params(model)), values, tiles, context)
+        weights, tiles = int(llama_cpp.llama_model_n_params(model)), tiles_of_head(shape.heads, threads)
+        return cls(weights, shape.attention_values, tiles, context)
 
     def filling(self, count: int, before: int) -> int:
         """How many tokens to add to a batch of `count` after `before` others; 0 where that gains nothing."""

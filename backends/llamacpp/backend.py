@@ -92,9 +92,7 @@ class LlamaCppBackend:
         adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None
         threads = spec.options.threads or default_threads()
         batches = choose_batches(header.file_bytes, bool(placement.gpus))
-        options = EngineOptions(
-            context, threads, placement, batches, shape.attention_values, shape.heads, adapter, projector
-        )
+        options = EngineOptions(context, threads, placement, batches, shape, adapter, projector)
         self._loaded = _prepare(Engine(spec.path, options, self._log, progress), options, header)
         return ModelInfo(
             backend_type=placement.backend_type,

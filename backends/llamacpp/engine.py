@@ -15,13 +15,13 @@ import psutil
 from backends.base import ProgressCallback
 from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
-from backends.llamacpp.attention_tile import AttentionTile, tiles_of_head
+from backends.llamacpp.attention_tile import AttentionTile
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
 from backends.llamacpp.lora import apply_adapter
-from backends.llamacpp.memory import BatchSizes
+from backends.llamacpp.memory import BatchSizes, ModelShape
 from backends.llamacpp.projector import Projector
 from backends.llamacpp.sampler import LastLogits
 from backends.llamacpp.vocabulary import Vocabulary
@@ -36,17 +36,13 @@ _PROGRESS_INTERVAL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model: context in tokens, threads, where, with which LoRA adapter, and with which projector.
-
-    attention_values and heads are those of its `ModelShape`.
-    """
+    """How to run a model of a shape: context in tokens, threads, where, with which LoRA adapter and which projector."""
 
     context: int
     threads: int
     placement: Placement
     batches: BatchSizes
-    attention_values: int
-    heads: int
+    shape: ModelShape
     adapter: Path | None = None
     projector: Projector | None = None
 
@@ -173,8 +169,7 @@ def _choose_tile(model: Any, options: EngineOptions) -> AttentionTile | None:
     """What tells when to fill a batch up; None on a GPU."""
     if options.placement.gpus:
         return None
-    tiles = tiles_of_head(options.heads, options.threads)
-    return AttentionTile.of(model, options.attention_values, tiles, options.context)
+    return AttentionTile.of(model, options.shape, options.threads, options.context)
 
 
 def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:

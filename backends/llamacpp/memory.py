@@ -36,8 +36,8 @@ class ModelShape:
     """The sizes that memory and time depend on, of all layers together where they add up.
 
     kv_values is the number of cached values a token, attention_values of those that one token is held against for each
-    token before it: heads share cached values; 0 for a model whose tokens also see what stands behind them. heads are
-    those of the layer that has most.
+    token before it: heads share cached values. heads are those of the layer that has most; of a model that is not
+    causal, tokens also see what stands behind them.
     """
 
     trained_context: int
@@ -47,6 +47,7 @@ class ModelShape:
     kv_values: int
     attention_values: int
     heads: int
+    causal: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,9 @@ def read_shape(header: Header) -> ModelShape:
         feed_forward=feed_forward,
         vocabulary=tokens.length if isinstance(tokens, Array) else 0,
         kv_values=_total(kv_heads, layers) * (key_width + value_width),
-        attention_values=_total(heads, layers) * (key_width + value_width) if _is_causal(header) else 0,
+        attention_values=_total(heads, layers) * (key_width + value_width),
         heads=max(heads),
+        causal=header.metadata.get(f"{header.text('general.architecture')}.attention.causal") is not False,
     )
 
 
@@ -124,10 +126,6 @@ def require_trained_context(shape: ModelShape, context: int) -> None:
             fields=[f"options.context_length: must be <= {shape.trained_context}"],
             trained_context=shape.trained_context,
         )
-
-
-def _is_causal(header: Header) -> bool:
-    return header.metadata.get(f"{header.text('general.architecture')}.attention.causal", True) is not False
 
 
 def _require_language_model(header: Header) -> None:

@@ -43,13 +43,18 @@ export function writeField(field, control, value) {
   else control.value = value ?? "";
 }
 
-/** What is wrong with a form's fields, by their labels, where the host has named fields of `group`; else its own sentence. */
+const INVALID = "The request is not valid: ";
+
+/** What is wrong with a form, its fields of the request's `group` by their labels: each wrong one, or the host's own sentence. */
 export function problemOf(error, fields, group) {
-  const told = (error.fields ?? []).map((text) => {
-    const field = fields.find(({ name }) => text.startsWith(`${group}.${name}: `));
-    return field && text.replace(`${group}.${field.name}`, field.label);
-  });
-  return told.length && told.every(Boolean) ? `${told.join(". ")}.` : error.message;
+  const isList = error.message.startsWith(INVALID);
+  const text = isList ? `${error.fields.join(". ")}.` : error.message;
+  return fields.reduce((told, { name, label }) => told.replaceAll(nameIn(group, name), label), text);
+}
+
+/** A field as the host names it; one that is a word of the language only behind its group. */
+function nameIn(group, name) {
+  return new RegExp(`\\b(${group}\\.)${name.includes("_") ? "?" : ""}${name}\\b`, "g");
 }
 
 // A string on one line: a line break in it is written \n, a backslash \\.

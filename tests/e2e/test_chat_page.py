@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import signal
@@ -318,6 +319,18 @@ def test_a_model_that_has_gone_is_offered_no_more_unless_it_is_chosen(chat: Page
     assert chat.evaluate("document.querySelector('#model').value") == "chosen"
 
 
+def test_models_that_come_into_an_empty_list_are_no_choice(chat: Page) -> None:
+    made = """import("./model_list.js").then(({ ModelList }) => {
+      const [list, chosen] = [new ModelList(), []];
+      list.bind((model) => chosen.push(model), () => {});
+      list.fill([], "");
+      list.offer(["one", "two"]);
+      list.settle();
+      return [document.querySelector("#model").value, chosen];
+    })"""
+    assert chat.evaluate(made) == ["", []]
+
+
 def test_models_of_one_name_are_told_apart_by_their_paths(chat: Page, tmp_path: Path) -> None:
     for folder in ("one", "other"):
         (tmp_path / folder).mkdir()
@@ -327,8 +340,10 @@ def test_models_of_one_name_are_told_apart_by_their_paths(chat: Page, tmp_path: 
         tell_host(chat, action="load", model=str(model))
     chat.evaluate("dispatchEvent(new Event('focus')), null")
     labels = "[...document.querySelector('#model').options].map(({text}) => text)"
-    chat.wait_for(f"{labels}.length > 4")
-    assert {"demo", "alone.gguf", str(first), str(other)} <= set(chat.evaluate(labels))
+    wanted = {"demo", "alone.gguf", "same.gguf (one)", "same.gguf (other)"}
+    chat.wait_for(f"{json.dumps(sorted(wanted))}.every((label) => {labels}.includes(label))")
+    choose(chat, str(other))
+    assert shown(chat, "#model-name").startswith("same.gguf (other) (")
     for model in (first, other, alone):
         tell_host(chat, action="unload", model=str(model))
 

@@ -306,6 +306,13 @@ def test_a_message_comes_back_without_the_picture_that_the_host_does_not_take(ch
     assert chat.evaluate("document.querySelectorAll('.turn').length") == 4
 
 
+def test_a_new_chat_keeps_the_pictures_that_are_still_to_be_sent(chat: Page) -> None:
+    bring(chat, "drop")
+    wait_for_pictures(chat, 1)
+    chat.click("#new-chat")
+    wait_for_pictures(chat, 1)
+
+
 def test_pictures_that_are_too_many_for_the_model_are_told_in_words_for_a_person(chat: Page) -> None:
     error = {
         "code": "invalid_request",

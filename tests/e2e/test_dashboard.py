@@ -285,12 +285,16 @@ def test_memory_is_in_the_units_of_the_terminal(page: ChromiumPage, host: HttpHo
     wait_until("the figure of the page and that of the API agree", agree)
 
 
-def test_an_option_that_the_host_refuses_is_named_as_the_form_names_it(page: ChromiumPage) -> None:
+def test_an_option_that_the_host_refuses_is_told_as_it_says_and_named_as_the_form_does(page: ChromiumPage) -> None:
     page.evaluate("document.querySelector('#load details').open = true")
     put(page, "#load-model", "demo")
     put(page, "#load-device", "toaster")
     page.click("#load button")
-    assert wait_shown(page, "#load-problem", ".").startswith("Device: must be one of ")
+    assert wait_shown(page, "#load-problem", ".") == "There is no device 'toaster' here; there is cpu."
+    put(page, "#load-device", "")
+    put(page, "#load-gpu_layers", "5")
+    page.click("#load button")
+    page.wait_for("document.querySelector('#load-problem').textContent.startsWith('GPU layers is 5')")
 
 
 def test_a_model_that_was_put_into_the_folder_is_offered_when_a_name_is_asked_for(

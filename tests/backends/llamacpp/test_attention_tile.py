@@ -16,6 +16,8 @@ from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.attention_tile import TILE, AttentionTile, tiles_of_head
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.decoder import Decoder
+from backends.llamacpp.memory import read_shape
+from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.prompt import Prompt
 
 BILLION = AttentionTile(weights=1_200_000_000, values=16 * 32 * 128, tiles=1, context=8192)
@@ -155,6 +157,14 @@ def test_a_stop_in_a_filled_batch_leaves_what_was_read_before(
 def test_no_batch_is_filled_for_a_model_with_a_window_of_attention(make: Make, tmp_path: Path) -> None:
     backend = make(write_tiny(tmp_path / "gemma.gguf", architecture="gemma3", window=512))
     assert _decoder(backend)._tile is None
+
+
+def test_no_batch_is_filled_for_a_model_whose_tokens_see_what_stands_behind_them(make: Make, tiny: Path) -> None:
+    loaded = make()._loaded
+    assert loaded is not None
+    shape = read_shape(read_model_header(tiny))
+    assert AttentionTile.of(loaded.engine.model, shape, 1, 2048) is not None
+    assert AttentionTile.of(loaded.engine.model, replace(shape, causal=False), 1, 2048) is None
 
 
 def test_text_behind_a_picture_is_read_as_without(make: Make, tiny_vl: Path) -> None:

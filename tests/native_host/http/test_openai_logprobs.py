@@ -19,12 +19,6 @@ def host() -> Iterator[HttpHost]:
 
 
 @pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def native(host: HttpHost, openai: OpenAI) -> dict[str, Any]:
     """What an extension is told of the same answer."""
     with host.port() as port:

@@ -32,12 +32,6 @@ def host() -> Iterator[HttpHost]:
 
 
 @pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def client(host: HttpHost) -> Iterator[httpx.Client]:
     with host.client() as made:
         yield made

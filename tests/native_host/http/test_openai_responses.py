@@ -27,12 +27,6 @@ def host() -> Iterator[HttpHost]:
 
 
 @pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def whole(openai: OpenAI) -> str:
     """What the demo model says to the question, greedily."""
     return str(openai.responses.create(**ASKED).output_text)

@@ -41,12 +41,6 @@ def host() -> Iterator[HttpHost]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def openai(host: HttpHost) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{host.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
-        yield client
-
-
 def chat(openai: OpenAI, **fields: Any) -> Any:
     return openai.chat.completions.create(
         **{"model": "scripted.gguf", "messages": QUESTION, "tools": [CHAT_TOOL], "temperature": 0, **fields}
