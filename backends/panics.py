@@ -9,4 +9,9 @@ _PANIC = "PanicException"
 
 def is_failure(error: BaseException) -> bool:
     """Whether something went wrong: true of panics too, false of what is to end a program or a generator."""
-    return isinstance(error, Exception) or type(error).__name__ == _PANIC
+    return isinstance(error, Exception) or is_panic(error)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether a Rust extension found a fault of its own."""
+    return type(error).__name__ == _PANIC

@@ -155,7 +155,7 @@ def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
     model = MlxModel(checkpoint, device)
     config = model.config
     image_token = getattr(config, "image_token_index", None) or getattr(config, "image_token_id", None)
-    preprocessor = Preprocessor(model.processor, image_token, sees=checkpoint.sees)
+    preprocessor = Preprocessor(checkpoint.path, model.processor, image_token, sees=checkpoint.sees)
     if not preprocessor.tokenize(_SAMPLE, add_special_tokens=False):
         raise EngineError("its tokenizer makes no tokens of a text")
     own_end = getattr(model.tokenizer, "eos_token_id", None)

@@ -5,6 +5,7 @@ size at which the processor leaves them as they are, never as paths or addresses
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mlx_vlm.models.base import BaseImageProcessor
@@ -12,6 +13,7 @@ from mlx_vlm.utils import prepare_inputs
 from tokenizers.normalizers import Normalizer, Replace
 from tokenizers.normalizers import Sequence as Normalizers
 
+from backends.huggingface.splitting import splitting
 from backends.mlx_vlm.failures import engine_errors
 from backends.pictures import Fit, Picture, smart_fit
 from backends.shield import SHIELD
@@ -24,11 +26,12 @@ LARGEST_AREA = 2_000_000
 class Preprocessor:
     """A model's processor. `takes_pictures` is False for a tokenizer alone, and for a network that sees nothing."""
 
-    def __init__(self, processor: Any, image_token: int | None, *, sees: bool) -> None:
-        """Take a processor over; its tokenizer drops `SHIELD` from now on, once special tokens are found.
+    def __init__(self, folder: Path, processor: Any, image_token: int | None, *, sees: bool) -> None:
+        """Take a folder's processor over; its tokenizer drops `SHIELD` from now on, once special tokens are found.
 
         sees is False for a network without its part for pictures, for which mlx-vlm makes a processor all the same.
         """
+        self._file = folder / "tokenizer.json"
         self._processor = processor
         self._image_token = image_token
         self._tokenizer = getattr(processor, "tokenizer", processor)
@@ -63,13 +66,13 @@ class Preprocessor:
             return str(self._tokenizer.convert_ids_to_tokens(token) or "")
 
     def tokenize(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Tokens of a text; special tokens in it are recognised. Raises EngineError."""
-        with engine_errors():
+        """Tokens of a text; special tokens in it are recognised. Raises EngineError, HostError: see `splitting`."""
+        with engine_errors(), splitting(self._file, len(text)):
             return list(map(int, self._tokenizer.encode(text, add_special_tokens=add_special_tokens)))
 
     def prepare(self, text: str, pictures: Sequence[Picture]) -> tuple[list[int], dict[str, Any]]:
-        """Tokens of a text with pictures, their places filled, and the arrays of the pictures. Raises EngineError."""
-        with engine_errors():
+        """Tokens of a text with pictures, their places filled, and the arrays of the pictures. Raises as `tokenize`."""
+        with engine_errors(), splitting(self._file, len(text)):
             made: dict[str, Any] = prepare_inputs(
                 self._processor,
                 images=[picture.pixels for picture in pictures],

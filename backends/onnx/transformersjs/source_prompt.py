@@ -21,7 +21,7 @@ class SourceReader:
     """Satisfies `backends.onnx.model.PromptReader`. Raises HostError `model_invalid` if the chat template is broken."""
 
     def __init__(self, folder: Path, description: dict[str, Any], tokenizer: JsonTokenizer) -> None:
-        self._tokenizer = tokenizer.raw
+        self._tokenizer = tokenizer
         self._control = control_tokens(description)
         self._template = _template(folder)
 
@@ -47,10 +47,10 @@ class SourceReader:
 
     def _encoded(self, text: str, ends: bool) -> EncodedPrompt:
         """`ends` has the tokenizer put its special tokens around; a chat template has written them already."""
-        parts = [self._tokenizer.encode(part, add_special_tokens=False) for part in text.split(SHIELD) if part]
+        parts = [self._tokenizer.encoding(part) for part in text.split(SHIELD) if part]
         merged = Encoding.merge(parts)
         has_ends = ends and merged.ids
-        tokens = self._tokenizer.post_process(merged, add_special_tokens=True).ids if has_ends else merged.ids
+        tokens = self._tokenizer.raw.post_process(merged, add_special_tokens=True).ids if has_ends else merged.ids
         return EncodedPrompt(list(tokens), None)
 
 

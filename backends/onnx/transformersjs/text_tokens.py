@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.huggingface.files import read_json, refuse
+from backends.huggingface.splitting import splitting
 from backends.onnx.transformersjs.tokenizer import read_tokenizer
 from messages.wording import plural
 
@@ -63,7 +64,9 @@ class TextReader:
         tokens: list[list[int]] = []
         truncated: list[int] = []
         for some in _slices(cut):
-            for encoding in self._raw.encode_batch_fast(some):
+            with splitting(self._file, max(map(len, some))):
+                encodings = self._raw.encode_batch_fast(some)
+            for encoding in encodings:
                 place = len(tokens)
                 if encoding.overflowing or len(cut[place]) < len(texts[place]):
                     truncated.append(place)
@@ -73,7 +76,8 @@ class TextReader:
     def count(self, text: str) -> int:
         """Tokens of a whole text."""
         self._raw.no_truncation()
-        return len(self._raw.encode(text).ids)
+        with splitting(self._file, len(text)):
+            return len(self._raw.encode(text).ids)
 
     def pad(self, batch: Sequence[list[int]], shape: tuple[int, int]) -> tuple[Table, Table]:
         """Tokens and attention mask of a shape (rows, length), padded behind each text.

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from backends.huggingface.files import refuse
+from backends.huggingface.splitting import splitting
 from backends.panics import is_failure
 
 _SAMPLE = "Hello"
@@ -15,14 +16,20 @@ class JsonTokenizer:
 
     def __init__(self, file: Path, *, ends: bool = False) -> None:
         """Read the file; HostError `model_invalid` if it is no tokenizer. ends: its special tokens will be wanted."""
+        self._file = file
         self.raw = read_tokenizer(file, ends=ends)
         self.raw.no_truncation()
         self.raw.no_padding()
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text; special tokens in it are recognised, none is added."""
-        tokens: list[int] = self.raw.encode(text, add_special_tokens=False).ids
+        """Tokens of a text; special tokens in it are recognised, none is added. Raises HostError: see `splitting`."""
+        tokens: list[int] = self.encoding(text).ids
         return tokens
+
+    def encoding(self, text: str) -> Encoding:
+        """The same with what the library knows of each token."""
+        with splitting(self._file, len(text)):
+            return self.raw.encode(text, add_special_tokens=False)
 
 
 def read_tokenizer(file: Path, *, ends: bool) -> Tokenizer:
