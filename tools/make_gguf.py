@@ -8,6 +8,7 @@ ascii`) or single bytes of multi-byte characters (`--emit bytes`), and the model
 """
 
 import argparse
+import re
 from dataclasses import dataclass, replace
 from itertools import chain, islice, product
 from pathlib import Path
@@ -33,7 +34,10 @@ Weights = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A model's sizes: widths in values, vocabulary, context and window (gemma3's; 0: none) in tokens."""
+    """A model's sizes: widths in values, vocabulary, context and window (gemma3's; 0: none) in tokens.
+
+    halves is an expression for the whole names of the weights that are F16; biased gives attention its biases, of zero.
+    """
 
     vocabulary: int
     width: int
@@ -50,6 +54,8 @@ class Shape:
     architecture: Literal["llama", "qwen2vl", "gemma3"] = "llama"
     specials: tuple[str, ...] = SPECIALS
     window: int = 0
+    halves: str = ""
+    biased: bool = False
 
     @property
     def parameters(self) -> int:
@@ -76,7 +82,8 @@ def write_model(path: Path, shape: Shape) -> None:
     _add_header(writer, shape)
     _add_tokenizer(writer, shape, tokens, merges)
     for name, weights in _tensors(shape, tokens).items():
-        _add_tensor(writer, name, weights, shape.quantized)
+        half = re.fullmatch(shape.halves, name) is not None
+        _add_tensor(writer, name, weights.astype(np.float16) if half else weights, shape.quantized and not half)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -114,7 +121,7 @@ def _add_tokenizer(writer: GGUFWriter, shape: Shape, tokens: list[str], merges: 
         writer.add_chat_template(shape.template)
 
 
-def _add_tensor(writer: GGUFWriter, name: str, weights: Weights, quantized: bool) -> None:
+def _add_tensor(writer: GGUFWriter, name: str, weights: Weights | NDArray[np.float16], quantized: bool) -> None:
     if quantized and weights.ndim == 2:
         kind = GGMLQuantizationType.Q8_0
         writer.add_tensor(name, quantize(weights, kind), raw_dtype=kind)
@@ -164,6 +171,9 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
         name = f"blk.{layer}."
         if shape.architecture == "gemma3":
             tensors |= _gemma_norms(name, shape)
+        if shape.biased:
+            widths = {"q": shape.width, "k": kv_width, "v": kv_width, "output": shape.width}
+            tensors |= {f"{name}attn_{part}.bias": np.zeros(size, np.float32) for part, size in widths.items()}
         tensors |= {
             name + "attn_norm.weight": np.ones(shape.width, np.float32),
             name + "attn_q.weight": matrix(shape.width, shape.width),

@@ -41,6 +41,7 @@ from backends.llamacpp.memory import (
     read_shape,
     require_trained_context,
 )
+from backends.llamacpp.operands import require_operands
 from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.projector import Projector, choose_projector
 from backends.llamacpp.prompt import Prompt, PromptReader
@@ -86,6 +87,8 @@ class LlamaCppBackend:
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
         placement = place(spec.options, list_gpus())
+        if not placement.gpus:
+            require_operands(header)
         projector, notes = choose_projector(spec.options.projector_path, header)
         _require_fit(header, shape, context, placement, projector)
         self._log.open()

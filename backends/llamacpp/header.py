@@ -38,7 +38,7 @@ UINT32, FLOAT32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
 """Types of metadata values (gguf specification, `gguf_metadata_value_type`)."""
 
 GET_AGAIN = "Download it again, or choose another model."
-_GET_ANOTHER = "Get another conversion of the model, or choose another model."
+GET_ANOTHER = "Get another conversion of the model, or choose another model."
 """What to do about a file that is whole, and that this llama.cpp cannot load."""
 
 _READ_AHEAD = 1 << 20
@@ -64,7 +64,8 @@ Value = Number | str | Array
 class Header:
     """What a GGUF file says of itself. file_bytes is its length, tensor_bytes that of its weights.
 
-    kinds are the types of the metadata's values, tensors the weights' shapes, the extent of a row first.
+    kinds are the types of the metadata's values, tensors the weights' shapes, the extent of a row first, tensor_types
+    the numbers of their types (`tensor_types.BLOCKS`).
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Header:
     tensor_bytes: int
     kinds: dict[str, int] = field(default_factory=dict)
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    tensor_types: dict[str, int] = field(default_factory=dict)
 
     def text(self, key: str) -> str | None:
         """A string of the metadata, or None if it is not there or not a string."""
@@ -190,7 +192,7 @@ class _Cursor:
         self.skip_strings(count)
         if not _distinct(bytes(memoryview(self._data)[start : self.position])):
             reason = "has a token twice in its vocabulary, which this llama.cpp cannot load"
-            raise BadHeader(reason, _GET_ANOTHER)
+            raise BadHeader(reason, GET_ANOTHER)
 
 
 def _distinct(strings: bytes) -> bool:
@@ -214,11 +216,11 @@ def _read(path: Path, cursor: _Cursor) -> Header:
     entry_count = _read_count(cursor, "metadata entries")
     metadata, kinds = _read_metadata(cursor, entry_count)
     alignment = _alignment(metadata)
-    tensor_bytes, tensors = _read_tensors(cursor, tensor_count, alignment)
+    tensor_bytes, tensors, types = _read_tensors(cursor, tensor_count, alignment)
     needed = _padded(cursor.position, alignment) + tensor_bytes
     if needed > cursor.size:
         raise BadHeader(f"is cut off: it has {cursor.size} bytes, and its tensors need {needed}")
-    return Header(path, metadata, cursor.size, tensor_bytes, kinds, tensors)
+    return Header(path, metadata, cursor.size, tensor_bytes, kinds, tensors, types)
 
 
 def _read_version(cursor: _Cursor) -> None:
@@ -288,24 +290,27 @@ def _alignment(metadata: dict[str, Value]) -> int:
     return alignment
 
 
-def _read_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[int, dict[str, tuple[int, ...]]]:
-    """Check every tensor's description; return the bytes from the first to the end of the last, and the shapes."""
+def _read_tensors(
+    cursor: _Cursor, count: int, alignment: int
+) -> tuple[int, dict[str, tuple[int, ...]], dict[str, int]]:
+    """Check every tensor's description; return the bytes from the first to the end of the last, shapes and types."""
     shapes: dict[str, tuple[int, ...]] = {}
+    types: dict[str, int] = {}
     place = end = 0
     for _ in range(count):
         name = cursor.string()
         if name in shapes or len(name.encode("utf-8")) > MAX_NAME_BYTES:
             raise BadHeader(f"has a tensor whose name is used twice or too long: {name[:80]!r}")
-        shapes[name], size = _read_tensor(cursor, name)
+        shapes[name], types[name], size = _read_tensor(cursor, name)
         if cursor.integer("Q") != place:
             raise BadHeader(f"says that tensor {name!r} is where it cannot be")
         end = place + size
         place = _padded(end, alignment)
-    return end, shapes
+    return end, shapes, types
 
 
-def _read_tensor(cursor: _Cursor, name: str) -> tuple[tuple[int, ...], int]:
-    """A tensor's shape, and its bytes."""
+def _read_tensor(cursor: _Cursor, name: str) -> tuple[tuple[int, ...], int, int]:
+    """A tensor's shape, its type, and its bytes."""
     dimensions = cursor.integer("I")
     if dimensions > MAX_DIMENSIONS:
         raise BadHeader(f"says that tensor {name!r} has {dimensions} dimensions")
@@ -319,7 +324,7 @@ def _read_tensor(cursor: _Cursor, name: str) -> tuple[tuple[int, ...], int]:
     row = shape[0] if shape else 1
     if row % values:
         raise BadHeader(f"says that tensor {name!r} has rows of {row} values, which its type cannot hold")
-    return shape, prod(shape) // values * size
+    return shape, kind, prod(shape) // values * size
 
 
 def _padded(place: int, alignment: int) -> int:

@@ -27,6 +27,7 @@ def read_model_header(path: Path, *, distinct_tokens: bool = False) -> Header:
         file_bytes=sum(part.file_bytes for part in parts),
         tensor_bytes=sum(part.tensor_bytes for part in parts),
         tensors={name: shape for part in parts for name, shape in part.tensors.items()},
+        tensor_types={name: kind for part in parts for name, kind in part.tensor_types.items()},
     )
 
 

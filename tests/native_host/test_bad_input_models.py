@@ -88,6 +88,11 @@ def test_a_damaged_gguf_is_model_invalid(port: Port, whole_gguf: Path, tmp_path:
     assert error["details"]["model_path"] == str(tmp_path / name)
 
 
+def test_a_gguf_whose_norms_are_halves_is_model_invalid(port: Port, tmp_path: Path) -> None:
+    path = tiny_gguf.write_tiny(tmp_path / "x.gguf", halves=r".*_norm\.weight")
+    assert refusal(port, path) == {"code": "model_invalid", "details": {"model_path": str(path)}}
+
+
 @pytest.mark.parametrize("backend", ["auto", "llamacpp", "onnx"])
 def test_a_file_that_is_no_model_is_refused(port: Port, tmp_path: Path, backend: str) -> None:
     (tmp_path / "notes.txt").write_text("Dear diary")
