@@ -93,14 +93,16 @@ export function shortName(name) {
   return partsOf(name).at(-1) ?? name;
 }
 
-/** The short name, and behind it as many of its folders as tell it from the others of that name. */
+/** The short name, and before it as many of its folders as tell it from the others of that name: a closed list cuts the end off. */
 function labelAmong(name, names) {
   const parts = partsOf(name);
   const others = names.filter((other) => other !== name && shortName(other) === shortName(name)).map(partsOf);
   const tail = (path, length) => path.slice(-length).join("/");
   let length = 1;
   while (length < parts.length && others.some((other) => tail(other, length) === tail(parts, length))) length += 1;
-  return length === 1 ? shortName(name) : `${shortName(name)} (${parts.slice(-length, -1).join("/")})`;
+  const folder = parts.at(-length);
+  const tells = length > 2 && !others.some((other) => other.includes(folder));
+  return tells ? `${folder}/\u2026/${shortName(name)}` : tail(parts, length);
 }
 
 function partsOf(name) {

@@ -63,7 +63,7 @@ export class View {
     });
     find("#problem-command button").addEventListener("click", async ({ target }) => {
       await navigator.clipboard.writeText(find("#problem-command code").textContent);
-      target.textContent = "Copied";
+      this.#tellCopied(target, "Copied");
     });
     this.models.bind(choose, lookForModels);
   }
@@ -128,7 +128,13 @@ export class View {
     find("#problem-text").textContent = problem.text;
     find("#problem-command").hidden = !problem.command;
     find("#problem-command code").textContent = problem.command ?? "";
-    find("#problem-command button").textContent = "Copy";
+    this.#tellCopied(find("#problem-command button"), "");
+  }
+
+  /** Show on the button that the command was copied, and say so to those who do not see it; "": it was not yet. */
+  #tellCopied(button, words) {
+    button.textContent = words || "Copy";
+    find("#copied").textContent = words;
   }
 
   clear() {

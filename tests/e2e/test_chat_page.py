@@ -55,6 +55,11 @@ WATCH_LOADS = """
   if (words.startsWith("Loading") && window.loads.at(-1) !== words) window.loads.push(words);
 }).observe(document.querySelector("#model-name"), { childList: true })), null
 """
+TELLING_COPIED = """
+[...document.querySelectorAll("[role=alert], [role=status]")]
+  .filter(({ textContent }) => textContent.includes("Copied"))
+  .map((region) => region.getAttribute("role"))
+"""
 LEFT_OF_CHARACTER = """
 (() => {
   const [range, text] = [document.createRange(), document.querySelector(".turn.assistant").lastChild];
@@ -331,20 +336,21 @@ def test_models_that_come_into_an_empty_list_are_no_choice(chat: Page) -> None:
     assert chat.evaluate(made) == ["", []]
 
 
-def test_models_of_one_name_are_told_apart_by_their_paths(chat: Page, tmp_path: Path) -> None:
-    for folder in ("one", "other"):
-        (tmp_path / folder).mkdir()
-    first, other = (write_scripted(tmp_path / folder / "same.gguf", "Yes.") for folder in ("one", "other"))
-    alone = write_scripted(tmp_path / "alone.gguf", "No.")
-    for model in (first, other, alone):
+def test_models_of_one_name_are_told_apart_by_their_folders_in_front(chat: Page, tmp_path: Path) -> None:
+    """The closed list cuts the end off: what differs comes first, and folders behind it that do not are left out."""
+    folders = ("one", "first/a model", "second/a model")
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    models = [write_scripted(tmp_path / folder / "same.gguf", "Yes.") for folder in folders]
+    for model in models:
         tell_host(chat, action="load", model=str(model))
     chat.evaluate("dispatchEvent(new Event('focus')), null")
     labels = "[...document.querySelector('#model').options].map(({text}) => text)"
-    wanted = {"demo", "alone.gguf", "same.gguf (one)", "same.gguf (other)"}
-    chat.wait_for(f"{json.dumps(sorted(wanted))}.every((label) => {labels}.includes(label))")
-    choose(chat, str(other))
-    assert shown(chat, "#model-name").startswith("same.gguf (other) (")
-    for model in (first, other, alone):
+    wanted = ["demo", "one/same.gguf", "first/\u2026/same.gguf", "second/\u2026/same.gguf"]
+    chat.wait_for(f"{json.dumps(wanted)}.every((label) => {labels}.includes(label))")
+    choose(chat, str(models[-1]))
+    assert shown(chat, "#model-name").startswith("second/\u2026/same.gguf (")
+    for model in models:
         tell_host(chat, action="unload", model=str(model))
 
 
@@ -506,6 +512,8 @@ def test_the_whole_chat_is_printed(chromium: ChromiumLab) -> None:
     assert pages > 5
     page.command("Emulation.setEmulatedMedia", {"media": "print"})
     assert shown(page, "#composer") == shown(page, "header") == ""
+    page.evaluate("document.querySelector('#figures-dialog').showModal()")
+    assert shown(page, "#figures-title") == ""
     page.evaluate("localStorage.clear()")
     page.close()
 
@@ -685,6 +693,7 @@ def test_without_a_host_the_page_says_how_to_install_it(lab: Lab) -> None:
         assert "comes from where this extension comes from" in shown(page, "#problem-text")
         page.click("#problem-command button")
         page.wait_for("document.querySelector('#problem-command button').textContent === 'Copied'")
+        assert page.evaluate(TELLING_COPIED) == ["status"]
     finally:
         for manifest in manifests:
             manifest.with_suffix(".away").rename(manifest)

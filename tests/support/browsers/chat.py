@@ -47,7 +47,7 @@ def choose(page: Page, name: str) -> None:
     option, short = json.dumps(name), name.rpartition("/")[2]
     page.evaluate(f"{model}.add(new Option({option}, {option})), {model}.value = {option}")
     page.evaluate(f"{model}.dispatchEvent(new Event('change')), null")
-    page.wait_for(f"document.querySelector('#model-name').textContent.startsWith({json.dumps(short)} + ' (')")
+    page.wait_for(f"document.querySelector('#model-name').textContent.includes({json.dumps(short)} + ' (')")
 
 
 def tell_host(page: Page, **message: object) -> None:
