@@ -51,6 +51,9 @@ FilePath = Annotated[str, Field(min_length=1), AfterValidator(_refuse_nul)]
 Dtype = Literal["auto", "fp32", "fp16", "q4", "q4f16", "int8", "uint8", "q8", "quantized", "bnb4"]
 """Which of a folder's weights files to load, in the words of Transformers.js; q8 and quantized are one."""
 
+DTYPE_SPELLINGS: Mapping[str, str] = {"quantized": "q8"}
+"""Second names of a dtype."""
+
 
 class LoadOptions(BaseModel):
     """The `options` of a `load`; what is left out is the backend's own choice.

@@ -5,12 +5,15 @@ Above it: `messages.requests`, and `native_host.http`. `backends.chat_template` 
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator
 
 from messages.options import JsonSchema
 
 MAX_VARIABLES = 64
-"""Most variables that one request gives."""
+"""Most variables that one request gives, those of an effort aside: they may have come as one word, uncounted."""
+
+EFFORT_NAMES = frozenset(("enable_thinking", "thinking", "reasoning_effort"))
+"""What templates call how much a model is to think."""
 
 MAX_NAME_CHARACTERS = 64
 
@@ -26,6 +29,8 @@ TEMPLATE_FUNCTIONS = frozenset(
 
 
 def _refuse_names(variables: dict[str, Any]) -> dict[str, Any]:
+    if len(variables.keys() - EFFORT_NAMES) > MAX_VARIABLES:
+        raise ValueError(f"must have at most {MAX_VARIABLES} item(s)")
     for name in variables:
         if len(name) > MAX_NAME_CHARACTERS or not (name.isascii() and name.isidentifier()):
             text = f"names must be letters, digits and '_', no digit first, at most {MAX_NAME_CHARACTERS} characters"
@@ -35,5 +40,5 @@ def _refuse_names(variables: dict[str, Any]) -> dict[str, Any]:
     return variables
 
 
-TemplateVariables = Annotated[JsonSchema, Field(max_length=MAX_VARIABLES), AfterValidator(_refuse_names)]
+TemplateVariables = Annotated[JsonSchema, AfterValidator(_refuse_names)]
 """JSON values by their names, for the chat template; one that it does not use changes nothing."""

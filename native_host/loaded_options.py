@@ -6,7 +6,7 @@ Above it: `native_host.models`. Below it: `native_host.managed_model`.
 import json
 
 from messages.errors import ErrorCode, HostError
-from messages.options import LEFT_OUT, LoadOptions
+from messages.options import DTYPE_SPELLINGS, LEFT_OUT, LoadOptions
 from native_host.managed_model import ManagedModel
 
 _OF_THE_TABLE = frozenset({"keep_alive_s"})
@@ -25,9 +25,9 @@ def after_crash(had: LoadOptions, asked: LoadOptions) -> LoadOptions:
 
 def refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions) -> None:
     """Loading what is loaded already is success, but never with options of its engine that are not those in force."""
-    named = {**LEFT_OUT, **model.source.options.model_dump(exclude_none=True)}
+    named = {**LEFT_OUT, **_spelt(model.source.options)}
     chosen = _found_out(model)
-    wanted = options.model_dump(exclude_none=True, exclude=set(_OF_THE_TABLE))
+    wanted = {name: value for name, value in _spelt(options).items() if name not in _OF_THE_TABLE}
     others = sorted(name for name, value in wanted.items() if value not in (named.get(name), chosen.get(name)))
     ours = {**named, **chosen, **model.source.options.model_dump(exclude_none=True)}
     fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]
@@ -48,6 +48,13 @@ def _found_out(model: ManagedModel) -> dict[str, object]:
         return {}
     chosen = {"context_length": info.context_length, "device": info.device, "dtype": info.dtype}
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _spelt(options: LoadOptions) -> dict[str, object]:
+    """The options that were set, a dtype by the first of its names."""
+    values: dict[str, object] = options.model_dump(exclude_none=True)
+    first = DTYPE_SPELLINGS.get(options.dtype or "")
+    return values if first is None else {**values, "dtype": first}
 
 
 def _in_words(value: object) -> str:

@@ -10,6 +10,7 @@ import pytest
 from support import tiny_gguf
 from support.browsers.waiting import wait_until
 from support.host_process import BrowserHost, Json, Port, is_alive
+from support.tiny_transformersjs import make_transformersjs
 
 FAULTS = {"TABAGENT_TEST_FAULTS": "1"}
 GRACE_S = 1.0
@@ -107,6 +108,18 @@ def test_loading_what_is_loaded_with_what_is_in_force_without_being_said_is_succ
         assert (answer["status"], answer["model"]["pid"]) == ("success", first["pid"]), options
     answer = port.call("load", model="echo", options={"parallel": 2})
     assert answer["error"]["details"]["fields"] == ["options.parallel: is 1 in the loaded model"]
+
+
+def test_loading_what_is_loaded_with_the_other_name_of_its_dtype_is_success(port: Port, tmp_path: Path) -> None:
+    folder = str(make_transformersjs(tmp_path / "model", dtypes=("q8",)))
+    for had in ({}, {"dtype": "q8"}, {"dtype": "quantized"}):
+        pid = port.call("load", model=folder, options=had)["model"]["pid"]
+        for dtype in ("q8", "quantized"):
+            answer = port.call("load", model=folder, options={"dtype": dtype})
+            assert (answer["status"], answer["model"]["pid"]) == ("success", pid)
+        answer = port.call("load", model=folder, options={"dtype": "q4"})
+        assert answer["error"]["details"]["fields"][0].startswith('options.dtype: is "q')
+        port.call("unload", model=folder)
 
 
 def test_an_option_that_says_what_holds_without_it_is_none_that_a_backend_cannot_honour(port: Port) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from backends.onnx.devices import Device
 from messages.errors import ErrorCode, HostError
+from messages.options import DTYPE_SPELLINGS
 
 SUFFIXES = {
     "fp32": "",
@@ -25,8 +26,6 @@ _ON_ACCELERATOR = ("q4f16", "fp16", "q4", "fp32", "bnb4", "q8", "int8", "uint8")
 """Best first. A CPU computes in float32 and int8: half precision is converted back and forth there. An accelerator
 computes in float16, and few of its kernels take int8."""
 
-_SPELLINGS = {"quantized": "q8"}
-
 
 def choose_dtype(wanted: str | None, available: Collection[str], device: Device) -> str:
     """The dtype to load: the wanted one, else the best one for a device.
@@ -39,7 +38,7 @@ def choose_dtype(wanted: str | None, available: Collection[str], device: Device)
     if wanted is None or wanted == "auto":
         order = _ON_CPU if device.name == "cpu" else _ON_ACCELERATOR
         return next(name for name in order if name in available)
-    name = _SPELLINGS.get(wanted, wanted)
+    name = DTYPE_SPELLINGS.get(wanted, wanted)
     if name not in available:
         known = ", ".join(sorted(available))
         raise HostError(

@@ -79,6 +79,18 @@ def test_an_effort_reaches_the_template_by_its_own_word(openai: OpenAI) -> None:
     assert low == read(reasoning_effort="low") > read()
 
 
+@pytest.mark.parametrize("own", [{}, {"thinking": True, "enable_thinking": True, "reasoning_effort": "low"}])
+def test_as_many_variables_as_a_request_may_have_are_taken_beside_an_effort(
+    openai: OpenAI, own: dict[str, Any]
+) -> None:
+    given = {**{f"name_{number}": number for number in range(64)}, **own}
+    counted = chat(openai, reasoning_effort="low", extra_body={"chat_template_kwargs": given}).usage.prompt_tokens
+    assert counted == chat(openai, reasoning_effort="low").usage.prompt_tokens
+    respond(openai, reasoning={"effort": "low"}, extra_body={"chat_template_kwargs": given})
+    with pytest.raises(BadRequestError, match=r"chat_template_kwargs: must have at most 64 item\(s\)"):
+        chat(openai, reasoning_effort="low", extra_body={"chat_template_kwargs": {**given, "one_more": 1}})
+
+
 def test_an_effort_that_the_template_refuses_is_named_as_it_was_sent(openai: OpenAI) -> None:
     for stream in (False, True):
         with pytest.raises(BadRequestError, match="reasoning_effort: There is no high") as refused:
