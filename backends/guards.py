@@ -47,6 +47,7 @@ def require_room(prompt_tokens: int, context_length: int) -> None:
             " Send less, or load the model with a larger context_length.",
             prompt_tokens=prompt_tokens,
             context_length=context_length,
+            most_prompt_tokens=context_length - 1,
         )
 
 

@@ -78,8 +78,8 @@ export function explainExcess(error, isFirst, isBack) {
 
 function tooLong({ code, details }, isFirst) {
   if (code !== "context_overflow") return null;
-  const { prompt_tokens: has, context_length: room } = details;
-  const most = `at most ${room - 1} fit`; // one is for the answer
+  const { prompt_tokens: has } = details;
+  const most = `at most ${details.most_prompt_tokens} fit`;
   return isFirst
     ? { title: "Your message is too long for this model", text: `Shorten it: it has ${has} tokens, and ${most}.` }
     : { title: "The conversation is too long for this model", text: `It has ${has} tokens, and ${most}. Begin a new chat.` };

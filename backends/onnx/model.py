@@ -76,6 +76,7 @@ class TextModel:
                 " Send less, or load the model with a larger context_length.",
                 prompt_tokens=prompt_tokens,
                 context_length=self.context,
+                most_prompt_tokens=self.context,
             )
         return self.answer_room
 

@@ -95,7 +95,7 @@ def test_a_prompt_as_long_as_the_context_is_refused() -> None:
     with pytest.raises(HostError) as caught:
         run(loaded(context_length=8), ask("w " * 8))
     assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
-    assert caught.value.details == {"prompt_tokens": 9, "context_length": 8}
+    assert caught.value.details == {"prompt_tokens": 9, "context_length": 8, "most_prompt_tokens": 7}
 
 
 def test_the_prefill_takes_its_time_and_is_told() -> None:

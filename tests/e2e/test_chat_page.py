@@ -21,6 +21,7 @@ from support.browsers.sandbox import kill
 from support.browsers.waiting import wait_until
 from support.http_host import free_port
 from support.scripted_gguf import THINKING, write_scripted
+from support.tiny_t5 import make_t5
 
 RUNTIME = "(globalThis.browser ?? chrome).runtime"
 SCROLLER = "document.querySelector('#scroller')"
@@ -260,6 +261,17 @@ def test_a_first_message_that_is_too_long_comes_back_to_be_shortened(chat: Page)
     wait_for_end(chat)
     assert shown(chat, "#problem") == ""
     assert shown(chat, ".turn.assistant") == words(3)
+
+
+def test_a_model_whose_answer_has_a_room_of_its_own_is_said_to_fit_what_fits(chat: Page, tmp_path: Path) -> None:
+    choose(chat, str(make_t5(tmp_path / "t5")))
+    ask(chat, "x" * 512)
+    wait_for_end(chat)
+    assert shown(chat, "#problem-text").startswith("Shorten it: it has 513 tokens, and at most 512 fit.")
+    chat.evaluate(f"document.querySelector('#input').value = {'x' * 511!r}")
+    chat.press("Enter")
+    wait_for_end(chat)
+    assert shown(chat, "#problem") == ""
 
 
 def test_an_error_that_is_none_of_the_hosts_ends_the_answer_and_is_shown(lab: Lab, chat: Page) -> None:

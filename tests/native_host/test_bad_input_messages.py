@@ -282,7 +282,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(port: Por
     port.call("load", model="short", backend="echo", options={"context_length": 8})
     answer = port.call("generate", model="short", prompt="word " * 8)
     assert code_of(answer) == "context_overflow"
-    assert answer["error"]["details"] == {"prompt_tokens": 9, "context_length": 8}
+    assert answer["error"]["details"] == {"prompt_tokens": 9, "context_length": 8, "most_prompt_tokens": 7}
     assert port.call("generate", model="short", prompt="fits")["text"] == "fits"
 
 

@@ -102,6 +102,7 @@ def test_a_prompt_that_fills_the_context_is_refused_with_its_numbers(make: Make)
     assert caught.value.details == {
         "prompt_tokens": backend.count_tokens(PromptInput(prompt="x " * 200)),
         "context_length": 40,
+        "most_prompt_tokens": 39,
     }
     assert ask(backend, "x").end.output_tokens == 16
 

@@ -146,7 +146,7 @@ def test_prompt_and_answer_each_have_the_whole_context(t5: OnnxBackend) -> None:
     with pytest.raises(HostError) as caught:
         run(t5, "x" * 512)
     assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
-    assert caught.value.details == {"prompt_tokens": 513, "context_length": 512}
+    assert caught.value.details == {"prompt_tokens": 513, "context_length": 512, "most_prompt_tokens": 512}
 
 
 def test_penalties_look_at_the_answer_and_not_at_the_prompt(t5: OnnxBackend, reference: FullRecompute) -> None:

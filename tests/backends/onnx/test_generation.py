@@ -96,7 +96,7 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(HostError) as caught:
         run(backend, "x" * 16)
     assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
-    assert caught.value.details == {"prompt_tokens": 16, "context_length": 16}
+    assert caught.value.details == {"prompt_tokens": 16, "context_length": 16, "most_prompt_tokens": 15}
     assert run(backend, "x" * 15).end.output_tokens == 1
     backend.close()
 
