@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -105,6 +106,30 @@ def test_the_daemon_inherits_nothing_of_the_browsers(host: BrowserHost) -> None:
     log = str(host.home.runtime_dir / runtime.START_LOG)
     assert descriptors == ["/dev/null", log, log]
     assert os.getsid(daemon.pid) == daemon.pid
+
+
+def test_the_daemon_inherits_no_file_that_the_browser_left_open_for_its_relay(own_host: BrowserHost) -> None:
+    reader, writer = os.pipe()
+    with (
+        open(reader, "rb") as browsers,
+        subprocess.Popen(
+            [own_host.launcher, ORIGIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=own_host.env,
+            pass_fds=[writer],
+        ) as relay,
+    ):
+        os.close(writer)
+        assert relay.stdin is not None
+        assert relay.stdout is not None
+        relay.stdin.write(frame_of({"id": 1, "action": "ping"}))
+        relay.stdin.flush()
+        assert relay.stdout.read(4)
+        assert os.readlink(f"/proc/self/fd/{reader}") in held_by(relay.pid)
+        assert os.readlink(f"/proc/self/fd/{reader}") not in held_by(own_host.daemon_pid)
+        relay.kill()
+        assert select.select([browsers], [], [], 5)[0]
 
 
 def held_by(pid: int) -> set[str]:

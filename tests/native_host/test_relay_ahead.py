@@ -6,6 +6,7 @@ Where a test holds the start lock, the relay waits for the daemon for as long as
 import contextlib
 import fcntl
 import json
+import select
 import socket
 import struct
 import subprocess
@@ -302,6 +303,10 @@ class FakeDaemon:
             link.sendall(raw_frame(body.encode()))
             return hello, stream.read()
 
+    def wait_hello(self) -> None:
+        """Wait for a relay that has connected."""
+        assert select.select([self._socket], [], [], 10)[0]
+
     def close(self) -> None:
         self._socket.close()
 
@@ -319,6 +324,38 @@ def test_what_was_read_ahead_reaches_only_the_daemon_that_greets_and_that_once(u
             hello, behind = daemon.greet("ok")
             assert (hello["ahead"], behind) == (len(data), data + b" still")
         assert answers(port) == [SIGN]
+
+
+def started(host: BrowserHost) -> bool:
+    """Whether any relay has begun to start a daemon."""
+    return (host.home.runtime_dir / runtime.START_LOG).exists()
+
+
+def test_a_relay_that_takes_the_lock_first_looks_for_the_daemon_of_who_had_it_before(unix_host: BrowserHost) -> None:
+    """The lock is free again once a daemon answers, which may be after a relay looked and before it took the lock."""
+    unix_host.home.runtime_dir.mkdir(mode=0o700)
+    with contextlib.closing(FakeDaemon(unix_host)) as daemon, unix_host.port() as port:
+        daemon.greet("draining")
+        port.close_stdin()
+        daemon.greet("ok")
+        assert port.wait_end() == 0
+    assert not started(unix_host)
+
+
+def test_a_relay_that_waits_looks_once_more_when_the_lock_is_given_back(unix_host: BrowserHost) -> None:
+    with contextlib.ExitStack() as lock:
+        lock.enter_context(held_start(unix_host))
+        with unix_host.port() as port:
+            port.send(load_request())
+            wait_read(port)
+            with contextlib.closing(FakeDaemon(unix_host)) as daemon:
+                daemon.wait_hello()
+                lock.close()
+                daemon.greet("draining")
+                port.close_stdin()
+                daemon.greet("ok")
+            assert port.wait_end() == 0
+    assert not started(unix_host)
 
 
 def test_a_daemon_that_refuses_is_said_to_the_request_that_was_read(unix_host: BrowserHost) -> None:
