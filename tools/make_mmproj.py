@@ -13,10 +13,11 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from gguf import GGUFWriter
+from numpy.typing import NDArray
 
 from tools.make_gguf import PRESETS, SPECIALS, Weights, write_model
 
@@ -56,7 +57,7 @@ class ProjectorShape:
 
 
 def write_projector(
-    path: Path, shape: ProjectorShape, leave_out: str = "", instead: Mapping[str, Weights] | None = None
+    path: Path, shape: ProjectorShape, leave_out: str = "", instead: Mapping[str, NDArray[Any]] | None = None
 ) -> None:
     """Write a projector to `path`, without the tensor `leave_out`; the same shape gives the same bytes.
 

@@ -89,7 +89,7 @@ class LlamaCppBackend:
         placement = place(spec.options, list_gpus())
         if not placement.gpus:
             require_operands(header)
-        projector, notes = choose_projector(spec.options.projector_path, header)
+        projector, notes = choose_projector(spec.options.projector_path, header, on_processor=not placement.gpus)
         _require_fit(header, shape, context, placement, projector)
         self._log.open()
         adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None

@@ -1,6 +1,6 @@
-"""Norms and biases of a GGUF, which a processor multiplies by and adds as F32 alone.
+"""Norms and biases of a model or a projector, which a processor multiplies by and adds as F32 alone.
 
-Above it: `backend`. Below it: `header`. ggml ends the process over others (ggml-cpu/binary-ops.cpp, `binary_op`;
+Above it: `backend` and `projector`. Below it: `header`. ggml ends the process over others (binary-ops.cpp, `binary_op`;
 llama-cpp-python 0.3.36); some GPUs compute with them (ggml-vulkan.cpp, `supports_op`). Its converters write F32.
 """
 
@@ -17,10 +17,26 @@ _OPERANDS = re.compile(
 """Those that every model which has them computes with (llama-graph.cpp, `build_norm`, `build_qkv`, `build_ffn`)."""
 
 
+_ENCODER_OPERANDS = re.compile(
+    r"[va]\.blk\.0\.(?:ln[12]\.(?:weight|bias)|(?:attn_(?:qkv|q|k|v|out)|ffn_(?:up|gate|down))\.bias)"
+)
+"""Those of an encoder's first layer, which always runs (clip.cpp; some projectors do without the last ones)."""
+
+
 def require_operands(header: Header) -> None:
-    """Refuse a norm or a bias that a processor cannot compute with; HostError `model_invalid`."""
-    for name, kind in header.tensor_types.items():
-        if kind != _F32 and _is_used(header, name):
+    """Refuse a model's norm or bias that a processor cannot compute with; HostError `model_invalid`."""
+    _require(header, [name for name in header.tensor_types if _is_used(header, name)])
+
+
+def require_encoder_operands(header: Header) -> None:
+    """Refuse a projector's norm or bias that a processor cannot compute with; HostError `model_invalid`."""
+    _require(header, [name for name in header.tensor_types if _ENCODER_OPERANDS.fullmatch(name)])
+
+
+def _require(header: Header, names: list[str]) -> None:
+    for name in names:
+        kind = header.tensor_types[name]
+        if kind != _F32:
             reason = f"has a norm or bias that is not F32, with which a processor cannot compute ({kind}): {name!r}"
             raise invalid_model(header.path, reason, GET_ANOTHER)
 

@@ -25,6 +25,7 @@ from backends.llamacpp.header import (
     read_header,
     require_epsilons,
 )
+from backends.llamacpp.operands import require_encoder_operands
 from backends.llamacpp.projector_shapes import require_matching_shapes
 from messages.errors import ErrorCode, HostError
 
@@ -130,12 +131,17 @@ class Projector:
         return self.header.tensor_bytes + 4 * patches * (8 * width + 2 * inner + 3 * patch**2)
 
 
-def choose_projector(path: str | None, model: Header) -> tuple[Projector | None, tuple[str, ...]]:
-    """The projector that was asked for, or else one beside the model; and notes on what does not fit there."""
-    return (read_projector(path, model), ()) if path else find_projector(model)
+def choose_projector(
+    path: str | None, model: Header, *, on_processor: bool = False
+) -> tuple[Projector | None, tuple[str, ...]]:
+    """The projector that was asked for, or else one beside the model; and notes on what does not fit there.
+
+    on_processor refuses those that run on GPUs alone.
+    """
+    return (read_projector(path, model, on_processor), ()) if path else find_projector(model, on_processor)
 
 
-def read_projector(path: str, model: Header) -> Projector:
+def read_projector(path: str, model: Header, on_processor: bool = False) -> Projector:
     """Check the projector that was asked for against its model.
 
     Raises HostError `invalid_request` for a path that is not absolute, `model_not_found` if it cannot be read,
@@ -145,10 +151,10 @@ def read_projector(path: str, model: Header) -> Projector:
     if not projector_path.is_absolute():
         text = f"The path of a projector must be absolute; {path!r} is not."
         raise HostError(ErrorCode.INVALID_REQUEST, text, fields=["options.projector_path: must be an absolute path"])
-    return _checked(read_header(projector_path), model)
+    return _checked(read_header(projector_path), model, on_processor)
 
 
-def find_projector(model: Header) -> tuple[Projector | None, tuple[str, ...]]:
+def find_projector(model: Header, on_processor: bool = False) -> tuple[Projector | None, tuple[str, ...]]:
     """The projector that lies beside a model and fits it, or None; and notes on those that do not fit.
 
     Of several, the one whose name has most in common with the model's beginning, then the one with most bytes.
@@ -157,7 +163,7 @@ def find_projector(model: Header) -> tuple[Projector | None, tuple[str, ...]]:
     notes: list[str] = []
     for path in _projectors_beside(model.path):
         try:
-            fitting.append(_checked(read_header(path), model))
+            fitting.append(_checked(read_header(path), model, on_processor))
         except HostError as error:
             notes.append(f"The projector beside the model is not used: {error.message}")
     if not fitting:
@@ -188,7 +194,7 @@ def _likeness(stem: str, name: str) -> int:
     return sum(1 for _ in takewhile(bool, map(eq, stem, bare)))
 
 
-def _checked(header: Header, model: Header) -> Projector:
+def _checked(header: Header, model: Header, on_processor: bool) -> Projector:
     if header.text("general.architecture") != ARCHITECTURE:
         raise invalid_model(header.path, "is not a projector for pictures or sounds")
     _require_kinds(header)
@@ -206,6 +212,8 @@ def _checked(header: Header, model: Header) -> Projector:
     for encoder in _ENCODERS:
         if _has(header, encoder):
             require_matching_shapes(header, encoder, _kind(header, encoder))
+    if on_processor:
+        require_encoder_operands(header)
     return projector
 
 

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.generations import Make, ask, user
 from support.looking import look, picture
@@ -98,6 +99,26 @@ def test_a_projector_of_another_width_is_refused(model: Path, tmp_path: Path) ->
     error = _refusal(model, other)
     assert error.code is ErrorCode.MODEL_INVALID
     assert "another model" in error.message
+
+
+@pytest.mark.parametrize("name", ["v.blk.0.ln1.weight", "v.blk.0.ln2.bias", "v.blk.0.attn_q.bias"])
+def test_a_projector_that_a_processor_cannot_compute_with_is_refused_when_named_and_noted_when_found(
+    model: Path, name: str
+) -> None:
+    halves = model.with_name("mmproj.gguf")
+    write_projector(halves, ProjectorShape(), instead={name: np.ones(32, np.float16)})
+    error = _refusal(model, halves)
+    assert error.code is ErrorCode.MODEL_INVALID
+    assert f"a norm or bias that is not F32, with which a processor cannot compute (1): '{name}'" in error.message
+    info = _load(model)
+    assert not info.capabilities.image
+    assert name in info.notes[0]
+
+
+def test_a_projector_whose_matrices_are_halves_sees(make: Make, model: Path) -> None:
+    halves = {f"v.blk.{layer}.attn_{part}.weight": np.ones((32, 32), np.float16) for layer in (0, 1) for part in "qkv"}
+    write_projector(model.with_name("mmproj.gguf"), ProjectorShape(), instead=halves)
+    assert ask(make(model), [look(picture())], max_tokens=1).end.output_tokens == 1
 
 
 def test_a_projector_of_another_architecture_is_refused(tmp_path: Path) -> None:
