@@ -15,6 +15,8 @@ JsonObject = dict[str, Any]
 
 _TEXT_PARTS = frozenset({"input_text", "output_text"})
 
+_WHOLE_ITEM = "it stores nothing: send the item itself (the AI SDK does with `store: false` in providerOptions.openai)"
+
 
 def chat_messages(messages: list[JsonObject]) -> list[JsonObject]:
     """Chat messages: `developer` is `system`, sound is a data URL, and what a client repeats as empty is left out."""
@@ -85,8 +87,9 @@ def _item(item: JsonObject, place: int) -> JsonObject:
 
 
 def _unknown_item(item: JsonObject, place: int) -> HostError:
-    field = f"input[{place}].type"
-    text = f"{field} {str(item.get('type'))[:100]!r} is not supported by this host; send messages and function calls."
+    field, kind = f"input[{place}].type", str(item.get("type"))[:100]
+    instead = _WHOLE_ITEM if kind == "item_reference" else "send messages and function calls"
+    text = f"{field} {kind!r} is not supported by this host; {instead}."
     return HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
 
 

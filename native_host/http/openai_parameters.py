@@ -30,8 +30,9 @@ from messages.settings import SettingsPatch, StopString
 class Only:
     """The values of a parameter that leave everything as it is; null is one too, and any other is refused by name."""
 
-    def __init__(self, *values: object) -> None:
-        self._values = values
+    def __init__(self, *values: object, instead: str = "leave it out") -> None:
+        """`instead` is what the error tells a caller to do."""
+        self._values, self._instead = values, instead
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
         return PlainValidator(self._check).__get_pydantic_core_schema__(source, handler)
@@ -43,14 +44,14 @@ class Only:
         if isinstance(value, dict):  # null in it is not set, as elsewhere
             value = {name: one for name, one in value.items() if one is not None}
         if value is not None and not any(type(value) is type(one) and value == one for one in self._values):
-            raise unsupported(info.field_name or "", self._values)
+            raise unsupported(info.field_name or "", self._values, self._instead)
         return value
 
 
-def unsupported(field: str, allowed: tuple[object, ...] = ()) -> HostError:
+def unsupported(field: str, allowed: tuple[object, ...] = (), instead: str = "leave it out") -> HostError:
     """The error for a parameter that the host does not have; `allowed` are its values that change nothing."""
     what = f" other than {' or '.join(map(json.dumps, allowed))}" if allowed else ""
-    text = f"{field}{what} is not supported by this host; leave it out."
+    text = f"{field}{what} is not supported by this host; {instead}."
     return HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
 
 

@@ -16,8 +16,11 @@ from native_host.http.openai_parameters import unsupported
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-_UNCHANGED = {"summary": "auto", "generate_summary": "auto", "context": "auto", "mode": "standard"}
-"""What else `reasoning` of a response may hold: the one value of each that leaves everything as it is."""
+_SUMMARIES = ("auto", "concise", "detailed")
+
+_UNCHANGED = {"summary": _SUMMARIES, "generate_summary": _SUMMARIES, "context": ("auto",), "mode": ("standard",)}
+"""What else `reasoning` of a response may hold: the values that leave everything as it is. There are no summaries:
+the reasoning itself comes."""
 
 
 def template_variables(effort: Effort | None, given: JsonObject | None) -> JsonObject | None:
@@ -36,8 +39,8 @@ def effort_of(reasoning: dict[str, Any] | None) -> Effort | None:
     for name, value in given.items():
         if name not in _UNCHANGED:
             raise _invalid(f"reasoning.{name[:100]}", "is not a known field")
-        if value != _UNCHANGED[name]:
-            raise unsupported(f"reasoning.{name}", (_UNCHANGED[name],))
+        if value not in _UNCHANGED[name]:
+            raise unsupported(f"reasoning.{name}", _UNCHANGED[name])
     if effort is not None and effort not in get_args(Effort):
         raise _invalid("reasoning.effort", f"must be one of {', '.join(get_args(Effort))}")
     return effort

@@ -9,7 +9,7 @@ Source: OpenAI's API reference and the parameter types of the `openai` Python cl
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
@@ -17,7 +17,16 @@ from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
 from messages.template_variables import TemplateVariables
 from native_host.http.openai_messages import chat_messages, message_names, response_messages
-from native_host.http.openai_parameters import Habits, MaxTokens, OneOrMore, Only, Sampling, TopP, wire_settings
+from native_host.http.openai_parameters import (
+    Habits,
+    MaxTokens,
+    OneOrMore,
+    Only,
+    Sampling,
+    TopP,
+    unsupported,
+    wire_settings,
+)
 from native_host.http.openai_reasoning import Effort, effort_of, template_variables
 from native_host.http.openai_tools import wire_choice, wire_tools
 
@@ -45,7 +54,25 @@ def _as_texts(value: object) -> object:
 Texts = BeforeValidator(_as_texts, json_schema_input_type=str | list[str])
 """Lets a string stand for a list of one."""
 
-_INCLUDE_LOGPROBS = "message.output_text.logprobs"
+_INCLUDE_LOGPROBS, _INCLUDE_REASONING = _INCLUDABLE = ("message.output_text.logprobs", "reasoning.encrypted_content")
+
+
+def _refuse_others(value: list[str]) -> list[str]:
+    if not set(value) <= set(_INCLUDABLE):
+        raise unsupported("include", _INCLUDABLE)
+    return value
+
+
+Include = Annotated[
+    list[str],
+    AfterValidator(_refuse_others),
+    WithJsonSchema({"type": "array", "items": {"enum": list(_INCLUDABLE)}}),
+]
+
+_WHOLE_TALK = "it stores nothing: send the whole conversation as input"
+
+_VERBOSITIES = ("low", "medium", "high")
+"""A wish for the length of an answer, of which no chat template knows; whoever needs a limit gives max_tokens."""
 
 _MESSAGE = re.compile(r"\bmessages\[(?P<message>\d{1,9})\](\.tool_calls\[(?P<call>\d{1,9})\](\.function)?)?")
 
@@ -82,7 +109,7 @@ class ChatBody(Sampling):
     prediction: Annotated[Any, Only()] = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: TemplateVariables | None = None
-    verbosity: Annotated[Any, Only("medium")] = None
+    verbosity: Annotated[Any, Only(*_VERBOSITIES)] = None
     web_search_options: Annotated[Any, Only()] = None
     moderation: Annotated[Any, Only()] = None
     functions: Annotated[Any, Only([])] = None
@@ -127,7 +154,10 @@ class CompletionBody(Sampling):
 
 
 class ResponseBody(Habits):
-    """The body of POST /v1/responses. Nothing is kept, so none can be gone on from."""
+    """The body of POST /v1/responses. Nothing is kept, so none can be gone on from.
+
+    Truncation "auto" cuts nothing either: an input that does not fit is an error. client_metadata is a habit of Codex.
+    """
 
     model: ModelName | None = None
     input: Annotated[list[dict[str, Any]], OneMessage, Field(min_length=1)]
@@ -138,23 +168,29 @@ class ResponseBody(Habits):
     text: dict[str, Any] | None = None
     stream: bool | None = None
     stream_options: dict[Literal["include_obfuscation"], bool | None] | None = None
-    truncation: Annotated[Any, Only("disabled")] = None
+    truncation: Annotated[Any, Only("disabled", "auto")] = None
     tools: list[JsonSchema] | None = None
     tool_choice: str | JsonSchema | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: int | None = None
-    include: Annotated[Any, Only([], [_INCLUDE_LOGPROBS])] = None
+    include: Include | None = None
     background: Annotated[Any, Only(False)] = None
     top_logprobs: TopLogprobs | None = None
     reasoning: dict[str, Any] | None = None
     chat_template_kwargs: TemplateVariables | None = None
-    previous_response_id: Annotated[Any, Only()] = None
-    conversation: Annotated[Any, Only()] = None
+    previous_response_id: Annotated[Any, Only(instead=_WHOLE_TALK)] = None
+    conversation: Annotated[Any, Only(instead=_WHOLE_TALK)] = None
     context_management: Annotated[Any, Only([])] = None
     prompt: Annotated[Any, Only()] = None
     image: Annotated[Any, Only()] = None
     moderation: Annotated[Any, Only()] = None
     access_programs: Annotated[Any, Only([])] = None
+    client_metadata: dict[str, Any] | None = None
+
+    @property
+    def includes_reasoning(self) -> bool:
+        """Whether reasoning is to come as `encrypted_content` too."""
+        return _INCLUDE_REASONING in (self.include or ())
 
     def to_wire(self) -> JsonObject:
         """The `generate`."""
@@ -167,7 +203,7 @@ class ResponseBody(Habits):
             tools=wire_tools(self.tools),
             tool_choice=wire_choice(self.tool_choice),
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
-            logprobs=bool(self.include or self.top_logprobs),
+            logprobs=bool(_INCLUDE_LOGPROBS in (self.include or ()) or self.top_logprobs),
             top_logprobs=self.top_logprobs,
             chat_template_kwargs=template_variables(effort_of(self.reasoning), self.chat_template_kwargs),
         )
@@ -222,8 +258,8 @@ def _response_format(text: dict[str, Any]) -> JsonObject | None:
     for name in text:
         if name not in ("format", "verbosity"):
             raise _invalid(f"text.{name}", "is not a known field")
-    if text.get("verbosity") not in (None, "medium"):
-        raise _invalid("text.verbosity", "is not supported by this host; leave it out")
+    if text.get("verbosity") not in (None, *_VERBOSITIES):
+        raise unsupported("text.verbosity", _VERBOSITIES)
     form = text.get("format")
     if form is None:
         return None

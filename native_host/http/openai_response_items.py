@@ -12,6 +12,7 @@ from messages.content import ToolCall
 from messages.facts import TokenLogprob
 from messages.frames import JsonObject
 from native_host.http.openai_answers import new_id
+from native_host.http.openai_carried import carried
 from native_host.http.openai_logprobs import Tokens, response_logprobs
 
 Event = tuple[str, JsonObject]
@@ -26,8 +27,10 @@ COMPLETED = "completed"
 class TextItem:
     """A message or a stretch of reasoning: one part of text."""
 
-    def __init__(self, index: int, kind: str) -> None:
+    def __init__(self, index: int, kind: str, carries: bool) -> None:
+        """`carries` gives reasoning as `encrypted_content` too, in the items that are whole."""
         self.is_message = kind == MESSAGE
+        self._carries = carries and not self.is_message
         self._id = new_id("msg_" if self.is_message else "rs_")
         self._part_type = "output_text" if self.is_message else "reasoning_text"
         self._index = index
@@ -58,7 +61,9 @@ class TextItem:
 
     def whole(self, status: str) -> JsonObject:
         """The item."""
-        return self._item(status, [self._part("".join(self._texts), self._tokens)])
+        text = "".join(self._texts)
+        own = {"encrypted_content": carried(text)} if self._carries else {}
+        return self._item(status, [self._part(text, self._tokens)]) | own
 
     @property
     def _place(self) -> JsonObject:
@@ -106,7 +111,9 @@ class CallItem:
 class OutputItems:
     """The items of one response, of which the last one may be open."""
 
-    def __init__(self) -> None:
+    def __init__(self, carries: bool = False) -> None:
+        """`carries` gives reasoning as `encrypted_content` too."""
+        self._carries = carries
         self._items: list[TextItem | CallItem] = []
         self._open: TextItem | None = None
         self._untold: list[TokenLogprob] = []
@@ -164,7 +171,7 @@ class OutputItems:
         if self._open is not None and not self._held and self._open.is_message is (kind == MESSAGE):
             return self._open, []
         events = list(self._close(COMPLETED))
-        item = self._open = TextItem(len(self._items), kind)
+        item = self._open = TextItem(len(self._items), kind, self._carries)
         self._items.append(item)
         return item, [*events, *item.begin()]
 

@@ -24,7 +24,7 @@ class ResponseAnswer:
     def __init__(self, model: str, body: ResponseBody) -> None:
         self._model, self._body = model, body
         self._id, self._created = new_id("resp_"), int(time.time())
-        self._items = OutputItems()
+        self._items = OutputItems(carries=body.includes_reasoning)
         self._number = 0
 
     def whole(self, result: Generated) -> JsonObject:

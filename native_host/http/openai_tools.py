@@ -8,6 +8,7 @@ from typing import Any
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
+from native_host.http.openai_carried import carried_back
 
 _FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
 
@@ -38,10 +39,13 @@ def wire_result(item: JsonObject, content: Any) -> JsonObject:
 
 
 def wire_reasoning(item: JsonObject) -> JsonObject:
-    """A `reasoning` item as a message of the assistant; a summary without its text says nothing to a model."""
+    """A `reasoning` item as a message of the assistant; a summary without its text says nothing to a model.
+
+    The text is in its content, or else in what this host gave out as `encrypted_content`.
+    """
     parts = item.get("content") or []
     texts = [part.get("text", "") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
-    reasoning = "".join(text for text in texts if isinstance(text, str))
+    reasoning = "".join(text for text in texts if isinstance(text, str)) or carried_back(item.get("encrypted_content"))
     return {"role": "assistant", "content": None, "reasoning": reasoning or None}
 
 

@@ -187,7 +187,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("reasoning_effort", 3),
     ("chat_template_kwargs", {"messages": []}),
     ("chat_template_kwargs", []),
-    ("verbosity", "low"),
+    ("verbosity", "short"),
     ("web_search_options", {}),
     ("functions", [{"name": "f"}]),
     ("prediction", {"type": "content", "content": "x"}),

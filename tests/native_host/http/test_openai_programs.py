@@ -1,0 +1,127 @@
+"""What programs for OpenAI's API send by habit: Codex, the AI SDK, LiteLLM, the Agents SDK, LangChain, Pydantic AI."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import BadRequestError, OpenAI
+from support.http_host import HttpHost
+from support.scripted_gguf import CHATML_TOOLS, write_scripted
+
+from native_host.http.openai_requests import ResponseBody
+
+CALLING = (
+    '<think>\nHm, I could look.\n</think>\n\n<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call>'
+)
+TOOL: dict[str, Any] = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
+CODEX: dict[str, Any] = {
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "reasoning": {"summary": "auto"},
+    "store": False,
+    "include": ["reasoning.encrypted_content"],
+    "prompt_cache_key": "01a22765-3b97-75a3-ab5e-946102759086",
+    "extra_body": {"client_metadata": {"turn_id": "01a22763-a1bb-7e83-8550-8cdc871e31f7"}},
+}
+"""What Codex 0.171 sends beside its instructions, messages and tools."""
+
+THOUGHT = {"role": "assistant", "content": None, "reasoning": "Hm, I could look."}
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[HttpHost]:
+    with HttpHost() as made:
+        folder = made.home.data_dir / "models"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_scripted(folder / "calling.gguf", CALLING, "{# </think> #}" + CHATML_TOOLS)
+        yield made
+
+
+def respond(openai: OpenAI, **fields: Any) -> Any:
+    asked = {"model": "calling.gguf", "input": "Look.", "tools": [TOOL], "temperature": 0, **CODEX}
+    return openai.responses.create(**{**asked, **fields})
+
+
+def test_codex_gets_its_call(openai: OpenAI) -> None:
+    *_, last = respond(openai, stream=True)
+    assert last.type == "response.completed"
+    *_, call = last.response.output
+    assert (call.name, json.loads(call.arguments)) == ("look", {"at": "sky"})
+
+
+def test_reasoning_is_carried_for_who_asks_for_it(openai: OpenAI) -> None:
+    whole = respond(openai).output[0]
+    events = list(respond(openai, stream=True))
+    (streamed,) = [
+        event.item for event in events if event.type == "response.output_item.done" and event.output_index == 0
+    ]
+    assert whole.type == streamed.type == "reasoning"
+    assert whole.encrypted_content == streamed.encrypted_content
+    assert base64.b64decode(whole.encrypted_content.removeprefix("tabagent:")).decode() == THOUGHT["reasoning"]
+    assert whole.content == streamed.content
+    assert respond(openai, include=[]).output[0].encrypted_content is None
+
+
+def test_carried_reasoning_says_what_the_reasoning_said(openai: OpenAI) -> None:
+    item = respond(openai).output[0].model_dump(exclude_none=True)
+    only_carried = {name: item[name] for name in ("type", "id", "summary", "encrypted_content")}
+    for sent in (item, only_carried):
+        said = [sent, {"role": "assistant", "content": "Blue."}, {"role": "user", "content": "Why?"}]
+        assert ResponseBody.model_validate({"input": said}).to_wire()["messages"][0] == THOUGHT | {"content": "Blue."}
+
+
+@pytest.mark.parametrize("content", ["gAAAAABo", "tabagent:?", "tabagent:/w==", "", None])
+def test_what_another_server_has_encrypted_says_nothing(content: str | None) -> None:
+    thought: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": content}
+    said = [{"role": "user", "content": "Look."}, thought, {"role": "user", "content": "Why?"}]
+    messages = ResponseBody.model_validate({"input": said}).to_wire()["messages"]
+    assert [message["role"] for message in messages] == ["user", "user"]
+
+
+def test_what_is_included_is_told_in_any_order_and_what_is_not_had_is_refused(openai: OpenAI) -> None:
+    both: Any = ["reasoning.encrypted_content", "message.output_text.logprobs"]
+    for include in (both, both[::-1]):
+        thought, *_ = respond(openai, include=include).output
+        assert thought.encrypted_content
+    with pytest.raises(BadRequestError) as refused:
+        respond(openai, include=[*both, "web_search_call.results"])
+    assert (refused.value.param, refused.value.code) == ("include", "unsupported_parameter")
+
+
+@pytest.mark.parametrize("word", ["low", "medium", "high"])
+def test_a_wish_for_the_length_of_an_answer_is_no_error(openai: OpenAI, word: Any) -> None:
+    asked: dict[str, Any] = {"model": "demo", "temperature": 0}
+    talk: Any = [{"role": "user", "content": "What are you?"}]
+    chat = openai.chat.completions.create(**asked, messages=talk, verbosity=word).choices[0].message.content
+    assert openai.responses.create(**asked, input=talk, text={"verbosity": word}).output_text == chat
+
+
+@pytest.mark.parametrize("word", ["auto", "concise", "detailed"])
+def test_a_summary_is_never_there_and_the_reasoning_always(openai: OpenAI, word: Any) -> None:
+    thought, _ = respond(openai, reasoning={"effort": "low", "summary": word}).output
+    assert (thought.summary, thought.content[0].text) == ([], THOUGHT["reasoning"])
+
+
+def test_truncation_cuts_nothing_and_what_is_too_long_is_an_error(openai: OpenAI) -> None:
+    asked: dict[str, Any] = {"model": "demo", "temperature": 0, "truncation": "auto"}
+    answer = openai.responses.create(**asked, input="What are you?")
+    assert (answer.status, answer.truncation) == ("completed", "disabled")
+    with pytest.raises(BadRequestError) as refused:
+        openai.responses.create(**asked, input="word " * 5000)
+    assert refused.value.code == "context_length_exceeded"
+
+
+STORED: list[tuple[dict[str, Any], str]] = [
+    ({"previous_response_id": "resp_1"}, "send the whole conversation"),
+    ({"conversation": "conv_1"}, "send the whole conversation"),
+    ({"input": [{"type": "item_reference", "id": "fc_1"}]}, "`store: false`"),
+]
+
+
+@pytest.mark.parametrize(("fields", "advice"), STORED)
+def test_who_builds_on_what_was_stored_hears_what_to_do(openai: OpenAI, fields: Any, advice: str) -> None:
+    with pytest.raises(BadRequestError, match="stores nothing") as refused:
+        respond(openai, **fields)
+    assert advice in refused.value.message
