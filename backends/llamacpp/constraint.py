@@ -8,6 +8,7 @@ import llama_cpp
 
 from backends.llamacpp.engine_log import EngineLog, captured_stderr
 from backends.llamacpp.json_grammar import JsonConverter
+from backends.llamacpp.number_grammar import BOUNDS, can_bound
 from messages.errors import ErrorCode, HostError
 from messages.options import GrammarFormat, JsonObjectFormat, JsonSchemaFormat, ResponseFormat, TextFormat
 
@@ -21,15 +22,11 @@ _IGNORED_KEYWORDS = frozenset(
         "dependentRequired",
         "dependentSchemas",
         "else",
-        "exclusiveMaximum",
-        "exclusiveMinimum",
         "if",
         "maxContains",
         "maxProperties",
-        "maximum",
         "minContains",
         "minProperties",
-        "minimum",
         "multipleOf",
         "not",
         "patternProperties",
@@ -41,6 +38,9 @@ _IGNORED_KEYWORDS = frozenset(
     ]
 )
 """Keywords of JSON Schema that constrain, and that llama_cpp's converter (0.3.36) passes over in silence."""
+
+_UNBOUND = frozenset({"$ref", "anyOf", "const", "enum", "oneOf"})
+"""Keywords beside which that converter looks at no bounds."""
 
 _NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
 _VALUES = frozenset({"const", "default", "enum", "examples", "required"})
@@ -122,9 +122,15 @@ def _ignored_keywords(schema: object) -> set[str]:
     if not isinstance(schema, dict):
         return set()
     found = _IGNORED_KEYWORDS & schema.keys()
+    if schema.get("propertyNames") in ({}, {"type": "string"}):
+        found -= {"propertyNames"}
+    if _UNBOUND & schema.keys() or not can_bound(schema):
+        found |= BOUNDS & schema.keys()
     for keyword, value in schema.items():
         if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
             found |= _ignored_keywords(list(value.values()))
+        elif keyword == "allOf" and isinstance(value, list):
+            found |= _ignored_keywords(value).union(*(BOUNDS & one.keys() for one in value if isinstance(one, dict)))
         elif keyword not in _VALUES:
             found |= _ignored_keywords(value)
     return set(found)

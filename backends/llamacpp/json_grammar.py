@@ -3,8 +3,8 @@ r"""JSON Schema into GBNF: llama_cpp's converter, held to what JSON lets stand i
 Above it: `constraint`. llama_cpp 0.3.36 takes any character into a string, a line break as well, and writes the quotes
 of a pattern and the backslashes of a constant as they are: such an answer is no JSON, in which control characters, `"`
 and `\` are escaped (RFC 8259, section 7). Those that a pattern names by themselves are written escaped; in its classes
-they are left out. A pattern's `\d`, `\w` and `\s`, and escaped punctuation, which that converter does not know, are
-spelt out.
+they are left out. A pattern's `\d`, `\w` and `\s`, escaped punctuation and `(?:`, which that converter does not know,
+are spelt out. So are bounds of numbers, and what stands beside several types.
 """
 
 import json
@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from llama_cpp.llama_grammar import PRIMITIVE_RULES, BuiltinRule, SchemaConverter
+from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, BuiltinRule, SchemaConverter
+
+from backends.llamacpp.number_grammar import BOUNDS, can_bound, number_rule
 
 _FORBIDDEN = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))
 """Characters that are not written into a string as they are, from and to; DEL may be, but says nothing."""
@@ -41,6 +43,11 @@ _KNOWN_TO_BASE = frozenset('\\[]()|{}*+?nrtxu"')
 _QUOTE = '"\\""'
 """The literal of the quotation mark at either end of a string."""
 
+_CONSTANTS = frozenset({"const", "enum"})
+
+_FIRST = frozenset({"$ref", "oneOf", "anyOf", *_CONSTANTS})
+"""Keywords beside which llama_cpp's converter looks at no other; at several types it looks before constants."""
+
 _Range = tuple[int, int]
 
 _Base: Any = SchemaConverter
@@ -51,6 +58,18 @@ class JsonConverter(_Base):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+
+    def visit(self, schema: Any, name: str) -> Any:
+        """The name of the rule for a schema. What stands beside several types counts for each of them."""
+        if not _FIRST & schema.keys():
+            kind = schema.get("type")
+            if isinstance(kind, list):
+                return super().visit({"anyOf": [{**schema, "type": one} for one in kind]}, name)
+            if BOUNDS & schema.keys() and can_bound(schema):
+                return self._add_rule(f"{name}-" if name in RESERVED_NAMES else name or "root", number_rule(schema))
+        elif _CONSTANTS & schema.keys() and isinstance(schema.get("type"), list):
+            schema = {keyword: value for keyword, value in schema.items() if keyword != "type"}
+        return super().visit(schema, name)
 
     def _add_primitive(self, name: str, rule: BuiltinRule) -> Any:
         strict = BuiltinRule(_CHARACTER) if rule is PRIMITIVE_RULES["char"] else rule
@@ -77,9 +96,11 @@ def gbnf_literal(text: str) -> str:
 def _spelt_out(pattern: str) -> str:
     """A pattern without the escapes that llama_cpp's converter does not know."""
     spelt, in_class = "", False
-    for sign in re.finditer(r"\\.|.", pattern, re.DOTALL):
+    for sign in re.finditer(r"\\.|\(\?:|.", pattern, re.DOTALL):
         text, escaped = sign[0], sign[0][1:]
-        if escaped in _SETS:
+        if text == "(?:":
+            spelt += text if in_class else "("
+        elif escaped in _SETS:
             spelt += _SETS[escaped] if in_class else f"[{_SETS[escaped]}]"
         elif escaped and not in_class and escaped not in _KNOWN_TO_BASE and not escaped.isalnum():
             spelt += f"[{text}]"

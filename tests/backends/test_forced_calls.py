@@ -156,12 +156,12 @@ def test_json_is_told_from_a_call_that_is_nothing_but_json(tmp_path: Path) -> No
 
 def test_what_a_response_format_cannot_hold_is_refused_beside_tools_too(tmp_path: Path) -> None:
     model = make_model("llamacpp", tmp_path, CHATML_TOOLS)
-    limited = JsonSchemaFormat(type="json_schema", json_schema={"type": "integer", "minimum": 3})
+    limited = JsonSchemaFormat(type="json_schema", json_schema={"type": "integer", "multipleOf": 3})
     with pytest.raises(HostError) as caught:
         model.ask(tools=TOOLS, response_format=limited)
     model.backend.close()
     assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
-    assert "minimum" in caught.value.message
+    assert "multipleOf" in caught.value.message
 
 
 def test_a_form_that_grammars_cannot_spell_does_not_go_with_a_response_format(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.generations import Make
+from support.grammar_texts import Accepts, grammar_texts
 from support.tiny_gguf import write_tiny
 
 from backends.base import LoadSpec
@@ -58,3 +59,10 @@ def make(tiny: Path) -> Iterator[Make]:
 def backend(make: Make) -> LlamaCppBackend:
     """A backend with the tiny model."""
     return make()
+
+
+@pytest.fixture
+def accepts(backend: LlamaCppBackend) -> Iterator[Accepts]:
+    """Tells whether the engine's grammar for a schema takes a text, to its end."""
+    with grammar_texts(backend) as accept:
+        yield accept

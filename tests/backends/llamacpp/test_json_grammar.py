@@ -1,57 +1,18 @@
 """What stands in a string under a schema is JSON: held against the engine's own grammar, text by text."""
 
-import ctypes
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import llama_cpp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.grammar_texts import Accepts
 
-from backends.llamacpp.backend import LlamaCppBackend
-from backends.llamacpp.constraint import grammar_of, grammar_sampler
-from backends.llamacpp.engine_log import EngineLog
+from backends.llamacpp.constraint import grammar_of
 from backends.llamacpp.json_grammar import gbnf_literal
 from messages.errors import ErrorCode, HostError
 from messages.options import JsonSchemaFormat
-
-Accepts = Callable[[Any, str], bool]
-
-
-@pytest.fixture
-def accepts(backend: LlamaCppBackend) -> Iterator[Accepts]:
-    """Tells whether the engine's grammar for a schema takes a text, to its end."""
-    assert backend._loaded
-    vocabulary, log = backend._loaded.engine.vocabulary, EngineLog()
-    end = llama_cpp.llama_vocab_eos(vocabulary.handle)
-
-    def accept(schema: Any, text: str) -> bool:
-        grammar = grammar_of(JsonSchemaFormat(type="json_schema", json_schema=schema))
-        assert grammar
-        sampler = grammar_sampler(vocabulary.handle, grammar, log)
-        try:
-            tokens = [*vocabulary.tokenize_rest(text), end]
-            return all(_takes(sampler, token) for token in tokens)
-        finally:
-            llama_cpp.llama_sampler_free(sampler)
-
-    yield accept
-    log.close()
-
-
-def _takes(sampler: Any, token: int) -> bool:
-    """Whether a token may come next; if so it has come."""
-    one = llama_cpp.llama_token_data(token, 1.0, 0.0)
-    llama_cpp.llama_sampler_apply(
-        sampler, ctypes.byref(llama_cpp.llama_token_data_array(ctypes.pointer(one), 1, -1, False))
-    )
-    if one.logit == float("-inf"):
-        return False
-    llama_cpp.llama_sampler_accept(sampler, token)
-    return True
 
 
 @pytest.mark.parametrize("schema", [{"type": "string"}, {"type": "string", "minLength": 1, "maxLength": 30}])
@@ -75,6 +36,7 @@ PATTERNS = {
     r"^line\nline$": (["line\nline"], ["line line"]),
     r"^(ab|c\"d)*$": (["", 'abc"dab'], ["a", "cd"]),
     r"^[\]\[-]x$": (["]x", "[x", "-x"], ["x", "ax"]),
+    r"^(?:\d{2}|[(?:]x)\(?$": (["12", "(x", "?x(", ":x"], ["x", "1", "(?:x"]),
 }
 
 
