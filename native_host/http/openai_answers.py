@@ -81,15 +81,15 @@ def finish_reason(result: Generated) -> str:
     return str(FinishReason.STOP if reason == FinishReason.CANCELLED else reason)
 
 
-def usage(stats: Figures) -> JsonObject:
-    """Token counts, the engine's own."""
-    prompt, completion = stats.input_tokens or 0, stats.output_tokens or 0
+def usage(*stats: Figures) -> JsonObject:
+    """Token counts, the engine's own, of one generation or of several together."""
+    prompt, completion = (sum(one.input_tokens or 0 for one in stats), sum(one.output_tokens or 0 for one in stats))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": stats.cached_tokens or 0},
-        "completion_tokens_details": {"reasoning_tokens": stats.reasoning_tokens or 0},
+        "prompt_tokens_details": {"cached_tokens": sum(one.cached_tokens or 0 for one in stats)},
+        "completion_tokens_details": {"reasoning_tokens": sum(one.reasoning_tokens or 0 for one in stats)},
     }
 
 
@@ -163,7 +163,13 @@ class CompletionAnswer:
 
     def whole(self, result: Generated) -> JsonObject:
         """The completion."""
-        return self._with_choice(result.text, finish_reason(result), result.logprobs) | {"usage": usage(result.stats)}
+        return self.whole_of([result])
+
+    def whole_of(self, results: Sequence[Generated]) -> JsonObject:
+        """The completion of several prompts."""
+        choices = [_choice(one.text, finish_reason(one), CompletionLogprobs().of(one.logprobs)) for one in results]
+        numbered = [choice | {"index": at} for at, choice in enumerate(choices)]
+        return self._head | {"choices": numbered, "usage": usage(*(one.stats for one in results))}
 
     def begin(self) -> Iterator[str]:
         """Nothing comes before the text."""
@@ -189,8 +195,7 @@ class CompletionAnswer:
         yield event(error)
 
     def _with_choice(self, text: str, reason: str | None, tokens: Tokens = None) -> JsonObject:
-        logprobs = self._logprobs.of(tokens)
-        return self._head | {"choices": [{"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}]}
+        return self._head | {"choices": [_choice(text, reason, self._logprobs.of(tokens))]}
 
     def _without_usage(self) -> JsonObject:
         return {"usage": None} if self._include_usage else {}
@@ -204,6 +209,10 @@ def embeddings(result: Embedded, model: str, encoding: str) -> JsonObject:
     ]
     tokens = {"prompt_tokens": result.input_tokens, "total_tokens": result.input_tokens}
     return {"object": "list", "data": rows, "model": model, "usage": tokens}
+
+
+def _choice(text: str, reason: str | None, logprobs: JsonObject | None) -> JsonObject:
+    return {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _head(prefix: str, model: str) -> JsonObject:

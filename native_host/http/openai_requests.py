@@ -20,7 +20,6 @@ from native_host.http.openai_messages import chat_messages, message_names, respo
 from native_host.http.openai_parameters import (
     Habits,
     MaxTokens,
-    OneOrMore,
     Only,
     Sampling,
     TopP,
@@ -50,6 +49,19 @@ def _as_texts(value: object) -> object:
         )
     return [value] if isinstance(value, str) else value
 
+
+def _as_prompts(value: object) -> object:
+    """A list of prompts; ValueError for tokens, which a generation does not take."""
+    if isinstance(value, list) and any(isinstance(text, int | list) for text in value):
+        raise ValueError("must be text or texts; tokens are not taken (lm_eval: tokenized_requests=False)")
+    return [value] if isinstance(value, str) else value
+
+
+MAX_PROMPTS = 128
+"""Most prompts that one completion answers, one behind the other."""
+
+Prompts = BeforeValidator(_as_prompts, json_schema_input_type=str | list[str])
+"""Lets a string stand for a list of one."""
 
 Texts = BeforeValidator(_as_texts, json_schema_input_type=str | list[str])
 """Lets a string stand for a list of one."""
@@ -138,17 +150,19 @@ class ChatBody(Sampling):
 
 
 class CompletionBody(Sampling):
-    """The body of POST /v1/completions: a bare prompt, to which the model writes on."""
+    """The body of POST /v1/completions: a bare prompt, to which the model writes on, or several, each by itself."""
 
     model: ModelName | None = None
-    prompt: Annotated[list[str], OneOrMore, Field(min_length=1, max_length=1)]
+    prompt: Annotated[list[str], Prompts, Field(min_length=1, max_length=MAX_PROMPTS)]
     best_of: Annotated[Any, Only(1)] = None
     echo: Annotated[Any, Only(False)] = None
     logprobs: TopLogprobs | None = None
     suffix: Annotated[Any, Only("")] = None
 
     def to_wire(self) -> JsonObject:
-        """The `generate`."""
+        """The `generate` of the first prompt. HostError for several as a stream."""
+        if self.stream and len(self.prompt) > 1:
+            raise unsupported("prompt", instead="one prompt makes a stream: send one, or leave stream out")
         told = {} if self.logprobs is None else {"logprobs": True, "top_logprobs": self.logprobs}
         return _generate(model=self.model, prompt=self.prompt[0], settings=self.settings(), **told)
 

@@ -68,10 +68,14 @@ async def create_chat_completion(request: Request) -> Response:
     openapi_extra=body_schema(CompletionBody),
 )
 async def create_completion(request: Request) -> Response:
-    """What follows the prompt, whole or as a stream of chunks."""
+    """What follows the prompt, whole or as a stream of chunks; of several prompts one after the other, and whole."""
     body, wanted = await read_body(request, CompletionBody, Generate)
     name, wanted = await use_model(request, wanted)
-    return await _answer(request, wanted, CompletionAnswer(name, body.include_usage), body)
+    answer = CompletionAnswer(name, body.include_usage)
+    if len(body.prompt) == 1:
+        return await _answer(request, wanted, answer, body)
+    each = [wanted.model_copy(update={"prompt": prompt}) for prompt in body.prompt]
+    return json_response(answer.whole_of([await generate(request, one) for one in each]))
 
 
 @router.post(

@@ -125,3 +125,33 @@ def test_who_builds_on_what_was_stored_hears_what_to_do(openai: OpenAI, fields: 
     with pytest.raises(BadRequestError, match="stores nothing") as refused:
         respond(openai, **fields)
     assert advice in refused.value.message
+
+
+PROMPTS = ["The sea", "A cat", "Hello"]
+SHORT: dict[str, Any] = {"model": "demo", "temperature": 0, "max_tokens": 6}
+
+
+def test_several_prompts_are_answered_as_each_is_alone(openai: OpenAI) -> None:
+    together = openai.completions.create(**SHORT, prompt=PROMPTS, logprobs=1)
+    alone = [openai.completions.create(**SHORT, prompt=prompt, logprobs=1) for prompt in PROMPTS]
+    assert [choice.index for choice in together.choices] == [0, 1, 2]
+    assert [choice.text for choice in together.choices] == [one.choices[0].text for one in alone]
+    assert [choice.finish_reason for choice in together.choices] == [one.choices[0].finish_reason for one in alone]
+    offsets = [choice.logprobs.text_offset for choice in together.choices if choice.logprobs]
+    assert offsets == [one.choices[0].logprobs.text_offset for one in alone if one.choices[0].logprobs]
+    assert together.usage
+    assert together.usage.prompt_tokens == sum(one.usage.prompt_tokens for one in alone if one.usage)
+    assert together.usage.completion_tokens == sum(one.usage.completion_tokens for one in alone if one.usage)
+
+
+def test_several_prompts_make_no_stream(openai: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="leave stream out") as refused:
+        openai.completions.create(**SHORT, prompt=PROMPTS, stream=True)
+    assert refused.value.param == "prompt"
+
+
+@pytest.mark.parametrize("tokens", [[1, 2], [[1, 2], [3]]])
+def test_tokens_are_no_prompt_and_who_sends_them_hears_it(openai: OpenAI, tokens: Any) -> None:
+    with pytest.raises(BadRequestError, match="tokenized_requests=False") as refused:
+        openai.completions.create(**SHORT, prompt=tokens)
+    assert refused.value.param == "prompt"
