@@ -6,6 +6,7 @@ cache for good. Here a constraint is a mask over the logits, so the cache outliv
 
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ _UNCONSTRAINING = frozenset({"default", "examples"})
 
 _VALUES = frozenset({"const", "enum"})
 _UPPER, _LOWER = frozenset({"maximum", "exclusiveMaximum"}), frozenset({"minimum", "exclusiveMinimum"})
+
+_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
+"""Keywords whose values hold schemas by names, which are no keywords."""
+
+_FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
+"""The formats of strings that llguidance holds; it refuses a schema with any other."""
+
+_UUID = re.compile(r"uuid[1-8]")
+
+_ANY_NAME: tuple[object, ...] = ({}, {"type": "string"})
+"""What `propertyNames` may be and constrain nothing: every name is a string."""
 
 _LARGEST_BOUND = 2**63 - 1024
 """The largest double below 2**63."""
@@ -123,11 +135,14 @@ def _json_grammar(schema: dict[str, Any]) -> str:
 def _readable(value: Any, *, moves_bounds: bool = True) -> Any:
     """A schema as llguidance (1.9) counts it right, which reads numbers as doubles, and bounds as 64 bits.
 
-    Bounds are moved inwards to the next such number. _InexactInteger for any other integer that is none.
+    What constrains nothing, and is not known to it, is left out. Bounds are moved inwards to the next such number.
+    _InexactInteger for any other integer that is none.
     """
     if isinstance(value, dict):
         return {
-            keyword: _readable_keyword(keyword, inner, moves_bounds=moves_bounds) for keyword, inner in value.items()
+            keyword: _readable_keyword(keyword, inner, moves_bounds=moves_bounds)
+            for keyword, inner in value.items()
+            if not moves_bounds or not _says_nothing(keyword, inner)
         }
     if isinstance(value, list):
         return [_readable(inner, moves_bounds=moves_bounds) for inner in value]
@@ -141,11 +156,22 @@ def _readable_keyword(keyword: str, value: Any, *, moves_bounds: bool) -> Any:
         return value
     if keyword in _VALUES or not moves_bounds:
         return _readable(value, moves_bounds=False)
+    if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+        return {name: _readable(schema) for name, schema in value.items()}
+    if keyword == "format":
+        return "uuid" if isinstance(value, str) and _UUID.fullmatch(value) else value
     if keyword in _UPPER and isinstance(value, int) and value > MAX_SAFE_INTEGER:
         return _double_below(value)
     if keyword in _LOWER and isinstance(value, int) and value < -MAX_SAFE_INTEGER:
         return -_double_below(-value)
     return _readable(value)
+
+
+def _says_nothing(keyword: str, value: Any) -> bool:
+    """Whether a keyword constrains nothing: a format that nobody knows is a remark, as JSON Schema has it."""
+    if keyword == "format":
+        return isinstance(value, str) and value not in _FORMATS and not _UUID.fullmatch(value)
+    return keyword == "propertyNames" and value in _ANY_NAME
 
 
 def _double_below(value: int) -> int:
