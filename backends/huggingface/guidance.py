@@ -7,6 +7,8 @@ cache for good. Here a constraint is a mask over the logits, so the cache outliv
 import json
 import math
 import re
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,8 @@ class Constraint:
 
 def make_constraint(request: GenerationRequest, vocabulary: Vocabulary) -> Constraint | None:
     """Compile what a request asks of its answer; HostError `invalid_request` if a schema or expression is not valid."""
+    if request.forced_calls and isinstance(request.response_format, JsonObjectFormat | JsonSchemaFormat):
+        make_constraint(replace(request, forced_calls=(), reasoning=None), vocabulary)  # refused as it would be alone
     try:
         grammar = _grammar(request, vocabulary)
     except _InexactInteger as error:
@@ -110,7 +114,7 @@ def _refused(request: GenerationRequest, reason: str) -> HostError:
 
 def _grammar(request: GenerationRequest, vocabulary: Vocabulary) -> str | None:
     if request.forced_calls:
-        grammar: str | None = call_grammar(request.choices, _json_grammar, vocabulary.specials)
+        grammar: str | None = call_grammar(request.choices, partial(_json_grammar, lenient=True), vocabulary.specials)
     else:
         grammar = _format_grammar(request.response_format)
     if grammar is not None and request.reasoning is not None:
@@ -127,9 +131,10 @@ def _format_grammar(wanted: ResponseFormat | None) -> str | None:
     return None
 
 
-def _json_grammar(schema: dict[str, Any]) -> str:
+def _json_grammar(schema: dict[str, Any], *, lenient: bool = False) -> str:
+    """The grammar of a schema; `lenient` passes over keywords that llguidance does not know, as parameters may have."""
     text = json.dumps(_readable(schema))
-    return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _WHITESPACE})
+    return LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": _WHITESPACE, "lenient": lenient})
 
 
 def _readable(value: Any, *, moves_bounds: bool = True) -> Any:

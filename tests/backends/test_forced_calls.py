@@ -154,14 +154,26 @@ def test_json_is_told_from_a_call_that_is_nothing_but_json(tmp_path: Path) -> No
         assert all(answer.calls or json.loads(answer.text)["colour"] in ("red", "blue") for answer in whole), engine
 
 
-def test_what_a_response_format_cannot_hold_is_refused_beside_tools_too(tmp_path: Path) -> None:
-    model = make_model("llamacpp", tmp_path, CHATML_TOOLS)
-    limited = JsonSchemaFormat(type="json_schema", json_schema={"type": "integer", "multipleOf": 3})
+UNIQUE = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 1, "maxItems": 2, "uniqueItems": True}
+
+
+def test_what_a_response_format_cannot_hold_is_refused_beside_tools_too(hermes: Model) -> None:
     with pytest.raises(HostError) as caught:
-        model.ask(tools=TOOLS, response_format=limited)
-    model.backend.close()
-    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
-    assert "multipleOf" in caught.value.message
+        hermes.ask(tools=TOOLS, response_format=JsonSchemaFormat(type="json_schema", json_schema=UNIQUE))
+    assert caught.value.code in (ErrorCode.UNSUPPORTED_OPTION, ErrorCode.INVALID_REQUEST)
+    assert "uniqueItems" in caught.value.message
+    fields = caught.value.details["fields"]
+    assert isinstance(fields, list)
+    assert fields[0].startswith("response_format")
+
+
+def test_arguments_keep_what_the_engine_knows_of_their_schema(hermes: Model) -> None:
+    parameters = {"type": "object", "properties": {"of": UNIQUE}, "required": ["of"], "additionalProperties": False}
+    tool = Tool(type="function", function=Function(name="pick", parameters=parameters))
+    ((name, arguments),) = hermes.ask(tools=(tool,), tool_choice="required").calls
+    assert name == "pick"
+    assert 1 <= len(arguments["of"]) <= 2
+    assert set(arguments["of"]) <= {1, 2}
 
 
 def test_a_form_that_grammars_cannot_spell_does_not_go_with_a_response_format(tmp_path: Path) -> None:
