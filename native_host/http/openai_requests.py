@@ -17,6 +17,7 @@ from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
 from messages.template_variables import TemplateVariables
 from native_host.http.openai_messages import chat_messages, message_names, response_messages
+from native_host.http.openai_namespaces import placed_tools
 from native_host.http.openai_parameters import (
     Habits,
     MaxTokens,
@@ -88,6 +89,8 @@ _VERBOSITIES = ("low", "medium", "high")
 
 _MESSAGE = re.compile(r"\bmessages\[(?P<message>\d{1,9})\](\.tool_calls\[(?P<call>\d{1,9})\](\.function)?)?")
 
+_TOOL = re.compile(r"\btools\[(?P<tool>\d{1,9})\]")
+
 _QUOTED = re.compile(r"('[^']*'|\"[^\"]*\")")
 """What an error quotes of the caller's own words."""
 
@@ -98,7 +101,7 @@ _RESPONSE_WORDS = (
     (re.compile(r"\bimage_url\.url\b"), "image_url"),
     (re.compile(r"\bmessages\b"), "input"),
     (re.compile(r"\bresponse_format\b(\.json_schema\b)?"), lambda found: f"text.format{'.schema' if found[1] else ''}"),
-    (re.compile(r"\b(tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
+    (re.compile(r"\b((?:tools\[\d+\]\.)?tools\[\d+\]|tool_choice)\.function\b"), r"\1"),
     (re.compile(r"\b(settings\.)?max_tokens\b"), "max_output_tokens"),
 )
 """What errors call fields of the wire, and what the caller of a response knows them as."""
@@ -239,6 +242,8 @@ class ResponseBody(Habits):
                 return found[0].replace(f"messages[{found['message']}]", message.name)
             return message.calls[int(call)]
 
+        tools = [placed.place for placed in placed_tools(self.tools)]
+        text = _TOOL.sub(lambda found: tools[at] if (at := int(found["tool"])) < len(tools) else found[0], text)
         text = _MESSAGE.sub(name, text)
         for pattern, word in _RESPONSE_WORDS:
             text = pattern.sub(word, text)

@@ -6,7 +6,7 @@ first that comes of it and ends before the next one begins: clients keep items i
 Source: OpenAI's API reference ("Streaming events"), and the types of the `openai` Python client 3.52.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from messages.content import ToolCall
 from messages.facts import TokenLogprob
@@ -17,6 +17,9 @@ from native_host.http.openai_logprobs import Tokens, response_logprobs
 
 Event = tuple[str, JsonObject]
 """An event's type and fields."""
+
+Namespaces = Mapping[str, tuple[str, str]]
+"""The namespace and the name in it of functions, by what a model knows them as."""
 
 MESSAGE, REASONING = "message", "reasoning"
 
@@ -84,15 +87,17 @@ class TextItem:
 class CallItem:
     """A function call, which comes whole."""
 
-    def __init__(self, index: int, call: ToolCall) -> None:
+    def __init__(self, index: int, call: ToolCall, namespaces: Namespaces) -> None:
         self._id = new_id("fc_")
         self._call = call
         self._index = index
+        placed = namespaces.get(call.function.name)
+        self._names = {"namespace": placed[0], "name": placed[1]} if placed else {"name": call.function.name}
 
     def events(self) -> Iterator[Event]:
         """All events of the item."""
         place = {"item_id": self._id, "output_index": self._index}
-        name, arguments = self._call.function.name, self._call.function.arguments
+        name, arguments = self._names["name"], self._call.function.arguments
         yield "response.output_item.added", {"output_index": self._index, "item": self._item("in_progress", "")}
         yield "response.function_call_arguments.delta", {**place, "delta": arguments}
         yield "response.function_call_arguments.done", {**place, "name": name, "arguments": arguments}
@@ -103,17 +108,16 @@ class CallItem:
         return self._item(status, self._call.function.arguments)
 
     def _item(self, status: str, arguments: str) -> JsonObject:
-        name = self._call.function.name
-        own = {"call_id": self._call.id, "name": name, "arguments": arguments}
+        own = {"call_id": self._call.id, **self._names, "arguments": arguments}
         return {"id": self._id, "type": "function_call", "status": status, **own}
 
 
 class OutputItems:
     """The items of one response, of which the last one may be open."""
 
-    def __init__(self, carries: bool = False) -> None:
-        """`carries` gives reasoning as `encrypted_content` too."""
-        self._carries = carries
+    def __init__(self, namespaces: Namespaces, carries: bool) -> None:
+        """`namespaces` of functions, and their names there; `carries` gives reasoning as `encrypted_content` too."""
+        self._namespaces, self._carries = namespaces, carries
         self._items: list[TextItem | CallItem] = []
         self._open: TextItem | None = None
         self._untold: list[TokenLogprob] = []
@@ -186,7 +190,7 @@ class OutputItems:
             yield from self._call_events(call)
 
     def _call_events(self, call: ToolCall) -> Iterator[Event]:
-        item = CallItem(len(self._items), call)
+        item = CallItem(len(self._items), call, self._namespaces)
         self._items.append(item)
         yield from item.events()
 

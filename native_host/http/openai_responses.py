@@ -14,6 +14,7 @@ from messages.facts import Figures, FinishReason
 from messages.frames import JsonObject
 from messages.replies import Generated, Partial
 from native_host.http.openai_answers import event, new_id
+from native_host.http.openai_namespaces import called_names
 from native_host.http.openai_requests import ResponseBody
 from native_host.http.openai_response_items import Event, OutputItems
 
@@ -24,7 +25,7 @@ class ResponseAnswer:
     def __init__(self, model: str, body: ResponseBody) -> None:
         self._model, self._body = model, body
         self._id, self._created = new_id("resp_"), int(time.time())
-        self._items = OutputItems(carries=body.includes_reasoning)
+        self._items = OutputItems(called_names(body.tools), carries=body.includes_reasoning)
         self._number = 0
 
     def whole(self, result: Generated) -> JsonObject:

@@ -9,13 +9,16 @@ from typing import Any
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from native_host.http.openai_carried import carried_back
+from native_host.http.openai_namespaces import Placed, placed_tools, wire_name
+
+_NO_SEARCH = 'it opens no connections: send functions (Codex: web_search = "disabled" in its config.toml)'
 
 _FUNCTION_FIELDS = ("name", "description", "parameters", "strict")
 
 
 def wire_tools(tools: list[Any] | None) -> list[Any] | None:
     """Function tools, whose function's fields stand beside their type. HostError for any other kind of tool."""
-    return [_wire_tool(tool, place) for place, tool in enumerate(tools or ())] or None
+    return [_wire_tool(placed) for placed in placed_tools(tools)] or None
 
 
 def wire_choice(choice: Any) -> Any:
@@ -29,6 +32,8 @@ def wire_choice(choice: Any) -> Any:
 def wire_call(item: JsonObject) -> JsonObject:
     """A `function_call` item as a message of the assistant."""
     function = {name: item[name] for name in ("name", "arguments") if name in item}
+    if "name" in function:
+        function["name"] = wire_name(item.get("namespace"), function["name"])
     call = {"id": item.get("call_id"), "type": "function", "function": function}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
@@ -64,14 +69,18 @@ def joined_turns(messages: list[JsonObject]) -> list[tuple[list[int], JsonObject
     return [(places, turn) for places, turn in turns if not _is_empty(turn)]
 
 
-def _wire_tool(tool: Any, place: int) -> Any:
+def _wire_tool(placed: Placed) -> Any:
+    tool = placed.tool
     if not isinstance(tool, dict):
         return tool
     if tool.get("type") != "function":
-        field = f"tools[{place}].type"
-        text = f"{field} {str(tool.get('type'))[:100]!r} is not supported by this host; send functions."
+        field, kind = f"{placed.place}.type", str(tool.get("type"))[:100]
+        instead = _NO_SEARCH if kind == "web_search" else "send functions"
+        text = f"{field} {kind!r} is not supported by this host; {instead}."
         raise HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
     function = {name: tool[name] for name in _FUNCTION_FIELDS if tool.get(name) is not None}
+    if "name" in function:
+        function["name"] = wire_name(placed.namespace, function["name"])
     rest = {name: value for name, value in tool.items() if name not in _FUNCTION_FIELDS and value is not None}
     return {**rest, "function": function}
 

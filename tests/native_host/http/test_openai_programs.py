@@ -10,12 +10,21 @@ from openai import BadRequestError, OpenAI
 from support.http_host import HttpHost
 from support.scripted_gguf import CHATML_TOOLS, write_scripted
 
+from native_host.http.openai_namespaces import called_names
 from native_host.http.openai_requests import ResponseBody
 
 CALLING = (
     '<think>\nHm, I could look.\n</think>\n\n<tool_call>\n{"name": "look", "arguments": {"at": "sky"}}\n</tool_call>'
 )
 TOOL: dict[str, Any] = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": False}
+NAMESPACE: dict[str, Any] = {
+    "type": "namespace",
+    "name": "mcp__sky",
+    "description": "Tools in the mcp__sky namespace.",
+    "tools": [TOOL | {"name": "gaze"}, TOOL],
+}
+"""The tools of an MCP server, as Codex sends them."""
+
 CODEX: dict[str, Any] = {
     "tool_choice": "auto",
     "parallel_tool_calls": True,
@@ -36,6 +45,8 @@ def host() -> Iterator[HttpHost]:
         folder = made.home.data_dir / "models"
         folder.mkdir(parents=True, exist_ok=True)
         write_scripted(folder / "calling.gguf", CALLING, "{# </think> #}" + CHATML_TOOLS)
+        namespaced = CALLING.replace("look", "mcp__sky__look", 2).replace("could mcp__sky__look", "could look")
+        write_scripted(folder / "namespaced.gguf", namespaced, "{# </think> #}" + CHATML_TOOLS)
         yield made
 
 
@@ -155,3 +166,44 @@ def test_tokens_are_no_prompt_and_who_sends_them_hears_it(openai: OpenAI, tokens
     with pytest.raises(BadRequestError, match="tokenized_requests=False") as refused:
         openai.completions.create(**SHORT, prompt=tokens)
     assert refused.value.param == "prompt"
+
+
+def test_a_function_in_a_namespace_is_called_by_its_name_there(openai: OpenAI) -> None:
+    asked: dict[str, Any] = {"tools": [TOOL | {"name": "other"}, NAMESPACE], "model": "namespaced.gguf"}
+    *_, call = respond(openai, **asked).output
+    assert (call.name, call.namespace, json.loads(call.arguments)) == ("look", "mcp__sky", {"at": "sky"})
+    *_, last = respond(openai, **asked, stream=True)
+    told = last.response.output[-1]
+    assert (told.name, told.namespace) == ("look", "mcp__sky")
+    result: dict[str, Any] = {"type": "function_call_output", "call_id": call.call_id, "output": "Blue."}
+    talk = [{"role": "user", "content": "Look."}, call.model_dump(exclude_none=True), result]
+    wire = ResponseBody.model_validate({"input": talk, "tools": [NAMESPACE]}).to_wire()
+    assert wire["messages"][1]["tool_calls"][0]["function"]["name"] == "mcp__sky__look"
+    assert [tool["function"]["name"] for tool in wire["tools"]] == ["mcp__sky__gaze", "mcp__sky__look"]
+    assert wire["tools"][0]["function"]["description"] == NAMESPACE["description"]
+    assert "description" not in wire["tools"][1]["function"]
+    assert respond(openai, input=talk, **asked).status == "completed"
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (NAMESPACE | {"tools": [TOOL, {"type": "custom", "name": "c"}]}, "tools[1].tools[1].type"),
+    (NAMESPACE | {"tools": [TOOL | {"name": "a b"}]}, "tools[1].tools[0].name"),
+    (NAMESPACE | {"tools": "look"}, "tools[1].type"),
+    (NAMESPACE | {"name": None}, "tools[1].type"),
+    ({"type": "web_search", "external_web_access": False}, "tools[1].type"),
+]
+
+
+@pytest.mark.parametrize(("tool", "param"), WRONG)
+def test_a_tool_that_is_wrong_is_named_where_it_stands(openai: OpenAI, tool: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        respond(openai, tools=[TOOL | {"name": "other"}, tool])
+    assert refused.value.param == param
+
+
+def test_a_long_name_in_a_namespace_is_known_by_its_end() -> None:
+    long = NAMESPACE | {"name": "mcp__" + "n" * 80}
+    body = ResponseBody.model_validate({"input": "Look.", "tools": [long]})
+    names = [tool["function"]["name"] for tool in body.to_wire()["tools"]]
+    assert {len(name) for name in names} == {64}
+    assert [called_names(body.tools)[name] for name in names] == [(long["name"], "gaze"), (long["name"], "look")]
