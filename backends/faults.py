@@ -23,7 +23,10 @@ def _abort() -> None:
 
 
 def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    if sys.platform == "win32":
+        os.kill(os.getpid(), signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _exit() -> None:

@@ -29,6 +29,7 @@ from backends.base import (
 )
 from backends.cancellation import Cancelled, cancellable
 from backends.heap import HeapTrimmer
+from backends.native_faults import fault_of, leave
 from backends.panics import is_failure
 from backends.registry import BackendRow, row
 from backends.sender import TokenSender
@@ -246,6 +247,8 @@ class Worker:
                 if not is_failure(error):
                     raise
                 logger.exception("the engine failed")
+                if (status := fault_of(error)) is not None:
+                    leave(status)
                 text = f"The engine failed: {type(error).__name__}. The worker's log has the details."
                 self._fail(ref, HostError(ErrorCode.INTERNAL, text))
             finally:

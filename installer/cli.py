@@ -14,6 +14,7 @@ from installer.platforms import Platform
 from installer.registry import open_registry
 from installer.sources import Checkout
 from installer.terminal import Terminal
+from installer.wording import INSTALLER
 
 COMMANDS = ("install", "check", "status", "uninstall")
 OPTIONS_OF = {
@@ -30,18 +31,18 @@ OPTIONS_OF = {
 
 INTERRUPTED = 130
 DESCRIPTION = "Install the TabAgent native host for yourself, register it with your browsers, and see it work."
-EPILOG = """\
+EPILOG = f"""\
 With no command it installs. Running it again changes nothing, or updates what has changed.
 
 exit status: 0 done; 1 something failed; 2 wrong arguments; 3 (check) the host works, but no browser knows it.
 
 examples:
-  python3 install.py                                  install, register with every browser found, prove it works
-  python3 install.py --dry-run                        show what would be written
-  python3 install.py --extension-id <id>              let your own extension in as well
-  python3 install.py --browser chromium --browser firefox
-  python3 install.py --engines llamacpp               add llama.cpp, for GGUF models
-  python3 install.py uninstall --purge                remove all of it
+  {INSTALLER}                                  install, register with every browser found, prove it works
+  {INSTALLER} --dry-run                        show what would be written
+  {INSTALLER} --extension-id <id>              let your own extension in as well
+  {INSTALLER} --browser chromium --browser firefox
+  {INSTALLER} --engines llamacpp               add llama.cpp, for GGUF models
+  {INSTALLER} uninstall --purge                remove all of it
 """
 
 

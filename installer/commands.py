@@ -8,6 +8,7 @@ from installer.errors import InstallError
 from installer.inspection import Registration
 from installer.proving import show_proof
 from installer.receipt import Receipt
+from installer.wording import INSTALLER
 
 OK, FAILED, NOT_REGISTERED = 0, 1, 3
 REGISTERED, ANOTHERS = "registered", "another's"
@@ -52,7 +53,7 @@ def check(context: Context, options: Options) -> int:
 
 
 def _not_installed(context: Context) -> InstallError:
-    return InstallError(f"Nothing is installed in {context.prefix}.", "To install: python3 install.py")
+    return InstallError(f"Nothing is installed in {context.prefix}.", f"To install: {INSTALLER}")
 
 
 def _file_problems(written: Receipt) -> list[str]:
@@ -102,7 +103,7 @@ def status(context: Context) -> int:
         for sentence in _unfinished(written):
             say(f"  {sentence}")
     else:
-        say(f"Nothing is installed in {context.prefix}. To install: python3 install.py")
+        say(f"Nothing is installed in {context.prefix}. To install: {INSTALLER}")
     for one in inspection.inspect(context.platform, context.host_name, context.prefix, context.registry):
         say(f"  {_state(context, written, one):<15} {one.title} ({one.scope}): {one.path}")
         if one.manifest:
@@ -144,7 +145,7 @@ def uninstall(context: Context, options: Options) -> int:
     if left := removal.daemon_files(context.platform):
         folders = dict.fromkeys(str(path.parent) for path in left)
         say(f"  The host's statistics, settings, logs and models are still in {', '.join(folders)}.")
-        say("  To remove them too: python3 install.py uninstall --purge")
+        say(f"  To remove them too: {INSTALLER} uninstall --purge")
     say("Something that was changed is left." if outcome.kept else "Done.")
     return FAILED if outcome.kept else OK
 

@@ -19,9 +19,10 @@ from installer.manifest import HostManifest, ManifestError
 from installer.platforms import Platform
 from installer.receipt import Receipt
 from installer.registry import Registry, open_registry
+from installer.wording import INSTALLER, quoted
 
 HOST_NAME = "com.tabagent.native_host"
-RUN_INSTALLER = "Run python3 install.py."
+RUN_INSTALLER = f"Run {INSTALLER}."
 
 
 class ProblemCode(StrEnum):
@@ -134,7 +135,7 @@ def _manifest_problems(parsed: HostManifest | None, target: Target, registry: Re
         text = f'{target.manifest} says "{parsed.name}"; browsers want the file\'s own name there.'
         yield Problem(ProblemCode.WRONG_NAME, text, f"{RUN_INSTALLER} With --force if it is to be replaced.")
     if not parsed.allowed:
-        remedy = "Run python3 install.py --extension-id <id> with your extension's id."
+        remedy = f"Run {INSTALLER} --extension-id <id> with your extension's id."
         yield Problem(ProblemCode.NO_EXTENSION, f"{target.manifest} lets no extension in.", remedy)
     for key in target.registry_keys:
         if registry.get(target.hive, key) != str(target.manifest):
@@ -154,7 +155,7 @@ def launcher_problems(path: Path) -> Iterator[Problem]:
         yield Problem(
             ProblemCode.LAUNCHER_NOT_EXECUTABLE,
             f"The launcher {path} may not be run.",
-            f"chmod +x {shlex.quote(str(path))}",
+            f"chmod +x {quoted(path)}",
         )
     elif (program := interpreter(path)) and not os.access(program, os.X_OK):
         text = f"The launcher's interpreter {program} is not there; was Python removed or upgraded?"

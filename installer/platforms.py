@@ -17,7 +17,9 @@ System = Literal["linux", "darwin", "windows"]
 
 
 def _uid() -> int:
-    return 0 if sys.platform == "win32" else os.getuid()
+    if sys.platform == "win32":
+        return 0
+    return os.getuid()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """What the installer tells the user, beyond single lines: plans, failures, browsers that cannot work, next steps."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from installer.errors import InstallError
 from installer.receipt import Receipt
 from installer.registration import PlannedManifest
 from installer.sources import Checkout
+from installer.wording import INSTALLER, PYTHON, quoted
 
 
 def show_plan(context: Context, planned: Sequence[PlannedManifest], wanted: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def say_no_browser(context: Context) -> None:
     """There is no browser to register with."""
     names = ", ".join(browser.name for browser in browsers.known(context.platform))
     context.terminal.say("  No browser was found, so the host is registered with none.")
-    context.terminal.say(f"  To register for one all the same: python3 install.py --browser NAME, one of {names}.")
+    context.terminal.say(f"  To register for one all the same: {INSTALLER} --browser NAME, one of {names}.")
 
 
 def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedManifest], written: Receipt) -> None:
@@ -87,7 +87,7 @@ def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedMani
         say("  Chat in Chromium or another of its family: open chrome://extensions, switch on Developer mode,")
         say(f"    Load unpacked, choose {extension}, click its icon.")
     if "firefox" in families:
-        build = f"python3 {shlex.quote(str(extension / 'build.py'))} firefox OUT"
+        build = f"{PYTHON} {quoted(extension / 'build.py')} firefox OUT"
         say(f"  Chat in Firefox: {build}, then open about:debugging,")
         say("    This Firefox, Load Temporary Add-on, choose OUT/manifest.json, click its icon.")
     say(f"  Chat in the terminal:  {command} chat")
@@ -98,11 +98,11 @@ def say_next(context: Context, checkout: Checkout, planned: Sequence[PlannedMani
 
 def again(context: Context, command: str) -> str:
     """The command line that means this installation."""
-    words = ["python3", "install.py", command]
+    words = [INSTALLER, command]
     if context.system:
         words.append("--system")
     elif context.prefix != Path(context.platform.data_folder()):
-        words += ["--prefix", shlex.quote(str(context.prefix))]
+        words += ["--prefix", quoted(context.prefix)]
     return " ".join(words)
 
 
@@ -112,4 +112,4 @@ def command_name(context: Context, written: Receipt) -> str:
     on_path = context.platform.env.get("PATH", "").split(os.pathsep)
     if any(str(link.parent) in on_path for link in links):
         return "tabagent-host"
-    return shlex.quote(str(links[0] if links else context.environment.program("tabagent-host")))
+    return quoted(links[0] if links else context.environment.program("tabagent-host"))

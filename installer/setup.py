@@ -12,6 +12,7 @@ from installer.proving import show_proof
 from installer.receipt import Receipt, WrittenFile
 from installer.registration import PlannedManifest, Verdict
 from installer.sources import Checkout
+from installer.wording import AS_ADMINISTRATOR
 
 
 def install(context: Context, options: Options, checkout: Checkout) -> int:
@@ -127,7 +128,7 @@ def check_rights(context: Context, planned: Sequence[PlannedManifest]) -> None:
         if context.system:
             raise InstallError(
                 f"--system registers for all users of this machine, and you may not write {path.parent}.",
-                "Run it with the rights of an administrator (sudo python3 install.py --system), or leave --system out:"
+                f"Run it with the rights of an administrator ({AS_ADMINISTRATOR}), or leave --system out:"
                 " for you alone no rights are needed.",
             )
         raise InstallError(

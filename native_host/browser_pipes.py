@@ -70,6 +70,8 @@ class BrowserPipes:
             self._loop.remove_reader(self._reading)
 
     def _read(self) -> None:
+        if sys.platform == "win32":
+            return
         try:
             count = os.readv(self._reading, [self._buffer])
         except BlockingIOError:
@@ -145,6 +147,8 @@ def peer_pid(connection: socket.socket) -> int:
 
 def _open_pipe(path: str, flags: int) -> int:
     """Open a pipe anew, not blocking. OSError if it is something else, which opening could block on or rewind."""
+    if sys.platform == "win32":
+        raise OSError(0, "cannot be opened by its path", path)
     if not stat.S_ISFIFO(os.stat(path).st_mode):
         raise OSError(0, "is not a pipe", path)
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -74,7 +74,7 @@ class Listener:
             self._lock = None
 
     def _take_lock(self) -> None:
-        lock = os.open(self.folder / runtime.DAEMON_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self.folder / runtime.DAEMON_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(lock)
         except OSError as error:
@@ -88,7 +88,7 @@ class Listener:
         return secret
 
     def _listen(self) -> socket.socket:
-        if runtime.uses_tcp():
+        if sys.platform == "win32" or runtime.uses_tcp():
             listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             listening.bind(("127.0.0.1", 0))
         else:
@@ -116,7 +116,7 @@ class Listener:
 
 def peer_is_this_user(connection: socket.socket) -> bool:
     """True if the process at the other end of a Unix socket is this user's; on TCP the secret has to do."""
-    if connection.family != getattr(socket, "AF_UNIX", None):
+    if sys.platform == "win32" or connection.family != socket.AF_UNIX:
         return True
     return peer_uid(connection) == os.getuid()
 

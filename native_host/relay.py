@@ -31,7 +31,9 @@ HELLO_TIMEOUT_S = 10.0
 
 COPY_BYTES = 1 << 16
 HELLO_LIMIT = 4096
-NO_WAIT = 0 if sys.platform == "win32" else _socket.MSG_DONTWAIT
+NO_WAIT = 0
+if sys.platform != "win32":
+    NO_WAIT = _socket.MSG_DONTWAIT
 
 
 class Unavailable(Exception):
@@ -67,7 +69,10 @@ def take_stdout() -> int:
         msvcrt.setmode(0, os.O_BINARY)
         msvcrt.setmode(1, os.O_BINARY)
     to_browser = os.dup(1)
-    os.dup2(2, 1)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # a program without a console has no stderr
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return to_browser
 
 
@@ -156,7 +161,7 @@ def browser_is_gone() -> bool:
 
 def open_socket(folder: str) -> "socket":
     """Connect to the daemon's socket."""
-    if runtime.uses_tcp():
+    if sys.platform == "win32" or runtime.uses_tcp():
         with open(os.path.join(folder, runtime.DAEMON_FACTS)) as file:
             port = int(file.read().split('"port": ')[1].split(",")[0].split("}")[0])
         connection = socket(_socket.AF_INET, _socket.SOCK_STREAM)
@@ -241,6 +246,8 @@ def send(link: "socket", data: bytes) -> bool:
 
 def wait_writable(link: "socket") -> None:
     """Wait until the daemon reads on; once the browser is gone, only for a moment."""
+    if sys.platform == "win32":  # where sending itself waits
+        return
     import select
 
     poll = select.poll()
@@ -271,6 +278,8 @@ def copy_replies(link: "socket", to_browser: int) -> None:
 
 def wait_for_end(link: "socket") -> None:
     """Wait until the daemon closes, which talks to the browser itself; once the browser is gone, only for a moment."""
+    if sys.platform == "win32":  # where no daemon takes over pipes
+        return
     import select
 
     poll = select.poll()

@@ -129,6 +129,8 @@ def _has_good_id(request: "dict[str, object]") -> bool:
 
 
 def _is_readable(descriptor: int, seconds: float) -> bool:
+    if sys.platform == "win32":  # where a pipe cannot be asked
+        return False
     import select
 
     poll = select.poll()

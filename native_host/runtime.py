@@ -1,6 +1,7 @@
-"""Where a user's daemon is found: the runtime folder and the names in it. Imports `os` alone, for the relay's sake."""
+"""Where a user's daemon is found: the runtime folder, the names in it. Imports `os` and `sys`, for the relay's sake."""
 
 import os
+import sys
 
 RUNTIME_DIR_VARIABLE = "TABAGENT_RUNTIME_DIR"
 TRANSPORT_VARIABLE = "TABAGENT_TRANSPORT"
@@ -28,14 +29,14 @@ def runtime_dir() -> str:
     base = environment.get("XDG_RUNTIME_DIR")
     if base and os.path.isdir(base):
         return os.path.join(base, "tabagent-native-host")
-    if os.name == "nt":
+    if sys.platform == "win32":
         return os.path.join(environment.get("LOCALAPPDATA", "C:\\"), "tabagent-native-host", "run")
     return os.path.join(environment.get("TMPDIR", "/tmp"), f"tabagent-native-host-{os.getuid()}")
 
 
 def uses_tcp() -> bool:
     """True where the daemon listens on loopback TCP and not on a Unix socket: on Windows, and in tests of that."""
-    return os.name == "nt" or os.environ.get(TRANSPORT_VARIABLE) == "tcp"
+    return sys.platform == "win32" or os.environ.get(TRANSPORT_VARIABLE) == "tcp"
 
 
 def source_root() -> str:

@@ -13,8 +13,12 @@ from native_host.connection import Connection
 from native_host.host import Host
 from native_host.logs import configure_logging
 from native_host.origins import CLI_ORIGIN
+from native_host.stdio_copies import StdioCopies, needs_copies
 
 logger = logging.getLogger("tabagent.stdio")
+
+LAST_WORDS_S = 5.0
+"""How long a client that is slow to read may take for what was written last, in seconds."""
 
 
 async def serve(config: Config, paths: Paths, from_client: int, to_client: int, origin: str) -> None:
@@ -23,9 +27,15 @@ async def serve(config: Config, paths: Paths, from_client: int, to_client: int, 
     host = Host(config, paths)
     connection = _StdioConnection(host, origin)
     host.broadcast = connection.tell
-    await loop.connect_write_pipe(lambda: _Writer(connection), os.fdopen(to_client, "wb", buffering=0))
-    await loop.connect_read_pipe(lambda: connection, os.fdopen(from_client, "rb", buffering=0))
-    await connection.wait_closed()
+    if needs_copies(from_client, to_client):
+        copies = StdioCopies(from_client, to_client)
+        await loop.create_connection(lambda: connection, sock=copies.socket)
+        await connection.wait_closed()
+        await loop.run_in_executor(None, copies.finish, LAST_WORDS_S)
+    else:
+        await loop.connect_write_pipe(lambda: _Writer(connection), os.fdopen(to_client, "wb", buffering=0))
+        await loop.connect_read_pipe(lambda: connection, os.fdopen(from_client, "rb", buffering=0))
+        await connection.wait_closed()
     await host.close()
 
 
@@ -38,7 +48,8 @@ class _StdioConnection(Connection):
 
     def eof_received(self) -> bool:
         self.note_truncation()
-        return False
+        self._read_all.set()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._read_all.set()

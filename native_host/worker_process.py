@@ -6,16 +6,16 @@ Above it: `native_host.managed_model`. Below it: `backends.worker` at the other 
 import asyncio
 import logging
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_WORKER_BYTES, FrameDecoder, FrameError, frame_of
 from messages.worker import Command, Event, FailedEvent, read_event, write_command
 from native_host import runtime, worker_link
+from native_host.worker_exit import WorkerExit
 
 logger = logging.getLogger("tabagent.worker_process")
 
@@ -31,9 +31,6 @@ EXIT_TIMEOUT_S = 3.0
 LAST_OUTPUT_S = 0.5
 """How long to read a dead worker's output, which a process that it started may still hold open, in seconds."""
 
-_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
-"""Signals by which an engine ends itself; any other is somebody else's."""
-
 EventCallback = Callable[[Event], None]
 
 
@@ -43,42 +40,6 @@ class _Call:
 
     on_event: EventCallback | None
     last: asyncio.Future[Event]
-
-
-@dataclass(slots=True)
-class _Exit:
-    """How a worker ended. loaded is False if its model was not there yet."""
-
-    returncode: int
-    loaded: bool
-    output: list[str] = field(default_factory=list)
-
-    def as_error(self, model: str) -> HostError:
-        tail = "\n".join(self.output)[-2000:]
-        if self.returncode < 0:
-            name = _signal_name(-self.returncode)
-            while_it_loaded = "" if self.loaded else " while it loaded the model"
-            text = f"The engine of {model} crashed{while_it_loaded} ({name}). {_remedy(name, self.loaded)}"
-            return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, signal=name, last_output=tail)
-        text = f"The engine of {model} left (exit code {self.returncode}). Load the model again."
-        return HostError(ErrorCode.BACKEND_CRASHED, text, model=model, exit_code=self.returncode, last_output=tail)
-
-
-def _remedy(signal_name: str, loaded: bool) -> str:
-    """What to do about a crash: a processor that does not know an instruction will not know it the next time."""
-    if signal_name == "SIGILL":
-        return "It was compiled for another processor, or wrongly for this one; install the engine anew."
-    if not loaded and signal_name in _FAULTS:
-        return "The model's files may be damaged: get them again. If they are whole, install the engine anew."
-    return "Send the request again; load the model again if it persists."
-
-
-def _signal_name(number: int) -> str:
-    """A signal's name; real-time signals have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def unloaded_meanwhile(model: str) -> HostError:
@@ -248,7 +209,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         returncode = await process.wait()
         await asyncio.wait({reader}, timeout=LAST_OUTPUT_S)
         reader.cancel()
-        ended = _Exit(returncode, self._loaded, list(self._output))
+        ended = WorkerExit(returncode, self._loaded, list(self._output))
         if self._transport is not None:
             self._transport.close()
         error = ended.as_error(self._model)

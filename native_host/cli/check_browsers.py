@@ -8,6 +8,7 @@ from installer import sandboxes
 from installer.errors import InstallError
 from installer.inspection import ProblemCode, Registration, inspect
 from installer.platforms import Platform
+from installer.wording import INSTALLER
 from messages.actions import ActionType
 from messages.errors import HostError
 from messages.replies import Pong
@@ -27,14 +28,14 @@ def check_registrations() -> Iterator[Finding]:
     try:
         registrations = inspect(Platform.current())
     except InstallError as error:
-        yield fail("browsers", str(error), "Run python3 install.py again.")
+        yield fail("browsers", str(error), f"Run {INSTALLER} again.")
         return
     for registration in registrations:
         yield from _judge(registration)
     if not registrations:
-        yield warn("browsers", "no browser was found", "Install Chromium or Firefox, then run python3 install.py.")
+        yield warn("browsers", "no browser was found", f"Install Chromium or Firefox, then run {INSTALLER}.")
     elif not any(registration.manifest for registration in registrations):
-        yield fail("browsers", "no browser knows the host", "Run python3 install.py.")
+        yield fail("browsers", "no browser knows the host", f"Run {INSTALLER}.")
 
 
 def check_sandboxes() -> Iterator[Finding]:
@@ -88,13 +89,13 @@ def _ping(what: str, command: list[str] | None) -> Finding:
         with HostClient(command) as client:
             pong = client.call(ActionType.PING, Pong, timeout=_PING_TIMEOUT_S)
     except OSError as error:
-        return fail("connection", f"{what} cannot be started: {error.strerror}", "Run python3 install.py again.")
+        return fail("connection", f"{what} cannot be started: {error.strerror}", f"Run {INSTALLER} again.")
     except (HostGone, HostError, TimeoutError) as error:
         return fail("connection", f"{what} does not answer: {error}", "Look at the log: tabagent-host logs")
     took = f"{(time.monotonic() - begin) * 1000:.0f} ms"
     if pong.version != VERSION:
         text = f"{what} leads to version {pong.version}, this is {VERSION}"
-        return warn("connection", text, "Run python3 install.py again, then tabagent-host stop.")
+        return warn("connection", text, f"Run {INSTALLER} again, then tabagent-host stop.")
     return ok("connection", f"{what} answered in {took}")
 
 

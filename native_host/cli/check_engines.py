@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+from installer.wording import INSTALLER
 from messages.errors import HostError
 from messages.replies import BackendListing
 from native_host.catalog import Catalog
@@ -11,7 +12,7 @@ from native_host.cli.terminal import size
 from native_host.engines import EngineProbes
 from native_host.shipped import DEMO
 
-_NO_ENGINE = "Install one: python3 install.py --engines onnx"
+_NO_ENGINE = f"Install one: {INSTALLER} --engines onnx"
 
 
 def check_engines() -> Iterator[Finding]:
@@ -33,7 +34,7 @@ def check_demo() -> Iterator[Finding]:
         return
     listing = next(found for found in Catalog([]).listings(set()) if found.model == DEMO)
     if listing.problem:
-        remedy = "Run python3 install.py again; it brings the demo model back."
+        remedy = f"Run {INSTALLER} again; it brings the demo model back."
         yield fail("demo model", listing.problem, remedy)
     else:
         yield ok("demo model", f"{path}, {size(listing.size_bytes)}, runs on {row.name}")
@@ -46,6 +47,6 @@ def _judge(listing: BackendListing) -> Finding:
     if not listing.installed:
         text = f"not installed; it reads {', '.join(listing.formats)}"
         return note(subject, text, listing.install)
-    remedy = f"Install it again: {listing.install}" if listing.install else "Run python3 install.py again."
+    remedy = f"Install it again: {listing.install}" if listing.install else f"Run {INSTALLER} again."
     problem = listing.problem or "installed, but it does not start"
     return fail(subject, problem.removesuffix(" Install it again."), remedy)

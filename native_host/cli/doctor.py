@@ -7,12 +7,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 
+from installer.wording import INSTALLER
 from native_host.cli.findings import Finding, Level, fail, ok
 from native_host.cli.terminal import printable, styled
 
 _PACKAGES = ("pydantic", "pydantic_settings", "platformdirs", "psutil")
 _OLDEST_PYTHON = (3, 11)
-_REINSTALL = "Run python3 install.py again; it makes the environment anew and keeps everything else."
+_REINSTALL = f"Run {INSTALLER} again; it makes the environment anew and keeps everything else."
 _STYLE = {Level.OK: "green", Level.NOTE: "dim", Level.WARN: "yellow", Level.FAIL: "red"}
 _SUBJECT_WIDTH = 14
 

@@ -1,16 +1,20 @@
 """The host on its own stdin and stdout, with no daemon: same messages, and nothing stays behind."""
 
+import json
 import shutil
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from support.browsers.waiting import wait_until
 from support.host_home import HostHome
-from support.host_process import OTHER_ORIGIN, BrowserHost, Port, is_alive, raw_frame
+from support.host_process import OTHER_ORIGIN, BrowserHost, Port, frame_of, is_alive, raw_frame
 
+from messages.frames import FrameDecoder, FrameError
 from native_host import runtime
 
 
@@ -20,9 +24,12 @@ def home() -> Iterator[BrowserHost]:
         yield made
 
 
+def stdio_env(home: BrowserHost) -> dict[str, str]:
+    return {**home.env, "PYTHONPATH": runtime.source_root()}
+
+
 def open_port(home: BrowserHost, *arguments: str) -> Port:
-    env = {**home.env, "PYTHONPATH": runtime.source_root()}
-    return Port([sys.executable, "-m", "native_host", "stdio", *arguments], env)
+    return Port([sys.executable, "-m", "native_host", "stdio", *arguments], stdio_env(home))
 
 
 @pytest.fixture
@@ -47,6 +54,19 @@ def test_what_was_asked_last_is_answered_before_it_leaves(port: Port) -> None:
     port.close_stdin()
     assert port.result(1)["response"] == "pong"
     assert port.wait_end() == 0
+
+
+def test_requests_may_come_from_a_file_and_answers_go_into_one(home: BrowserHost, tmp_path: Path) -> None:
+    requests, answers = tmp_path / "requests", tmp_path / "answers"
+    asked = ({"id": 1, "action": "ping"}, {"id": 2, "action": "list_jobs"})
+    requests.write_bytes(b"".join(frame_of(one) for one in asked))
+    command = [sys.executable, "-m", "native_host", "stdio"]
+    with requests.open("rb") as stdin, answers.open("wb") as stdout:
+        subprocess.run(command, stdin=stdin, stdout=stdout, env=stdio_env(home), cwd="/", check=True, timeout=60)
+    decoder = FrameDecoder()
+    decoder.feed(answers.read_bytes())
+    told = [json.loads(body) for body in decoder.frames() if not isinstance(body, FrameError)]
+    assert {one["id"]: one["status"] for one in told} == {1: "success", 2: "success"}
 
 
 def test_a_stop_is_heard_while_it_generates(port: Port) -> None:

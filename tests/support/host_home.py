@@ -12,7 +12,10 @@ from types import TracebackType
 from native_host import runtime
 
 COMMAND_TIMEOUT_S = 90.0
-_PASSED_ON = ("PATH", "LANG", "SYSTEMROOT", "COVERAGE_PROCESS_START", "LD_LIBRARY_PATH")
+_PASSED_ON = (
+    *("PATH", "LANG", "COVERAGE_PROCESS_START", "LD_LIBRARY_PATH"),
+    *("SYSTEMROOT", "LOCALAPPDATA", "APPDATA", "USERPROFILE", "TEMP", "WINEPREFIX"),
+)
 
 
 class HostHome:

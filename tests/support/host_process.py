@@ -218,7 +218,8 @@ class BrowserHost:
 
     def port(self, origin: str = ORIGIN, launcher: Path | None = None) -> Port:
         """Open a port, as `connectNative` does."""
-        return Port([str(launcher or self.launcher), origin], self.env)
+        started = str(launcher or self.launcher)
+        return Port([sys.executable, "-ISE", started, origin] if os.name == "nt" else [started, origin], self.env)
 
     def one_shot(self, message: object, origin: str = ORIGIN, timeout: float = TIMEOUT_S) -> Json:
         """Send one message and take the first that comes back, as `sendNativeMessage` does."""
@@ -250,13 +251,16 @@ class BrowserHost:
     def close(self) -> None:
         """End every process of this home, the daemon in good order, and remove the folder."""
         with contextlib.suppress(OSError, ValueError, psutil.Error, TimeoutError):
-            os.kill(self.daemon_pid, signal.SIGCONT)
-            self.stop_daemon()
+            if os.name == "nt":
+                self.home.run("stop", "--force")
+            else:
+                os.kill(self.daemon_pid, signal.SIGCONT)
+                self.stop_daemon()
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         wait_until("the end of every process", lambda: not self.processes(), TIMEOUT_S)
-        shutil.rmtree(self.home.folder)
+        shutil.rmtree(self.home.folder, ignore_errors=os.name == "nt")
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -9,6 +9,7 @@ was given: one buffer, bound once, as past and as present (onnxruntime,
 
 import contextlib
 import mmap
+import sys
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -222,8 +223,9 @@ def _buffer(cache: Cache, length: int) -> Array:
     """
     dtype = np.dtype(ELEMENT_TYPES[cache.element])
     pages = mmap.mmap(-1, max(1, int(np.prod(cache.shape_of(length)))) * dtype.itemsize)
-    with contextlib.suppress(AttributeError, OSError):  # a system, or a kernel, without huge pages
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a kernel without huge pages
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(pages, dtype=dtype)
 
 
