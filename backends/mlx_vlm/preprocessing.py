@@ -23,6 +23,10 @@ LARGEST_AREA = 2_000_000
 """Pixels to which a picture is scaled down for a processor of which we do not know what it does."""
 
 
+_OF_FRAMES = frozenset({"Glm46VImageProcessor"})
+"""Image processors (mlx-vlm 0.7.10) whose bounds are of the pixels in all frames of a patch: a picture fills each."""
+
+
 class Preprocessor:
     """A model's processor. `takes_pictures` is False for a tokenizer alone, and for a network that sees nothing."""
 
@@ -87,17 +91,15 @@ class Preprocessor:
 def picture_fit(images: Any) -> Fit:
     """The size at which an image processor leaves a picture as it is.
 
-    Qwen2-VL's kind has a patch and bounds of the area, SigLIP's and CLIP's one size. Others get a picture that is not
-    larger than they could want, and scale it themselves.
+    Qwen2-VL's kind has a patch and bounds of the area. Others get a picture that is not larger than they could want,
+    and scale it themselves: a size that they name is not always the one to which they scale (gemma4), or is that of
+    one tile of many.
     """
     numbers = [getattr(images, name, None) for name in ("patch_size", "merge_size", "min_pixels", "max_pixels")]
     if all(isinstance(number, int) and number > 0 for number in numbers):
         patch, merge, smallest, largest = (int(number) for number in numbers if number is not None)
-        return smart_fit(patch * merge, smallest, largest)
-    size = getattr(images, "size", None)
-    if isinstance(size, dict) and isinstance(size.get("height"), int) and isinstance(size.get("width"), int):
-        only = (int(size["width"]), int(size["height"]))
-        return lambda width, height: only
+        frames = images.temporal_patch_size if type(images).__name__ in _OF_FRAMES else 1
+        return smart_fit(patch * merge, -(-smallest // frames), largest // frames)
     return _no_larger
 
 

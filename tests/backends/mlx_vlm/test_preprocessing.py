@@ -3,13 +3,15 @@
 from types import SimpleNamespace
 
 import pytest
+from mlx_vlm.models.gemma4.processing_gemma4 import Gemma4ImageProcessor
+from mlx_vlm.models.glm_ocr.processing import Glm46VImageProcessor
+from PIL import Image
 
 from backends.mlx_vlm.preprocessing import LARGEST_AREA, picture_fit
 
 QWEN = SimpleNamespace(
     patch_size=16, merge_size=2, min_pixels=65536, max_pixels=1048576, size={"height": 1, "width": 1}
 )
-SIGLIP = SimpleNamespace(patch_size=14, size={"height": 224, "width": 336})
 OTHER = SimpleNamespace(size={"shortest_edge": 378})
 
 
@@ -22,8 +24,19 @@ def test_qwen_s_kind_gets_multiples_of_its_patches_within_its_bounds(size: tuple
     assert fit(width, height) == (width, height)
 
 
-def test_siglip_s_kind_gets_its_one_size() -> None:
-    assert picture_fit(SIGLIP)(4000, 3000) == (336, 224)
+@pytest.mark.parametrize("size", [(60, 40), (112, 84), (640, 480), (3000, 500), (4000, 3000)])
+def test_glm_s_kind_gets_what_it_leaves_as_it_is(size: tuple[int, int]) -> None:
+    images = Glm46VImageProcessor()
+    width, height = picture_fit(images)(*size)
+    for given in (size, (width, height)):
+        _, rows, columns = images([Image.new("RGB", given)])["image_grid_thw"].tolist()[0]
+        assert (14 * columns, 14 * rows) == (width, height)
+
+
+def test_a_size_to_which_a_processor_does_not_scale_is_not_given_to_a_picture() -> None:
+    images = Gemma4ImageProcessor()
+    assert images.size == {"height": 224, "width": 224}
+    assert picture_fit(images)(1200, 300) == (1200, 300)
 
 
 def test_a_processor_that_says_nothing_gets_no_more_than_it_could_want() -> None:
