@@ -40,6 +40,13 @@ _OF_ITS_PLACE = frozenset({"position_ids", "rope_deltas", "visual_pos_masks", "d
 _PER_LAYER = "per_layer_inputs"
 """What Gemma's smaller networks make of each token for every layer."""
 
+_WHOLE = frozenset({"mllama"})
+"""Kinds (mlx-vlm 0.7.10) that say nothing of it and have to see a prompt whole.
+
+A mask of pictures that mllama has made ready for a piece would be made ready again for the next, and its layers for
+pictures let words without one see all words of their piece.
+"""
+
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
 
@@ -80,6 +87,11 @@ class MlxModel:
     def config(self) -> Any:
         """mlx-vlm's config of the model."""
         return self.network.config
+
+    @property
+    def kind(self) -> str:
+        """mlx-vlm's name of the network's kind."""
+        return str(getattr(self.config, "model_type", ""))
 
     def make_cache(self) -> Entries:
         """An empty KV cache."""
@@ -153,10 +165,10 @@ class MlxModel:
 class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
-    A few networks have to see a prompt whole (paligemma, florence2, glm4v). With those nothing is read here, decoding
-    begins with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4). Pictures
-    that are not in the cache yet are looked at alone where a network's kind allows it, else together with those that
-    are: what it makes of them stands in the order of the whole prompt.
+    A few networks have to see a prompt whole (paligemma, florence2, glm4v, mllama). With those nothing is read here,
+    decoding begins with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4).
+    Pictures that are not in the cache yet are looked at alone where a network's kind allows it, else together with
+    those that are: what it makes of them stands in the order of the whole prompt.
     """
 
     def __init__(self, model: "MlxModel", prompt: EncodedPrompt, entries: Entries, cached: int) -> None:
@@ -239,8 +251,7 @@ class PromptReading:
         return embeddings, {**self._media, **{name: one for name, one in features.items() if one is not None}, **told}
 
     def _new_arrays(self, prompt: EncodedPrompt, cached: int) -> dict[str, Any] | None:
-        kind = str(getattr(self._model.config, "model_type", ""))
-        return arrays_behind(kind, prompt, cached, self._model.media_tokens)
+        return arrays_behind(self._model.kind, prompt, cached, self._model.media_tokens)
 
     def _pass_over_held(self, embeddings: mx.array, made: dict[str, Any]) -> mx.array:
         """Leave out what is in the cache, where a new picture changes nothing of the tokens before it."""
@@ -272,8 +283,8 @@ class PromptReading:
         return {"position_ids": positions, "rope_deltas": deltas}
 
     def _may_be_cut(self, ids: mx.array, embeddings: mx.array, made: dict[str, Any]) -> bool:
-        """False for a network that has to see these tokens whole, by its own word or because it hides positions."""
-        if self._model.hides_positions:
+        """False for a network that has to see these tokens whole: by its word or its kind, or as it hides positions."""
+        if self._model.hides_positions or self._model.kind in _WHOLE:
             return False
         parts = (self._network, self._network.language_model)
         for part in parts:

@@ -15,6 +15,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 
 from backends.huggingface.splitting import splitting
 from backends.mlx_vlm.failures import engine_errors
+from backends.mlx_vlm.mended_processors import mend
 from backends.pictures import Fit, Picture, smart_fit
 from backends.shield import SHIELD
 from messages.data_urls import MAX_PICTURES
@@ -26,6 +27,9 @@ LARGEST_AREA = 2_000_000
 _OF_FRAMES = frozenset({"Glm46VImageProcessor"})
 """Image processors (mlx-vlm 0.7.10) whose bounds are of the pixels in all frames of a patch: a picture fills each."""
 
+_OF_ONE_PICTURE = frozenset({"MolmoProcessor"})
+"""Processors (mlx-vlm 0.7.10) that fail on two pictures."""
+
 
 class Preprocessor:
     """A model's processor. `takes_pictures` is False for a tokenizer alone, and for a network that sees nothing."""
@@ -36,6 +40,7 @@ class Preprocessor:
         sees is False for a network without its part for pictures, for which mlx-vlm makes a processor all the same.
         """
         self._file = folder / "tokenizer.json"
+        mend(processor)
         self._processor = processor
         self._image_token = image_token
         self._tokenizer = getattr(processor, "tokenizer", processor)
@@ -56,8 +61,9 @@ class Preprocessor:
 
     @property
     def most_pictures(self) -> int:
-        """Pictures that a request may have. mlx-vlm's own processors drop all but the first (0.7.10)."""
-        return 1 if isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
+        """Pictures that a request may have. mlx-vlm's own processors drop all but the first, or fail (0.7.10)."""
+        of_one = type(self._processor).__name__ in _OF_ONE_PICTURE
+        return 1 if of_one or isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
 
     def spell(self, token: int) -> str:
         """How a special token is written; "" for a number that no token has, as FastVLM's for pictures (-200).

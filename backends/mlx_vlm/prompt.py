@@ -109,12 +109,17 @@ class PromptEncoder:
     def _with_pictures(
         self, text: str, tokens: list[int], inputs: dict[str, Any], pictures: Sequence[Picture]
     ) -> EncodedPrompt:
-        """The last conversation's own tokens where this one goes on from it, about the same pictures."""
+        """The last conversation's own tokens where this one goes on from it, about the same pictures.
+
+        Not where the processor has made something of each of its own tokens, as mllama's mask of the pictures, nor
+        where it alone can tell which tokens stand for pictures.
+        """
         digests = tuple(picture.digest for picture in pictures)
-        if digests == self._digests:
+        others = {name: value for name, value in inputs.items() if name != "attention_mask"}
+        if digests == self._digests and not any(_is_of_tokens(value, len(tokens)) for value in others.values()):
             ours = self._transcript.tokenize(text)
-            if self._count_media(ours) == self._count_media(tokens):
-                tokens, inputs = ours, {name: value for name, value in inputs.items() if name != "attention_mask"}
+            if self._count_media(ours) == self._count_media(tokens) > 0:
+                tokens, inputs = ours, others
         return EncodedPrompt(tokens, text, inputs, digests, tuple(picture.figures for picture in pictures))
 
     def _read_pictures(self, prompt: PromptInput) -> tuple[Picture, ...]:
@@ -176,6 +181,11 @@ class PromptEncoder:
         marker = seen.removeprefix(before).removesuffix(_NEEDLE + after).strip()
         spellings = (self._preprocessor.spell(token) for token in self._media_tokens)
         return next((spelling for spelling in spellings if spelling and spelling in marker), marker)
+
+
+def _is_of_tokens(value: Any, tokens: int) -> bool:
+    """True for an array `(1, tokens, ...)`."""
+    return tuple(getattr(value, "shape", ()))[:2] == (1, tokens)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,95 @@
+"""Every kind of network with pictures says what mlx-vlm's own loop says: cold, turn after turn, and after a stop."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.mlx_kind_folders import TOP, Reference, painting, write_kind
+from support.mlx_kinds import KINDS
+from support.tiny_mlx import Json, assistant, load, request, run, user
+
+from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
+from backends.mlx_vlm.backend import MlxVlmBackend
+from messages.errors import HostError
+
+TOKENS = 6
+NOISE = 1e-3
+"""How far log-probabilities may be apart: sums of floats in another order were 5e-5, no picture's effect below 1e-2."""
+
+WORDS = "The quick brown fox jumps over the lazy dog."
+ONE, OTHER, LARGE = painting((112, 84), 1), painting((112, 84), 2), painting((300, 170), 3)
+Turns = list[tuple[str, str]]
+SEEN: Turns = [("user", f"<picture>{WORDS}")]
+AGAIN: Turns = [*SEEN, ("assistant", "Yes."), ("user", WORDS)]
+TALKS: dict[str, tuple[Turns, list[Image.Image]]] = {
+    "words": ([("user", WORDS)], []),
+    "a picture": (SEEN, [ONE]),
+    "the same picture in a second turn": (AGAIN, [ONE]),
+    "another picture": (SEEN, [OTHER]),
+    "a second picture in a second turn": ([*SEEN, ("assistant", "Yes."), *SEEN], [OTHER, LARGE]),
+    "two pictures": ([("user", f"<picture><picture>{WORDS}")], [LARGE, ONE]),
+    "words in a third turn": ([*AGAIN, ("assistant", "No."), ("user", "So?")], [ONE]),
+}
+
+
+def asked(turns: Turns, pictures: list[Image.Image]) -> list[Json]:
+    left, messages = list(pictures), []
+    for role, text in turns:
+        count, said = text.count("<picture>"), text.replace("<picture>", "")
+        messages.append(user(said, *left[:count]) if role == "user" else assistant(said))
+        left = left[count:]
+    return messages
+
+
+def answer(backend: MlxVlmBackend, turns: Turns, pictures: list[Image.Image]) -> tuple[int, list[float]]:
+    """Tokens of the prompt, and the log-probabilities of the likeliest tokens at each place of the answer."""
+    wanted = request(asked(turns, pictures), top_logprobs=TOP, max_tokens=TOKENS)
+    events = list(backend.generate(wanted, CancelToken()))
+    assert isinstance(events[-1], GenerationEnd)
+    chunks = [event for event in events if isinstance(event, TokenChunk)]
+    return events[-1].input_tokens, [one.logprob for chunk in chunks for told in chunk.logprobs for one in told.top]
+
+
+def check(reference: Reference, backend: MlxVlmBackend, turns: Turns, pictures: list[Image.Image], title: str) -> None:
+    """Hold an answer against mlx-vlm's."""
+    tokens, scores = reference.answer(turns, pictures, TOKENS)
+    ours, ours_scores = answer(backend, turns, pictures)
+    assert ours == tokens, title
+    assert ours_scores == pytest.approx(scores, abs=NOISE), title
+
+
+def stop_while_reading(backend: MlxVlmBackend, turns: Turns, pictures: list[Image.Image], done: int) -> None:
+    cancel = CancelToken()
+    for event in backend.generate(request(asked(turns, pictures)), cancel):
+        if isinstance(event, Prefill) and event.done >= done:
+            cancel.cancel()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_reads_words_and_pictures_as_mlx_vlm_does(tmp_path: Path, name: str) -> None:
+    folder = write_kind(tmp_path / "model", KINDS[name])
+    reference, backend = Reference(folder, KINDS[name]), load(folder, device="cpu")
+    one, other = (reference.answer(SEEN, [picture], TOKENS)[1] for picture in (ONE, OTHER))
+    assert np.abs(np.subtract(one, other)).max() > 10 * NOISE
+    for title, (turns, pictures) in TALKS.items():
+        if len(pictures) > KINDS[name].most:
+            with pytest.raises(HostError, match="takes at most"):
+                answer(backend, turns, pictures)
+            continue
+        check(reference, backend, turns, pictures, title)
+    for done in (1, 40):
+        stop_while_reading(backend, SEEN, [OTHER], done)
+        check(reference, backend, SEEN, [ONE], f"after a stop at {done}")
+    backend.close()
+
+
+@pytest.mark.parametrize("name", ["mllama", "molmo"])
+def test_what_a_processor_makes_of_its_tokens_is_of_those_of_a_second_turn_too(tmp_path: Path, name: str) -> None:
+    folder = write_kind(tmp_path / "model", KINDS[name])
+    backend = load(folder, device="cpu")
+    said = run(backend, asked(SEEN, [ONE]), max_tokens=20).text
+    turns: Turns = [*SEEN, ("assistant", said), ("user", WORDS)]
+    check(Reference(folder, KINDS[name]), backend, turns, [ONE], "its own words")
+    backend.close()
