@@ -23,6 +23,8 @@ from messages.data_urls import MAX_PICTURES
 LARGEST_AREA = 2_000_000
 """Pixels to which a picture is scaled down for a processor of which we do not know what it does."""
 
+LONGEST_EDGE = 4096
+"""The same of a side, for one that scales a picture's longer side to what it says."""
 
 _OF_FRAMES = frozenset({"Glm46VImageProcessor"})
 """Image processors (mlx-vlm 0.7.10) whose bounds are of the pixels in all frames of a patch: a picture fills each."""
@@ -106,9 +108,23 @@ def picture_fit(images: Any) -> Fit:
         patch, merge, smallest, largest = (int(number) for number in numbers if number is not None)
         frames = images.temporal_patch_size if type(images).__name__ in _OF_FRAMES else 1
         return smart_fit(patch * merge, -(-smallest // frames), largest // frames)
-    return _no_larger
+    return _no_larger_than(_longest_edge(images))
 
 
-def _no_larger(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, (LARGEST_AREA / (width * height)) ** 0.5)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+def _no_larger_than(edge: int) -> Fit:
+    """No larger than `LARGEST_AREA`, or than is needed for a longer side of `edge`."""
+
+    def fit(width: int, height: int) -> tuple[int, int]:
+        scale = min(1.0, max((LARGEST_AREA / (width * height)) ** 0.5, edge / max(width, height)))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    return fit
+
+
+def _longest_edge(images: Any) -> int:
+    """To what a processor scales a picture's longer side, in pixels, as those of SmolVLM do; 0 for others."""
+    size: Any = getattr(images, "size", None)
+    if not hasattr(size, "get") or size.get("shortest_edge") is not None:
+        return 0
+    edge = size.get("longest_edge")
+    return min(edge, LONGEST_EDGE) if isinstance(edge, int) else 0

@@ -8,7 +8,10 @@ from typing import Any
 import mlx.core as mx
 import mlx_vlm
 import numpy as np
+import pytest
 from mlx.utils import tree_flatten
+from mlx_vlm.models.gemma3n import vision
+from mlx_vlm.models.gemma3n.vision import _er, _uir
 from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,6 +47,14 @@ def write_kind(folder: Path, kind: Kind) -> Path:
     weights = _weights(folder, len(specials))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     return folder
+
+
+def shrink_mobilenet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the tower of Gemma 3n, whose sizes no config says, of four narrow blocks."""
+    stages = [_er(3, 16, 2), _uir(3, 5, 16, 2, 1.0), _uir(5, 5, 16, 2, 1.0), _uir(5, 5, 16, 2, 1.0)]
+    adapter = vision.MobileNetV5MultiScaleFusionAdapter
+    monkeypatch.setattr(vision, "gemma3n_mobilenet_def", lambda: [[stage] for stage in stages])
+    monkeypatch.setattr(vision, adapter.__name__, lambda in_chs, **options: adapter([32], **options))
 
 
 class Reference:

@@ -151,6 +151,30 @@ def _gemma4(sees_both_ways: str | None) -> Kind:
     return Kind(config, _GEMMA, "<image_soft_token>", processor=processor, names=_GEMMA_NAMES)
 
 
+def _gemma3n() -> Kind:
+    language = text(
+        "gemma3n_text",
+        vocab_size_per_layer_input=500,
+        hidden_size_per_layer_input=8,
+        laurel_rank=8,
+        altup_num_inputs=2,
+        sliding_window=512,
+        num_hidden_layers=4,
+        num_kv_shared_layers=2,
+        layer_types=_LAYERS * 2,
+        activation_sparsity_pattern=[0.5, 0.0, 0.0, 0.0],
+    )
+    language["intermediate_size"] = [128] * 4
+    vision = {"model_type": "gemma3n_vision", "vocab_offset": 500, "vocab_size": 4}
+    audio = {"vocab_offset": 504, "vocab_size": 4, "conf_num_hidden_layers": 1, "conf_num_attention_heads": 2}
+    ids = {"image_token_id": "@<image_soft_token>", "audio_token_id": "@<audio_soft_token>"}
+    config = of(
+        "gemma3n", language, vision, **ids, audio_config={**audio, "conf_num_attention_heads": 2}, hidden_size=64
+    )
+    image = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 256, "width": 256}}
+    return Kind(config, _GEMMA, "<image_soft_token>", image, {"image_seq_length": 256}, _GEMMA_NAMES)
+
+
 # Mistral's kind: a token at the end of each row
 _ROWS = ("[IMG]", "[IMG_BREAK]", "[IMG_END]")
 _ROWS_TOWER: Json = {**TOWER, "model_type": "pixtral", "head_dim": 16, "image_size": 112}
@@ -248,6 +272,7 @@ KINDS: dict[str, Kind] = {
     "gemma3 with a window that moves": _gemma3(window=32),
     "gemma4": _gemma4(None),
     "gemma4 that sees pictures both ways": _gemma4("vision"),
+    "gemma3n": _gemma3n(),
     "pixtral": _mistral("pixtral", 1),
     "mistral3": _mistral("mistral3", 2),
     "lfm2_vl": Kind(

@@ -6,6 +6,7 @@ import pytest
 from mlx_vlm.models.gemma4.processing_gemma4 import Gemma4ImageProcessor
 from mlx_vlm.models.glm_ocr.processing import Glm46VImageProcessor
 from PIL import Image
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil as SmolVLMImageProcessor
 
 from backends.mlx_vlm.preprocessing import LARGEST_AREA, picture_fit
 
@@ -45,3 +46,12 @@ def test_a_processor_that_says_nothing_gets_no_more_than_it_could_want() -> None
     width, height = fit(8000, 2000)
     assert width == pytest.approx(4 * height, abs=4)
     assert width * height <= LARGEST_AREA * 1.01
+
+
+def test_a_large_picture_keeps_what_smolvlm_looks_at() -> None:
+    images = SmolVLMImageProcessor(size={"longest_edge": 2048}, max_image_size={"longest_edge": 512})
+    width, height = picture_fit(images)(4000, 3000)
+    assert (width, height) == (2048, 1536)
+    tiles = [images([[Image.new("RGB", size)]])["pixel_values"].shape for size in ((4000, 3000), (width, height))]
+    assert tiles[0] == tiles[1]
+    assert picture_fit(images)(1500, 1000) == (1500, 1000)
