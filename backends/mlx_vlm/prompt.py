@@ -165,22 +165,30 @@ class PromptEncoder:
             raise HostError(ErrorCode.MODEL_INVALID, message)
 
     def _find_marker(self) -> str:
-        """What the template prints for each picture, its token's spelling if that is in it; "" if it prints none."""
-        words = TextPart(type="text", text=_NEEDLE)
+        """What the template prints for each picture, its token's spelling if that is in it; "" if it prints none.
+
+        A few templates write something else around the first picture too (SmolVLM's, Llama 3.2 Vision's): there it is
+        what they print for a second one.
+        """
         picture = ImagePart.model_construct(type="image", data=_PIXEL)
+        marker = self._printed_for(picture) or self._printed_for(picture, picture)
+        spellings = (self._preprocessor.spell(token) for token in self._media_tokens)
+        return next((spelling for spelling in spellings if spelling and spelling in marker), marker)
+
+    def _printed_for(self, picture: ImagePart, *before: ImagePart) -> str:
+        """What the template prints for a picture behind others, in front of words; "" if it prints none there."""
+        words = TextPart(type="text", text=_NEEDLE)
         try:
             plain, seen = (
-                self.template.render([Message.model_construct(role="user", content=parts)])
-                for parts in ([words], [picture, words])
+                self.template.render([Message.model_construct(role="user", content=[*parts, words])])
+                for parts in (before, (*before, picture))
             )
         except HostError:
             return ""
-        before, _, after = plain.partition(_NEEDLE)
-        if not (seen.startswith(before) and seen.endswith(_NEEDLE + after)):
+        start, _, end = plain.partition(_NEEDLE)
+        if not (seen.startswith(start) and seen.endswith(_NEEDLE + end)):
             return ""
-        marker = seen.removeprefix(before).removesuffix(_NEEDLE + after).strip()
-        spellings = (self._preprocessor.spell(token) for token in self._media_tokens)
-        return next((spelling for spelling in spellings if spelling and spelling in marker), marker)
+        return seen.removeprefix(start).removesuffix(_NEEDLE + end).strip()
 
 
 def _is_of_tokens(value: Any, tokens: int) -> bool:

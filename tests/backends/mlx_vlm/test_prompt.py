@@ -90,6 +90,26 @@ def test_a_template_that_leaves_pictures_out_is_not_silent(tmp_path: Path) -> No
     backend.close()
 
 
+_SPACED = "{{ m['role'] }}{{ ':' if m['content'][0]['type'] == 'image' else ': ' }}"
+_HEADED = "{{ 'system\\nToday.\\n' if loop.first and m['content'][0]['type'] != 'image' else '' }}{{ m['role'] }}\n"
+
+
+@pytest.mark.parametrize(
+    ("opening", "written"), [(_SPACED, "user:"), (_HEADED, "user\n")], ids=["a space", "a system message"]
+)
+def test_a_template_that_writes_something_else_before_a_picture_than_before_words_takes_pictures(
+    tmp_path: Path, opening: str, written: str
+) -> None:
+    begun = "{{ m['role'] }}\n"
+    assert begun in CHAT_TEMPLATE
+    backend = with_template(tmp_path / "model", CHAT_TEMPLATE.replace(begun, opening, 1))
+    for marks, pictures in (("<picture>", [RED]), ("<picture><picture>", [RED, GREEN])):
+        rendered = chat(("user", f"{marks}Hi")).replace("user\n", written)
+        assert run(backend, [user("Hi", *pictures)]).text == bare_text(tmp_path / "model", rendered, pictures)
+    assert run(backend, [user("Hi")], max_tokens=2).end.output_tokens == 2
+    backend.close()
+
+
 def test_a_picture_that_the_network_would_not_see_is_not_dropped_silently(tmp_path: Path) -> None:
     file = make_mlx(tmp_path / "model") / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "image_token_id": 99_999}))
