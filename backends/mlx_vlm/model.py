@@ -26,6 +26,7 @@ from backends.mlx_vlm.devices import MlxDevice
 from backends.mlx_vlm.failures import EngineError, engine_errors
 from backends.mlx_vlm.foreign_code import forbid_foreign_code
 from backends.mlx_vlm.kv_cache import Entries
+from backends.mlx_vlm.mended_networks import mend
 from backends.mlx_vlm.new_pictures import arrays_behind, padded
 from backends.mlx_vlm.prompt import EncodedPrompt
 from backends.mlx_vlm.sampler import LogitsProcessor
@@ -71,6 +72,7 @@ class MlxModel:
                 raise EngineError("it is of a kind that writes no text")
             if is_diffusion_model(self.network):
                 raise EngineError("it is a diffusion model, which does not write one token after another")
+            mend(self.network)
         self.tokenizer = getattr(self.processor, "tokenizer", self.processor)
         self.media_tokens = frozenset(apc.multimodal_token_ids_from_config(self.network.config))
         self.device = device

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from support.mlx_kind import SPECIAL_TOKENS, Kind
 
-from backends.mlx_vlm.mended_processors import mend
+from backends.mlx_vlm import mended_networks, mended_processors
+from backends.mlx_vlm.prompt import EncodedPrompt
 from tools.make_genai import tokenizer_json
 from tools.make_mlx import CHAT_TEMPLATE, tokenizer_config
 
@@ -58,11 +59,12 @@ def shrink_mobilenet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reference:
-    """mlx-vlm's own loop over a folder, with a processor that is mended as the backend's is."""
+    """mlx-vlm's own loop over a folder, with a processor and a network that are mended as the backend's are."""
 
     def __init__(self, folder: Path, kind: Kind) -> None:
         self._model, self._processor = mlx_vlm.load(str(folder), trust_remote_code=False)
-        mend(self._processor)
+        mended_processors.mend(self._processor)
+        mended_networks.mend(self._model)
         self._marker = kind.marker
 
     def answer(
@@ -74,20 +76,18 @@ class Reference:
         """
         said = "".join(f"<|im_start|>{role}\n{words}<|im_end|>\n" for role, words in turns)
         rendered = f"{said}<|im_start|>assistant\n".replace("<picture>", self._marker)
-        steps = list(
-            mlx_vlm.stream_generate(
-                self._model,
-                self._processor,
-                rendered,
-                image=list(pictures) or None,
-                max_tokens=max_tokens,
-                temperature=0.0,
-            )
-        )
-        scores = [
-            np.sort(np.array(step.logprobs.astype(mx.float32)).reshape(-1))[: -TOP - 1 : -1] for step in steps[:-1]
-        ]
-        return steps[-1].prompt_tokens, np.concatenate(scores).tolist()
+        return self._answer(rendered, max_tokens, image=list(pictures) or None)
+
+    def answer_to(self, prompt: EncodedPrompt, max_tokens: int) -> tuple[int, list[float]]:
+        """The same for a prompt's own tokens."""
+        inputs = {name: value for name, value in prompt.inputs.items() if name not in ("input_ids", "attention_mask")}
+        tokens = mx.array([prompt.tokens])
+        return self._answer("", max_tokens, input_ids=tokens, mask=mx.ones_like(tokens), **inputs)
+
+    def _answer(self, rendered: str, max_tokens: int, **inputs: Any) -> tuple[int, list[float]]:
+        options = {"max_tokens": max_tokens, "temperature": 0.0, **inputs}
+        steps = list(mlx_vlm.stream_generate(self._model, self._processor, rendered, **options))
+        return steps[-1].prompt_tokens, [score for step in steps[:-1] for score in _largest(step.logprobs)]
 
 
 def _largest(scores: mx.array) -> list[float]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from support.mlx_kind_folders import TOP, Reference, painting, shrink_mobilenet, write_kind
 from support.mlx_kinds import KINDS
-from support.tiny_mlx import Json, assistant, load, request, run, user
+from support.tiny_mlx import Json, assistant, load, prompt, request, run, user
 
 from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
 from backends.mlx_vlm.backend import MlxVlmBackend
@@ -59,6 +59,20 @@ def check(reference: Reference, backend: MlxVlmBackend, turns: Turns, pictures: 
     assert ours_scores == pytest.approx(scores, abs=NOISE), title
 
 
+def check_own_words(reference: Reference, backend: MlxVlmBackend) -> None:
+    """Send an answer back, whose own tokens are in the cache, and hold the next one against mlx-vlm's to the same."""
+    turns = list(SEEN)
+    for _ in range(2):
+        said = run(backend, asked(turns, [ONE]), max_tokens=TOKENS).text
+        turns += [("assistant", said), ("user", WORDS)]
+        assert backend._loaded is not None
+        encoded = backend._loaded.encoder.encode(prompt(asked(turns, [ONE])))
+        tokens, scores = reference.answer_to(encoded, TOKENS)
+        ours, ours_scores = answer(backend, turns, [ONE])
+        assert ours == tokens
+        assert ours_scores == pytest.approx(scores, abs=NOISE)
+
+
 def stop_while_reading(backend: MlxVlmBackend, turns: Turns, pictures: list[Image.Image], done: int) -> None:
     cancel = CancelToken()
     for event in backend.generate(request(asked(turns, pictures)), cancel):
@@ -82,6 +96,7 @@ def test_a_kind_reads_words_and_pictures_as_mlx_vlm_does(
                 answer(backend, turns, pictures)
             continue
         check(reference, backend, turns, pictures, title)
+    check_own_words(reference, backend)
     for done in (1, 40):
         stop_while_reading(backend, SEEN, [OTHER], done)
         check(reference, backend, SEEN, [ONE], f"after a stop at {done}")
