@@ -1,8 +1,9 @@
-"""What one of mlx-vlm's networks makes of a prompt's words, and how it is mended (0.7.10).
+"""What two of mlx-vlm's networks make of words, and how it is mended (0.7.10): as Transformers' do.
 
-Gemma 3n's gives the vectors of words as they are in the weights, though it scales those of the tokens that it writes
-itself, as Transformers' `modeling_gemma3n` scales all (`Gemma3nTextScaledWordEmbedding`): an answer that is read again
-was another one than that which had been written. Above it: `model`.
+Gemma 3n's gives the vectors of a prompt's words as they are in the weights, though it scales those of the tokens that
+it writes itself (`Gemma3nTextScaledWordEmbedding` scales all). Llama 3.2 Vision's has its layers for pictures look at
+words where there is no picture (`modeling_mllama` passes them over), and forgets while it writes which of a picture's
+tiles are padding. Above it: `model`.
 """
 
 from dataclasses import replace
@@ -12,10 +13,21 @@ import mlx.core as mx
 
 
 def mend(network: Any) -> None:
-    """Mend a network, where it is that one."""
-    kind = type(network)
-    if getattr(network.config, "model_type", None) == "gemma3n":
-        network.__class__ = type(kind.__name__, (_ScalesWords, kind), {"__module__": kind.__module__})
+    """Mend a network, where it is one of those."""
+    kind = getattr(network.config, "model_type", None)
+    if kind == "gemma3n":
+        _become(network, _ScalesWords)
+    elif kind == "mllama":
+        language = network.language_model
+        language.last_rows = _LastRows()
+        _become(language, _KeepsMasks)
+        for place in language.config.cross_attention_layers:
+            _become(language.model.layers[place], _PassesOverWords)
+
+
+def _become(module: Any, mended: type) -> None:
+    kind = type(module)
+    module.__class__ = type(kind.__name__, (mended, kind), {"__module__": kind.__module__})
 
 
 class _ScalesWords:
@@ -28,3 +40,42 @@ class _ScalesWords:
         words = (input_ids < network.embed_vision.vocab_offset)[..., None]
         scale = network.config.text_config.hidden_size**0.5
         return replace(features, inputs_embeds=mx.where(words, vectors * scale, vectors))
+
+
+class _LastRows:
+    """The masks' rows of a prompt's last token. No module keeps them itself: arrays in one count as weights."""
+
+    masks: tuple[Any, ...] = (None, None)
+
+
+class _KeepsMasks:
+    """Gives the tokens behind a prompt the masks of its last one."""
+
+    last_rows: _LastRows
+
+    def __call__(
+        self,
+        *arguments: Any,
+        cross_attention_states: Any = None,
+        cross_attention_mask: Any = None,
+        full_text_row_masked_out_mask: Any = None,
+        **options: Any,
+    ) -> Any:
+        masks = (cross_attention_mask, full_text_row_masked_out_mask)
+        if cross_attention_mask is not None or cross_attention_states is None:
+            self.last_rows.masks = tuple(mask if mask is None else mask[:, :, -1:] for mask in masks)
+        else:
+            masks = self.last_rows.masks
+        options |= dict(zip(("cross_attention_mask", "full_text_row_masked_out_mask"), masks, strict=True))
+        run: Any = super().__call__  # type: ignore[misc]
+        return run(*arguments, cross_attention_states=cross_attention_states, **options)
+
+
+class _PassesOverWords:
+    """A layer for pictures that leaves words alone where there is no picture."""
+
+    def __call__(self, hidden_states: mx.array, cross_attention_states: Any = None, **options: Any) -> Any:
+        if cross_attention_states is None:
+            return hidden_states
+        run: Any = super().__call__  # type: ignore[misc]
+        return run(hidden_states, cross_attention_states=cross_attention_states, **options)

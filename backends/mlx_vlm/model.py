@@ -44,8 +44,7 @@ _PER_LAYER = "per_layer_inputs"
 _WHOLE = frozenset({"mllama"})
 """Kinds (mlx-vlm 0.7.10) that say nothing of it and have to see a prompt whole.
 
-A mask of pictures that mllama has made ready for a piece would be made ready again for the next, and its layers for
-pictures let words without one see all words of their piece.
+A mask of pictures that mllama has made ready for a piece would be made ready again for the next.
 """
 
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
