@@ -47,6 +47,9 @@ _WHOLE = frozenset({"mllama"})
 A mask of pictures that mllama has made ready for a piece would be made ready again for the next.
 """
 
+_OF_TILES = frozenset({"llava_next", "granite_vision"})
+"""Kinds (mlx-vlm 0.7.10) that put whole tiles in the places of a picture's first tokens: more vectors than tokens."""
+
 _NOT_FOR_THE_NETWORK = ("input_ids", "pixel_values", "attention_mask")
 
 
@@ -106,7 +109,7 @@ class MlxModel:
     def length(self, prompt: EncodedPrompt) -> int:
         """Tokens that a prompt takes in the cache. A few networks put many in the place of a picture's only one."""
         pictures = sum(token in self.media_tokens for token in prompt.tokens)
-        if not prompt.digests or pictures != len(prompt.digests):
+        if not prompt.digests or (pictures != len(prompt.digests) and self.kind not in _OF_TILES):
             return len(prompt.tokens)
         with engine_errors():
             return PromptReading(self, prompt, [], 0).measure()

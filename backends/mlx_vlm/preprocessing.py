@@ -29,8 +29,8 @@ LONGEST_EDGE = 4096
 _OF_FRAMES = frozenset({"Glm46VImageProcessor"})
 """Image processors (mlx-vlm 0.7.10) whose bounds are of the pixels in all frames of a patch: a picture fills each."""
 
-_OF_ONE_PICTURE = frozenset({"MolmoProcessor"})
-"""Processors (mlx-vlm 0.7.10) that fail on two pictures."""
+_OF_ONE_PICTURE = frozenset({"MolmoProcessor", "LlavaNextProcessor", "GraniteVisionProcessor"})
+"""Processors (mlx-vlm 0.7.10) that fail on two pictures, or whose networks look at the first alone."""
 
 
 class Preprocessor:
@@ -63,7 +63,7 @@ class Preprocessor:
 
     @property
     def most_pictures(self) -> int:
-        """Pictures that a request may have. mlx-vlm's own processors drop all but the first, or fail (0.7.10)."""
+        """Pictures that a request may have. mlx-vlm's own processors drop all but the first (0.7.10)."""
         of_one = type(self._processor).__name__ in _OF_ONE_PICTURE
         return 1 if of_one or isinstance(self._images, BaseImageProcessor) else MAX_PICTURES
 

@@ -66,6 +66,7 @@ class Reference:
         mended_processors.mend(self._processor)
         mended_networks.mend(self._model)
         self._marker = kind.marker
+        self.makes_more = kind.makes_more
 
     def answer(
         self, turns: Sequence[tuple[str, str]], pictures: Sequence[Image.Image], max_tokens: int

@@ -20,9 +20,9 @@ _LLAVA_NEXT_IMAGE: Json = {
 }
 
 
-def _llava(config: Json, image: Json, strategy: str, **processor: Any) -> Kind:
+def _llava(config: Json, image: Json, strategy: str, most: int = 2, **processor: Any) -> Kind:
     processor = {"patch_size": 14, "vision_feature_select_strategy": strategy, **processor}
-    return Kind(config, ("<image>", "<video>"), "<image>\n", image, processor)
+    return Kind(config, ("<image>", "<video>"), "<image>\n", image, processor, most=most, makes_more=most == 1)
 
 
 _GRANITE = text(
@@ -87,7 +87,7 @@ _LLAMA4_TEXT = text(
     num_experts_per_tok=1,
     intermediate_size_mlp=128,
     interleave_moe_layer_step=2,
-    attention_chunk_size=64,
+    attention_chunk_size=256,
 )
 _AYA = ("<image>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE", "TILE_GLOBAL")
 _AYA_TEXT = text("cohere2", layer_norm_eps=1e-5, sliding_window=512, sliding_window_pattern=2)
@@ -131,10 +131,11 @@ KINDS: dict[str, Kind] = {
         of("llava_next", text("llama"), CLIP, **_LLAVA, image_grid_pinpoints=_GRID),
         _LLAVA_NEXT_IMAGE,
         "default",
+        most=1,
         num_additional_image_tokens=1,
     ),
     "granite_vision": _llava(
-        of("granite_vision", _GRANITE, SIGLIP, **IMAGE, image_grid_pinpoints=_GRID), _LLAVA_NEXT_IMAGE, "full"
+        of("granite_vision", _GRANITE, SIGLIP, **IMAGE, image_grid_pinpoints=_GRID), _LLAVA_NEXT_IMAGE, "full", most=1
     ),
     "llava_onevision": _llava(
         of("llava_onevision", text("qwen2"), SIGLIP, **IMAGE, video_token_index="@<video>", image_grid_pinpoints=_GRID),

@@ -11,7 +11,7 @@ from support.tiny_mlx import Json, assistant, load, prompt, request, run, user
 
 from backends.base import CancelToken, GenerationEnd, Prefill, TokenChunk
 from backends.mlx_vlm.backend import MlxVlmBackend
-from messages.errors import HostError
+from messages.errors import ErrorCode, HostError
 
 TOKENS = 6
 NOISE = 1e-3
@@ -55,7 +55,7 @@ def check(reference: Reference, backend: MlxVlmBackend, turns: Turns, pictures: 
     """Hold an answer against mlx-vlm's."""
     tokens, scores = reference.answer(turns, pictures, TOKENS)
     ours, ours_scores = answer(backend, turns, pictures)
-    assert ours == tokens, title
+    assert ours == tokens or (reference.makes_more and ours > tokens), title
     assert ours_scores == pytest.approx(scores, abs=NOISE), title
 
 
@@ -69,7 +69,7 @@ def check_own_words(reference: Reference, backend: MlxVlmBackend) -> None:
         encoded = backend._loaded.encoder.encode(prompt(asked(turns, [ONE])))
         tokens, scores = reference.answer_to(encoded, TOKENS)
         ours, ours_scores = answer(backend, turns, [ONE])
-        assert ours == tokens
+        assert ours == tokens or (reference.makes_more and ours > tokens)
         assert ours_scores == pytest.approx(scores, abs=NOISE)
 
 
@@ -110,4 +110,17 @@ def test_what_a_processor_makes_of_its_tokens_is_of_those_of_a_second_turn_too(t
     said = run(backend, asked(SEEN, [ONE]), max_tokens=20).text
     turns: Turns = [*SEEN, ("assistant", said), ("user", WORDS)]
     check(Reference(folder, KINDS[name]), backend, turns, [ONE], "its own words")
+    backend.close()
+
+
+@pytest.mark.parametrize("name", ["llava_next", "granite_vision"])
+def test_tiles_that_take_more_than_a_picture_s_tokens_are_counted(tmp_path: Path, name: str) -> None:
+    backend = load(write_kind(tmp_path / "model", KINDS[name]), device="cpu", context_length=256)
+    assert backend._loaded is not None
+    counted = backend.count_tokens(prompt(asked(SEEN, [ONE])))
+    assert len(backend._loaded.encoder.encode(prompt(asked(SEEN, [ONE]))).tokens) < counted
+    assert answer(backend, SEEN, [ONE])[0] == counted
+    with pytest.raises(HostError) as caught:
+        answer(backend, AGAIN, [ONE])
+    assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
     backend.close()
