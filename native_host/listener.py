@@ -3,7 +3,6 @@
 Above it: `native_host.daemon`. The relay's side of the same is `native_host.relay`.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 
 from native_host import runtime
-from native_host.private_file import write_private
+from native_host.private_file import remove, write_private
 
 logger = logging.getLogger("tabagent.listener")
 
@@ -67,8 +66,7 @@ class Listener:
             self.socket.close()
             self.socket = None
             for name in (runtime.SOCKET, runtime.DAEMON_FACTS):
-                with contextlib.suppress(FileNotFoundError):
-                    (self.folder / name).unlink()
+                remove(self.folder / name)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -95,8 +93,7 @@ class Listener:
             path = self.folder / runtime.SOCKET
             if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
                 raise OSError(0, f"its path is longer than {SOCKET_PATH_BYTES} bytes")
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+            remove(path)
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             listening.bind(str(path))
         listening.listen(BACKLOG)

@@ -28,8 +28,13 @@ _QUICK_START = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 POLL_S = 0.002
 """Seconds between two looks for the daemon, each of which takes some 20 us."""
 
-_DETACHED = 0x00000008 | 0x00000200
-"""Windows' DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP."""
+_APART = 0x08000000 | 0x00000200
+"""Windows' CREATE_NO_WINDOW and CREATE_NEW_PROCESS_GROUP: a console that nobody sees, which the workers share.
+
+Without any (DETACHED_PROCESS) each worker would open a window."""
+
+_OUTSIDE_JOB = 0x01000000
+"""CREATE_BREAKAWAY_FROM_JOB: Firefox ends all that is in its job when the port is closed (MDN, Native messaging)."""
 
 
 def start_daemon(connect: "Callable[[bytes], Link | None]", to_browser: int) -> "Link":
@@ -128,8 +133,9 @@ def _try_lock(lock: int) -> bool:
 
 def _spawn(folder: str) -> "Ended":
     """Start the daemon in its own session, with nothing of the browser's: no pipe, no terminal, no folder."""
-    command = [sys.executable, "-P", "-s", "-m", "native_host", "daemon"]
-    environment = {**_QUICK_START, **os.environ, "PYTHONPATH": runtime.source_root()}
+    python, wanted = runtime.python()
+    command = [python, "-P", "-s", "-m", "native_host", "daemon"]
+    environment = {**_QUICK_START, **os.environ, **wanted, "PYTHONPATH": runtime.source_root()}
     home = os.path.expanduser("~")
     cwd = home if os.path.isdir(home) and os.access(home, os.X_OK) else os.path.abspath(os.sep)
     log = _open(folder, runtime.START_LOG, os.O_WRONLY | os.O_TRUNC)
@@ -146,15 +152,21 @@ if sys.platform == "win32":
     def _start(command: "list[str]", environment: "dict[str, str]", cwd: str, log: int) -> "Ended":
         import subprocess
 
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=cwd,
-            env=environment,
-            creationflags=_DETACHED,
-        ).poll
+        def start(flags: int) -> "Ended":
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=cwd,
+                env=environment,
+                creationflags=flags,
+            ).poll
+
+        try:
+            return start(_APART | _OUTSIDE_JOB)
+        except PermissionError:  # a job that lets nothing out
+            return start(_APART)
 
 else:
 

@@ -39,6 +39,18 @@ def uses_tcp() -> bool:
     return sys.platform == "win32" or os.environ.get(TRANSPORT_VARIABLE) == "tcp"
 
 
+def python() -> "tuple[str, dict[str, str]]":
+    """The Python of our other processes, and what it wants in its environment.
+
+    A virtual environment's on Windows only starts another, whose number, memory and end it hides (CPython,
+    multiprocessing/popen_spawn_win32.py, has the same way around it).
+    """
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    if sys.platform != "win32" or base == sys.executable:
+        return sys.executable, {}
+    return base, {"__PYVENV_LAUNCHER__": sys.executable}
+
+
 def source_root() -> str:
     """The folder that holds our packages, to start our other processes from."""
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

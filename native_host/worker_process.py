@@ -6,7 +6,6 @@ Above it: `native_host.managed_model`. Below it: `backends.worker` at the other 
 import asyncio
 import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,14 +84,16 @@ class WorkerProcess(asyncio.BufferedProtocol):
     async def start(self) -> None:
         """Start the process; its stdout and stderr are a pipe of ours, for the log."""
         loop = asyncio.get_running_loop()
+        python, environment = runtime.python()
+        environment |= {"PYTHONPATH": runtime.source_root(), "PYTHONUNBUFFERED": "1"}
         with worker_link.WorkerLink() as link:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-s", "-m", "backends.worker", link.address),
+                *(python, "-P", "-s", "-m", "backends.worker", link.address),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 pass_fds=link.inherited,
-                env={**os.environ, **link.environment, "PYTHONPATH": runtime.source_root(), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **link.environment, **environment},
                 start_new_session=True,
             )
             self._watch = loop.create_task(self._watch_process(self._process))

@@ -33,7 +33,7 @@ def run_embedder(
 
 def reference_embedding(folder: Path, text: str, pooling: Pooling, normalize: bool) -> FloatArray:
     """The vector of one text, alone in its batch and cut nowhere."""
-    tokens = np.array([Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids])
+    tokens = np.array([Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text).ids], np.int64)
     states = run_embedder(folder, tokens, np.ones_like(tokens))["last_hidden_state"][0]
     vector: FloatArray = {"mean": states.mean(axis=0), "cls": states[0], "lasttoken": states[-1]}[pooling]
     return vector / np.linalg.norm(vector) if normalize else vector

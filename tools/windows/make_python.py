@@ -18,7 +18,7 @@ from pathlib import Path
 
 PANDA3D = "panda3d==1.10.16"
 EXTRAS = ("http", "onnx")
-TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100", "httpx>=0.27", "colorama", "pillow>=11.3")
+TESTING = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100", "httpx>=0.27", "openai>=3.0", "gguf>=0.17")
 LIMITS = ("numpy<2",)
 """numpy 2 wants functions of Windows' C library that Wine 8 has not."""
 GCC = "x86_64-w64-mingw32-gcc"
@@ -89,7 +89,7 @@ def _install(packages: Path) -> None:
     project = tomllib.loads((SOURCES.parents[1] / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *(one for extra in EXTRAS for one in project["optional-dependencies"][extra])]
     pip = (sys.executable, "-m", "pip", "install", "--quiet", "--only-binary=:all:", *FOR_WINDOWS)
-    _run(*pip, "--target", packages, *wanted, *TOOLS, *LIMITS)
+    _run(*pip, "--target", packages, *wanted, *TESTING, *LIMITS)
 
 
 def main() -> None:
