@@ -6,6 +6,14 @@
 #define LENGTH 1024
 #define KEY L"home = "
 
+/* What follows a command line's first word. */
+static const wchar_t *arguments(const wchar_t *line) {
+    int quoted = 0;
+    for (; *line && (quoted || (*line != L' ' && *line != L'\t')); line++)
+        if (*line == L'"') quoted = !quoted;
+    return line;
+}
+
 int wmain(void) {
     wchar_t self[LENGTH], config[LENGTH], line[LENGTH], python[LENGTH] = L"", command[32768];
     GetModuleFileNameW(NULL, self, LENGTH);
@@ -26,7 +34,7 @@ int wmain(void) {
     STARTUPINFOW startup = {.cb = sizeof startup};
     PROCESS_INFORMATION process;
     GetStartupInfoW(&startup);
-    wcscpy(command, GetCommandLineW());
+    swprintf(command, sizeof command / sizeof *command, L"\"%ls\"%ls", python, arguments(GetCommandLineW()));
     if (!CreateProcessW(python, command, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &process)) return 101;
     WaitForSingleObject(process.hProcess, INFINITE);
     DWORD status = 0;
