@@ -109,6 +109,8 @@ class Daemon:
         logger.info("hello from %s (pid %s, version %s): %s", hello.origin, hello.pid, hello.version, answer.status)
         if answer.status == "draining":
             self._drain()
+        elif answer.status == "ok" and hello.leave:
+            self._stopping.set()
         return answer
 
     def _drain(self) -> None:

@@ -14,6 +14,7 @@ class Hello:
 
     pipes: the relay's file descriptors from and to the browser, which the daemon may take over.
     ahead: how many bytes the relay has read of the browser's and sends once it is greeted, before those in its pipe.
+    leave: the daemon is to leave; a signal says the same where there are signals.
     """
 
     origin: str
@@ -22,6 +23,7 @@ class Hello:
     secret: str
     pipes: tuple[int, int] | None = None
     ahead: int = 0
+    leave: bool = False
 
     @classmethod
     def read(cls, message: dict[str, Any]) -> "Hello":
@@ -36,7 +38,8 @@ class Hello:
             return value if type(value) is int and value >= 0 else 0
 
         pipes = _pipes(message.get("pipes"))
-        return cls(text("origin"), number("pid"), text("version"), text("secret"), pipes, number("ahead"))
+        leave = message.get("leave") is True
+        return cls(text("origin"), number("pid"), text("version"), text("secret"), pipes, number("ahead"), leave)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,11 @@ def open_socket(folder: str) -> "socket":
     else:
         connection = socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         address = os.path.join(folder, runtime.SOCKET)
-    connection.connect(address)
+    try:
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
     return connection
 
 

@@ -12,7 +12,7 @@ from messages.job_replies import JobList
 from messages.replies import HttpOpened, Pong, State
 from messages.wording import plural
 from native_host.cli.arguments import ANY_PORT
-from native_host.cli.running import DaemonFacts, daemon_process, is_alive, is_listening, read_facts
+from native_host.cli.running import DaemonFacts, ask_to_leave, daemon_process, is_alive, is_listening, read_facts
 from native_host.cli.terminal import CliError, duration, size
 from native_host.client import HostClient, HostGone
 from native_host.config import ConfigError, Paths, load_config
@@ -116,7 +116,7 @@ def stop(*, force: bool) -> int:
 
 def _end(process: psutil.Process, *, force: bool) -> None:
     try:
-        process.terminate()
+        ask_to_leave(process)
         if _gone_within(process, _FORCE_AFTER_S if force else _STOP_TIMEOUT_S):
             print(f"Stopped the daemon (pid {process.pid}). An extension that is open may start it again.")
             return

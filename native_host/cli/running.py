@@ -1,14 +1,18 @@
 """Whether a daemon runs, found out without starting one: its facts file, its socket, its process."""
 
+import contextlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from messages.frames import encode
 from native_host import runtime
-from native_host.relay import open_socket
+from native_host.origins import CLI_ORIGIN
+from native_host.relay import Unavailable, greet, open_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +70,25 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
+
+
+def ask_to_leave(process: psutil.Process) -> None:
+    """Ask the daemon to leave in good order: by a signal or, on Windows, which knows none, by a word of its user's.
+
+    Raises psutil.Error. On Windows one that does not listen is ended.
+    """
+    if sys.platform != "win32" or not say_leave():
+        process.terminate()
+
+
+def say_leave() -> bool:
+    """Tell the daemon to leave, as whoever can read its secret may; False if it does not answer."""
+    folder = runtime.runtime_dir()
+    try:
+        with contextlib.closing(open_socket(folder)) as link:
+            secret = (Path(folder) / runtime.SECRET).read_text()
+            said = {"origin": CLI_ORIGIN, "pid": os.getpid(), "version": runtime.VERSION, "protocol": runtime.PROTOCOL}
+            answer = greet(link, encode({"type": "hello", **said, "secret": secret, "leave": True}))
+    except (OSError, ValueError, IndexError, Unavailable):
+        return False
+    return b'"status":"ok"' in answer

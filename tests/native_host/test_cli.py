@@ -14,6 +14,7 @@ from support.host_process import BrowserHost
 
 from native_host import runtime
 from native_host.cli.lifecycle import NOT_RUNNING
+from native_host.cli.running import say_leave
 from native_host.cli.terminal import duration, printable, size
 from native_host.config_toml import render_default_toml
 
@@ -93,6 +94,16 @@ def test_status_shows_models_and_stop_ends_the_daemon(home: HostHome) -> None:
     stopped = home.run("stop")
     assert f"Stopped the daemon (pid {pid})" in stopped.stdout
     assert home.run("status").returncode == NOT_RUNNING
+
+
+def test_a_daemon_leaves_in_good_order_by_a_word_of_its_user(home: HostHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.run("chat", "--model", "echo", stdin="one")
+    log = home.log_dir / "daemon.log"
+    monkeypatch.setenv(runtime.RUNTIME_DIR_VARIABLE, str(home.runtime_dir))
+    assert say_leave()
+    wait_until("the daemon's end", lambda: home.run("status").returncode == NOT_RUNNING)
+    assert "tabagent.daemon: leaving" in log.read_text(encoding="utf-8")
+    assert not say_leave()
 
 
 def test_a_line_break_in_a_models_name_makes_no_line_of_its_own(home: HostHome) -> None:
