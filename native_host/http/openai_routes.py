@@ -27,6 +27,7 @@ from native_host.http.errors import HttpError, json_response
 from native_host.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, embeddings
 from native_host.http.openai_bodies import body_schema, read_body, reworded
 from native_host.http.openai_models import find_model, list_models, use_model
+from native_host.http.openai_prompts import generate_each
 from native_host.http.openai_requests import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
 from native_host.http.openai_responses import ResponseAnswer
 from native_host.http.schemas import OPENAI_ERRORS, gives
@@ -74,8 +75,7 @@ async def create_completion(request: Request) -> Response:
     answer = CompletionAnswer(name, body.include_usage)
     if len(body.prompt) == 1:
         return await _answer(request, wanted, answer, body)
-    each = [wanted.model_copy(update={"prompt": prompt}) for prompt in body.prompt]
-    return json_response(answer.whole_of([await generate(request, one) for one in each]))
+    return json_response(answer.whole_of(await generate_each(request, wanted, body.prompt)))
 
 
 @router.post(

@@ -3,10 +3,13 @@
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from openai import BadRequestError, OpenAI
+from support.browsers.waiting import wait_until
 from support.http_host import HttpHost
 from support.scripted_gguf import CHATML_TOOLS, write_scripted
 
@@ -83,7 +86,7 @@ def test_carried_reasoning_says_what_the_reasoning_said(openai: OpenAI) -> None:
         assert ResponseBody.model_validate({"input": said}).to_wire()["messages"][0] == THOUGHT | {"content": "Blue."}
 
 
-@pytest.mark.parametrize("content", ["gAAAAABo", "tabagent:?", "tabagent:/w==", "", None])
+@pytest.mark.parametrize("content", ["gAAAAABo", "tabagent:?", "tabagent:/w==", "tabagent:\xe9", "", None])
 def test_what_another_server_has_encrypted_says_nothing(content: str | None) -> None:
     thought: dict[str, Any] = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": content}
     said = [{"role": "user", "content": "Look."}, thought, {"role": "user", "content": "Why?"}]
@@ -159,6 +162,46 @@ def test_several_prompts_make_no_stream(openai: OpenAI) -> None:
     with pytest.raises(BadRequestError, match="leave stream out") as refused:
         openai.completions.create(**SHORT, prompt=PROMPTS, stream=True)
     assert refused.value.param == "prompt"
+
+
+SLOW_ECHO: dict[str, Any] = {"model": "echo", "options": {"prefill_ms": 300, "tokens_per_second": 50}}
+
+
+def test_each_of_several_prompts_counts_from_the_end_of_the_one_before(openai: OpenAI, host: HttpHost) -> None:
+    with host.client(host.token) as client:
+        client.post("/api/v1/load", json=SLOW_ECHO).raise_for_status()
+        openai.completions.create(model="echo", prompt=["a b", "c d", "e f", "g h"])
+        stats = client.get("/api/v1/stats").json()
+    assert 300 <= stats["time_to_first_token"] < 900
+    assert stats["total_time"] < 900
+
+
+def test_who_stops_one_of_several_prompts_stops_those_behind_it(openai: OpenAI, host: HttpHost) -> None:
+    with host.client(host.token) as client, ThreadPoolExecutor(1) as pool:
+        client.post("/api/v1/load", json=SLOW_ECHO).raise_for_status()
+        words = "w " * 30
+        asked = pool.submit(openai.completions.create, model="echo", prompt=["a", words, words, "b"])
+        wait_until("the second prompt", lambda: any(one["tokens"] > 2 for one in _answered(client)))
+        client.post("/api/v1/halt").raise_for_status()
+        answer = asked.result(30)
+    first, second, *others = answer.choices
+    assert (first.text, [one.text for one in others]) == ("a", ["", ""])
+    assert second.text
+    assert len(second.text) < len(words) - 2
+    assert {choice.finish_reason for choice in answer.choices} == {"stop"}
+    assert answer.usage
+    assert 3 <= answer.usage.completion_tokens < 31
+
+
+def _answered(client: httpx.Client) -> list[dict[str, Any]]:
+    return [one for one in client.get("/api/v1/jobs").json()["jobs"] if one["state"] == "decode"]
+
+
+@pytest.mark.parametrize("wrong", ["", "word " * 5000])
+def test_which_of_several_prompts_is_wrong_is_told(openai: OpenAI, wrong: str) -> None:
+    with pytest.raises(BadRequestError, match=r"prompt\[1\]: The prompt") as refused:
+        openai.completions.create(**SHORT, prompt=["The sea", wrong, "Hello"])
+    assert refused.value.param == "prompt[1]"
 
 
 @pytest.mark.parametrize("tokens", [[1, 2], [[1, 2], [3]]])
