@@ -15,6 +15,9 @@ JsonObject = dict[str, Any]
 
 _TEXT_PARTS = frozenset({"input_text", "output_text"})
 
+_PHASES = ("commentary", "final_answer")
+"""What OpenAI's newer models call their messages before calls and after them; no chat template knows of it."""
+
 _WHOLE_ITEM = "it stores nothing: send the item itself (the AI SDK does with `store: false` in providerOptions.openai)"
 
 
@@ -71,10 +74,10 @@ def _turns(given: list[JsonObject]) -> list[tuple[list[int], JsonObject]]:
 
 
 def _item(item: JsonObject, place: int) -> JsonObject:
-    """A message, without what a client repeats of an earlier answer: its id and status."""
+    """What an item says in the wire's words. HostError for one of another kind."""
     match item.get("type", "message"):
         case "function_call":
-            return wire_call(item)
+            return wire_call(item, place)
         case "function_call_output":
             output = item.get("output")
             return wire_result(item, [_item_part(part) for part in output] if isinstance(output, list) else output)
@@ -94,7 +97,10 @@ def _unknown_item(item: JsonObject, place: int) -> HostError:
 
 
 def _message(item: JsonObject) -> JsonObject:
+    """A message, without what a client repeats of an earlier answer, also another server's: id, status and phase."""
     message = {name: value for name, value in item.items() if name not in ("type", "id", "status")}
+    if message.get("phase") in _PHASES:
+        del message["phase"]
     if isinstance(message.get("content"), list):
         message["content"] = [_item_part(part) for part in message["content"]]
     return message

@@ -22,7 +22,7 @@ class Placed(NamedTuple):
 
 def wire_name(namespace: object, name: object) -> Any:
     """What a model knows a function as; of a long name its end."""
-    if namespace is None or not isinstance(name, str):
+    if namespace is None or not isinstance(name, str) or not name:
         return name
     return f"{namespace}__{name}"[-MAX_NAME_CHARACTERS:]
 
@@ -36,6 +36,14 @@ def placed_tools(tools: list[Any] | None) -> Iterator[Placed]:
         for inner, function in enumerate(tool["tools"]):
             told = _told(tool.get("description"), function) if inner == 0 else function
             yield Placed(f"tools[{at}].tools[{inner}]", told, tool["name"])
+
+
+def namespaces_of(name: object, tools: list[Any] | None) -> list[str]:
+    """The namespaces that have a function of a name by which no function outside them, or in all, is known."""
+    placed = [(one, one.tool.get("name")) for one in placed_tools(tools) if isinstance(one.tool, dict)]
+    if any(wire_name(one.namespace, known) == name for one, known in placed):
+        return []
+    return [one.namespace for one, known in placed if one.namespace is not None and known == name]
 
 
 def called_names(tools: list[Any] | None) -> Mapping[str, tuple[str, str]]:

@@ -218,7 +218,7 @@ class ResponseBody(Habits):
             settings=wire_settings(settings),
             response_format=_response_format(self.text or {}),
             tools=wire_tools(self.tools),
-            tool_choice=wire_choice(self.tool_choice),
+            tool_choice=wire_choice(self.tool_choice, self.tools),
             parallel_tool_calls=self.parallel_tool_calls if self.tools else None,
             logprobs=bool(_INCLUDE_LOGPROBS in (self.include or ()) or self.top_logprobs),
             top_logprobs=self.top_logprobs,

@@ -9,7 +9,7 @@ from typing import Any
 from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from native_host.http.openai_carried import carried_back
-from native_host.http.openai_namespaces import Placed, placed_tools, wire_name
+from native_host.http.openai_namespaces import Placed, namespaces_of, placed_tools, wire_name
 
 _NO_SEARCH = 'it opens no connections: send functions (Codex: web_search = "disabled" in its config.toml)'
 
@@ -21,19 +21,29 @@ def wire_tools(tools: list[Any] | None) -> list[Any] | None:
     return [_wire_tool(placed) for placed in placed_tools(tools)] or None
 
 
-def wire_choice(choice: Any) -> Any:
-    """A tool_choice that names a function, or one word."""
-    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
-        named = {name: value for name, value in choice.items() if name != "name"}
-        return named | {"function": {"name": choice["name"]}}
-    return choice
+def wire_choice(choice: Any, tools: list[Any] | None) -> Any:
+    """A tool_choice that names a function, or one word. HostError for a name that several namespaces have."""
+    if not isinstance(choice, dict) or choice.get("type") != "function" or "name" not in choice:
+        return choice
+    rest = {name: value for name, value in choice.items() if name not in ("name", "namespace")}
+    namespace, name = choice.get("namespace"), choice["name"]
+    if namespace is None:
+        namespace, *others = namespaces_of(name, tools) or [None]
+        if others:
+            raise _invalid("tool_choice.name", f"{name!r:.100} is in several namespaces; give its namespace beside it")
+    elif not isinstance(namespace, str):
+        raise _invalid("tool_choice.namespace", "must be a string")
+    return rest | {"function": {"name": wire_name(namespace, name)}}
 
 
-def wire_call(item: JsonObject) -> JsonObject:
-    """A `function_call` item as a message of the assistant."""
+def wire_call(item: JsonObject, place: int) -> JsonObject:
+    """A `function_call` item as a message of the assistant. HostError for a namespace that is no name."""
     function = {name: item[name] for name in ("name", "arguments") if name in item}
+    namespace = item.get("namespace")
+    if not isinstance(namespace, str | None):
+        raise _invalid(f"input[{place}].namespace", "must be a string")
     if "name" in function:
-        function["name"] = wire_name(item.get("namespace"), function["name"])
+        function["name"] = wire_name(namespace, function["name"])
     call = {"id": item.get("call_id"), "type": "function", "function": function}
     return {"role": "assistant", "content": None, "tool_calls": [call]}
 
@@ -104,3 +114,7 @@ def _joined(turn: JsonObject, message: JsonObject) -> JsonObject:
 
 def _is_empty(turn: JsonObject) -> bool:
     return turn.get("role") == "assistant" and set(turn) == {"role", "content", "reasoning"} and turn["content"] is None
+
+
+def _invalid(field: str, problem: str) -> HostError:
+    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])

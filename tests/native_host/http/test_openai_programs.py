@@ -231,6 +231,7 @@ def test_a_function_in_a_namespace_is_called_by_its_name_there(openai: OpenAI) -
 WRONG: list[tuple[dict[str, Any], str]] = [
     (NAMESPACE | {"tools": [TOOL, {"type": "custom", "name": "c"}]}, "tools[1].tools[1].type"),
     (NAMESPACE | {"tools": [TOOL | {"name": "a b"}]}, "tools[1].tools[0].name"),
+    (NAMESPACE | {"tools": [TOOL | {"name": ""}]}, "tools[1].tools[0].name"),
     (NAMESPACE | {"tools": "look"}, "tools[1].type"),
     (NAMESPACE | {"name": None}, "tools[1].type"),
     ({"type": "web_search", "external_web_access": False}, "tools[1].type"),
@@ -242,6 +243,55 @@ def test_a_tool_that_is_wrong_is_named_where_it_stands(openai: OpenAI, tool: Any
     with pytest.raises(BadRequestError) as refused:
         respond(openai, tools=[TOOL | {"name": "other"}, tool])
     assert refused.value.param == param
+
+
+CHOICES: list[dict[str, Any]] = [
+    {"name": "look"},
+    {"name": "look", "namespace": "mcp__sky"},
+    {"name": "mcp__sky__look"},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_function_in_a_namespace_may_be_the_one_that_is_to_be_called(openai: OpenAI, choice: dict[str, Any]) -> None:
+    chosen = {"type": "function", **choice}
+    tools = [TOOL | {"name": "other"}, NAMESPACE]
+    *_, call = respond(openai, tools=tools, tool_choice=chosen, model="namespaced.gguf").output
+    assert (call.name, call.namespace) == ("look", "mcp__sky")
+
+
+def test_a_name_alone_chooses_the_function_outside_of_namespaces() -> None:
+    body = ResponseBody.model_validate(
+        {"input": "Look.", "tools": [NAMESPACE, TOOL], "tool_choice": {"type": "function", "name": "look"}}
+    )
+    assert body.to_wire()["tool_choice"] == {"type": "function", "function": {"name": "look"}}
+
+
+MISPLACED: list[tuple[dict[str, Any], str]] = [
+    ({"tool_choice": {"type": "function", "name": "look"}}, "tool_choice.name"),
+    ({"tool_choice": {"type": "function", "name": "look", "namespace": 5}}, "tool_choice.namespace"),
+    (
+        {"input": [{"type": "function_call", "call_id": "c", "name": "look", "arguments": "{}", "namespace": {}}]},
+        "input[0].namespace",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "param"), MISPLACED)
+def test_a_namespace_that_names_nothing_or_too_much_is_refused(openai: OpenAI, fields: Any, param: str) -> None:
+    with pytest.raises(BadRequestError) as refused:
+        respond(openai, tools=[NAMESPACE, NAMESPACE | {"name": "mcp__sea"}], **fields)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize("phase", ["commentary", "final_answer", None])
+def test_what_another_server_called_the_phase_of_a_message_says_nothing(openai: OpenAI, phase: str | None) -> None:
+    text: dict[str, Any] = {"type": "output_text", "text": "Blue.", "annotations": []}
+    said: dict[str, Any] = {"type": "message", "role": "assistant", "phase": phase, "content": [text]}
+    talk = [{"role": "user", "content": "Look."}, said, {"role": "user", "content": "Why?"}]
+    assert respond(openai, input=talk).status == "completed"
+    with pytest.raises(BadRequestError, match="phase"):
+        respond(openai, input=[*talk[:1], said | {"phase": "new"}])
 
 
 def test_a_long_name_in_a_namespace_is_known_by_its_end() -> None:
