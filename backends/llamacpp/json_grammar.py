@@ -64,7 +64,7 @@ class JsonConverter(_Base):  # type: ignore[misc]
         if not _FIRST & schema.keys():
             kind = schema.get("type")
             if isinstance(kind, list):
-                return super().visit({"anyOf": [{**schema, "type": one} for one in kind]}, name)
+                return super().visit({"anyOf": [{**schema, "type": one} for one in dict.fromkeys(kind)]}, name)
             if BOUNDS & schema.keys() and can_bound(schema):
                 return self._add_rule(f"{name}-" if name in RESERVED_NAMES else name or "root", number_rule(schema))
         elif _CONSTANTS & schema.keys() and isinstance(schema.get("type"), list):

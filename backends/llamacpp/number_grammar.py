@@ -13,9 +13,10 @@ BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"
 
 _MOST_DIGITS = 16
 
-_FRACTION = '("." [0-9]{1,16})?'
+_EXACT_DIGITS = 15
+"""Digits of a number that doubles tell from every other of as many: 99.9999999999999999 is 100 to who reads it."""
+
 _NO_FRACTION = '("." "0"{1,16})?'
-_SOME_FRACTION = '"." "0"{0,15} [1-9] [0-9]{0,15}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,28 @@ def _unsigned(low: Bound, high: Bound | None, is_integer: bool) -> Iterator[str]
         last = None if high is None else high.value - high.is_open
         yield from _whole(first, last)
         return
+    digits = _fraction_digits(low, high)
+    fraction = f'("." [0-9]{{1,{digits}}})?' if digits else ""
     for whole in _whole(first, None if high is None else high.value - 1):
-        yield f"({whole}) {_FRACTION}"
-    if low.is_open and (high is None or low.value < high.value):
-        yield f'"{low.value}" {_SOME_FRACTION}'
+        yield f"({whole}) {fraction}"
+    if digits and low.is_open and (high is None or low.value < high.value):
+        yield f'"{low.value}" "." {_not_zero(digits)}'
     if high is not None and not high.is_open and high.value >= first:
         yield f'"{high.value}" {_NO_FRACTION}'
+
+
+def _fraction_digits(low: Bound, high: Bound | None) -> int:
+    """How many digits a fraction may have, that none is read as an end that is open."""
+    ends = [len(str(end.value)) for end in (low, high) if end is not None and end.is_open]
+    return min((max(0, _EXACT_DIGITS - whole) for whole in ends), default=_MOST_DIGITS)
+
+
+def _not_zero(digits: int) -> str:
+    """The rule of up to so many digits of which one is not 0."""
+    rule = "[1-9]"
+    for rest in range(1, digits):
+        rule = f'([1-9] [0-9]{{0,{rest}}} | "0" {rule})'
+    return rule
 
 
 def _whole(first: int, last: int | None) -> Iterator[str]:

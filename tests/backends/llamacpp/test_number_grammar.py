@@ -66,6 +66,26 @@ def test_a_number_is_taken_if_it_is_between_whole_bounds(accepts: Accepts, bound
         assert bool(_accepts(accepts, schema, text)) is _between(float(text), schema), (schema, text)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "below", "within"),
+    [
+        ({"exclusiveMaximum": 100}, "99." + "9" * 16, "99." + "9" * 12),
+        ({"exclusiveMinimum": 3}, "3." + "0" * 15 + "1", "3.00000000000001"),
+        ({"exclusiveMinimum": 3, "exclusiveMaximum": 4}, "3." + "9" * 16, "3." + "9" * 14),
+        ({"exclusiveMaximum": 10**15}, "9" * 15 + "." + "9" * 16, "9" * 15),
+        ({"exclusiveMinimum": -100}, "-99." + "9" * 16, "-99.5"),
+    ],
+)
+def test_no_number_is_taken_that_is_read_as_an_open_end(
+    accepts: Accepts, bounds: dict[str, Any], below: str, within: str
+) -> None:
+    schema = {"type": "number", **bounds}
+    assert float(below) in bounds.values()
+    assert not accepts(schema, below)
+    assert _between(float(within), schema)
+    assert accepts(schema, within)
+
+
 ZOD: dict[str, dict[str, Any]] = {
     "int": {"type": "integer", "minimum": -SAFE, "maximum": SAFE},
     "positive": {"type": "integer", "exclusiveMinimum": 0, "maximum": SAFE},
@@ -107,6 +127,13 @@ def test_what_stands_beside_several_types_counts_for_each(accepts: Accepts) -> N
     assert accepts(words, '"red"')
     assert not accepts(words, '"blue"')
     assert not accepts({"type": ["string", "null"], "maxLength": 2}, '"abc"')
+
+
+def test_a_type_that_is_told_twice_counts_once(accepts: Accepts) -> None:
+    schema: dict[str, Any] = {"type": "integer", "minimum": 1}
+    for _ in range(30):
+        schema = {"type": ["object", "object"], "properties": {"a": schema}, "required": ["a"]}
+    assert accepts(schema, '{"a":' * 30 + "7" + "}" * 30)
 
 
 @pytest.mark.parametrize(
