@@ -4,7 +4,8 @@ Above it: `constraint`. llama_cpp 0.3.36 takes any character into a string, a li
 of a pattern and the backslashes of a constant as they are: such an answer is no JSON, in which control characters, `"`
 and `\` are escaped (RFC 8259, section 7). Those that a pattern names by themselves are written escaped; in its classes
 they are left out. A pattern's `\d`, `\w` and `\s`, escaped punctuation and `(?:`, which that converter does not know,
-are spelt out. So are bounds of numbers, and what stands beside several types.
+are spelt out. So are bounds of numbers, and what stands beside several types. A `$ref` has a rule of its own: that
+converter takes the one of a property of the same name.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, BuiltinRule, SchemaConverter
 
 from backends.llamacpp.number_grammar import BOUNDS, can_bound, number_rule
+from backends.llamacpp.schema_refs import resolved_refs
 
 _FORBIDDEN = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))
 """Characters that are not written into a string as they are, from and to; DEL may be, but says nothing."""
@@ -58,6 +60,13 @@ class JsonConverter(_Base):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+        self._referred: dict[str, str] = {}
+        """The rules of what is referred to, by the reference."""
+
+    def resolve_refs(self, schema: dict[str, Any], url: str) -> dict[str, Any]:
+        """The schema, each reference in it with `url` before it, and with what it points to known."""
+        self._refs |= resolved_refs(schema, url)
+        return schema
 
     def visit(self, schema: Any, name: str) -> Any:
         """The name of the rule for a schema. What stands beside several types counts for each of them."""
@@ -70,6 +79,13 @@ class JsonConverter(_Base):  # type: ignore[misc]
         elif _CONSTANTS & schema.keys() and isinstance(schema.get("type"), list):
             schema = {keyword: value for keyword, value in schema.items() if keyword != "type"}
         return super().visit(schema, name)
+
+    def _resolve_ref(self, ref: str) -> str:
+        """The name of a rule that nothing else has: a property may be called as a definition is."""
+        if ref not in self._referred:
+            name = self._referred[ref] = self._add_rule(f"ref-{len(self._referred)}", ref)  # taken, and filled below
+            self._rules[name] = self.visit(self._refs[ref], f"{name}-of")
+        return self._referred[ref]
 
     def _add_primitive(self, name: str, rule: BuiltinRule) -> Any:
         strict = BuiltinRule(_CHARACTER) if rule is PRIMITIVE_RULES["char"] else rule
