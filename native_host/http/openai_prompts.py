@@ -3,16 +3,17 @@
 Above it: `native_host.http.openai_routes`. Below it: `native_host.http.answer_streams`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from fastapi import Request
 
-from messages.errors import ErrorCode
+from messages.errors import ErrorCode, HostError
 from messages.facts import Figures, FinishReason
 from messages.replies import Generated
 from messages.requests import Generate
 from native_host.http.answer_streams import generate
-from native_host.http.client import count_from_now
+from native_host.http.client import count_from_now, host_of
 from native_host.http.errors import HttpError
 
 
@@ -21,6 +22,27 @@ async def generate_each(request: Request, wanted: Generate, prompts: Sequence[st
 
     HttpError if one fails, which it names: none is answered then.
     """
+    with _kept(request, wanted.model):
+        return await _each(request, wanted, prompts)
+
+
+@contextmanager
+def _kept(request: Request, name: str | None) -> Iterator[None]:
+    """While this is entered the model stays loaded, as it was: its keep-alive counts from the last prompt's end."""
+    models = host_of(request).models
+    try:
+        model = models.find(name)
+    except HostError:  # it was unloaded just now, and the first prompt loads it again
+        yield
+        return
+    try:
+        with model.held():
+            yield
+    finally:
+        models.release(model)
+
+
+async def _each(request: Request, wanted: Generate, prompts: Sequence[str]) -> list[Generated]:
     results: list[Generated] = []
     for at, prompt in enumerate(prompts):
         if results and results[-1].finish_reason == FinishReason.CANCELLED:

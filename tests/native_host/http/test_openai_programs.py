@@ -193,6 +193,21 @@ def test_who_stops_one_of_several_prompts_stops_those_behind_it(openai: OpenAI, 
     assert 3 <= answer.usage.completion_tokens < 31
 
 
+def test_a_model_stays_as_it_is_until_the_last_of_several_prompts(openai: OpenAI, host: HttpHost) -> None:
+    with host.client(host.token) as client:
+        client.post("/api/v1/unload", json={"model": "demo"})
+        options = {"keep_alive_s": 0, "context_length": 512}
+        client.post("/api/v1/load", json={"model": "demo", "options": options}).raise_for_status()
+        with pytest.raises(BadRequestError, match="the context 512"):
+            openai.completions.create(**SHORT, prompt=["The sea", "A cat", "word " * 600])
+        wait_until("the unload", lambda: "demo" not in _loaded(client))
+        assert len(openai.completions.create(**SHORT, prompt=PROMPTS).choices) == 3
+
+
+def _loaded(client: httpx.Client) -> list[str]:
+    return [one["model"] for one in client.get("/api/v1/models").json()["loaded"]]
+
+
 def _answered(client: httpx.Client) -> list[dict[str, Any]]:
     return [one for one in client.get("/api/v1/jobs").json()["jobs"] if one["state"] == "decode"]
 
