@@ -42,6 +42,9 @@ _IGNORED_KEYWORDS = frozenset(
 _UNBOUND = frozenset({"$ref", "anyOf", "const", "enum", "oneOf"})
 """Keywords beside which that converter looks at no bounds."""
 
+_LENGTHS = frozenset({"minLength", "maxLength"})
+"""Keywords that it passes over beside a pattern."""
+
 _NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
 _VALUES = frozenset({"const", "default", "enum", "examples", "required"})
 
@@ -85,7 +88,7 @@ def grammar_sampler(vocabulary: Any, grammar: str, log: EngineLog) -> Any:
 
 def schema_rules(schemas: Sequence[dict[str, Any]]) -> tuple[list[str], str]:
     """The names of rules for the JSON of some schemas, and all rules that these need. HostError `invalid_request`."""
-    converter = JsonConverter()
+    converter = JsonConverter(lenient=True)
     try:
         names = [
             converter.visit(converter.resolve_refs(copy.deepcopy(schema), f"schema{at}"), f"schema{at}")
@@ -126,6 +129,8 @@ def _ignored_keywords(schema: object) -> set[str]:
         found -= {"propertyNames"}
     if _UNBOUND & schema.keys() or not can_bound(schema):
         found |= BOUNDS & schema.keys()
+    if "pattern" in schema:
+        found |= _LENGTHS & schema.keys()
     for keyword, value in schema.items():
         if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
             found |= _ignored_keywords(list(value.values()))

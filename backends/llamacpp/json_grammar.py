@@ -16,6 +16,7 @@ from typing import Any
 from llama_cpp.llama_grammar import PRIMITIVE_RULES, RESERVED_NAMES, BuiltinRule, SchemaConverter
 
 from backends.llamacpp.number_grammar import BOUNDS, can_bound, number_rule
+from backends.llamacpp.schema_gaps import completed, is_any
 from backends.llamacpp.schema_refs import resolved_refs
 
 _FORBIDDEN = ((0x00, 0x1F), (0x22, 0x22), (0x5C, 0x5C), (0x7F, 0x7F))
@@ -58,8 +59,10 @@ _Base: Any = SchemaConverter
 class JsonConverter(_Base):  # type: ignore[misc]
     """Collects the rules of schemas. Raises ValueError, and what llama_cpp's converter does, for what it cannot do."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lenient: bool = False) -> None:
+        """`lenient` passes over what nothing could satisfy where a tool's parameters say so."""
         super().__init__(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+        self._lenient = lenient
         self._referred: dict[str, str] = {}
         """The rules of what is referred to, by the reference."""
 
@@ -70,6 +73,8 @@ class JsonConverter(_Base):  # type: ignore[misc]
 
     def visit(self, schema: Any, name: str) -> Any:
         """The name of the rule for a schema. What stands beside several types counts for each of them."""
+        if name and is_any(schema):
+            return self._add_primitive("value", PRIMITIVE_RULES["value"])
         if not _FIRST & schema.keys():
             kind = schema.get("type")
             if isinstance(kind, list):
@@ -78,7 +83,7 @@ class JsonConverter(_Base):  # type: ignore[misc]
                 return self._add_rule(f"{name}-" if name in RESERVED_NAMES else name or "root", number_rule(schema))
         elif _CONSTANTS & schema.keys() and isinstance(schema.get("type"), list):
             schema = {keyword: value for keyword, value in schema.items() if keyword != "type"}
-        return super().visit(schema, name)
+        return super().visit(completed(schema, lenient=self._lenient), name)
 
     def _resolve_ref(self, ref: str) -> str:
         """The name of a rule that nothing else has: a property may be called as a definition is."""

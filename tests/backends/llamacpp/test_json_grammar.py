@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.grammar_texts import Accepts
 
-from backends.llamacpp.constraint import grammar_of
+from backends.llamacpp.constraint import grammar_of, schema_rules
 from backends.llamacpp.json_grammar import gbnf_literal
 from messages.errors import ErrorCode, HostError
 from messages.options import JsonSchemaFormat
@@ -81,3 +81,67 @@ def test_a_literal_of_gbnf_is_one_line_whatever_its_text(text: str) -> None:
     literal = gbnf_literal(text)
     assert literal[0] == literal[-1] == '"'
     assert not set(literal[1:-1]) & set('"\n\r\0')
+
+
+ANY: list[dict[str, Any]] = [
+    {"type": "object", "properties": {"a": {}}, "required": ["a"]},
+    {"type": "object", "properties": {"a": True}, "required": ["a"]},
+    {"type": "object", "properties": {"a": {"title": "A", "description": "Whatever.", "default": None}}},
+    {"type": "object", "additionalProperties": True, "properties": {}},
+    {"type": "object", "additionalProperties": {}},
+    {"type": "object", "required": ["a"]},
+    {"type": "object", "properties": {"b": {"type": "null"}}, "required": ["a"]},
+    {"type": "object", "properties": {"a": {"$ref": "#/$defs/any"}}, "$defs": {"any": {"title": "Any"}}},
+]
+
+
+@pytest.mark.parametrize("schema", ANY)
+@pytest.mark.parametrize("value", ["1", "null", '"a"', "[1, {}]", '{"b": true}'])
+def test_what_may_be_anything_may_be_no_object_too(accepts: Accepts, schema: dict[str, Any], value: str) -> None:
+    assert accepts(schema, f'{{"a": {value}}}')
+    assert not accepts(schema, '{"a": }')
+
+
+LISTS: list[tuple[dict[str, Any], list[str], list[str]]] = [
+    ({"type": "array", "items": {}}, ["[]", '[1, "a", {}]'], ["{}"]),
+    ({"items": {}}, ["[]", "[1]"], ["{}"]),
+    ({"type": "array", "items": True, "maxItems": 1}, ["[]", "[[]]"], ["[1, 2]"]),
+    ({"type": "array", "minItems": 2}, ["[1, {}]", "[1, 2, 3]"], ["[]", "[1]"]),
+    ({"type": "array", "prefixItems": [{}, {"type": "null"}], "minItems": 2, "maxItems": 2}, ["[1, null]"], ["[1]"]),
+    ({"type": "array"}, ["[]", "[1]"], ["{}"]),
+]
+
+
+@pytest.mark.parametrize(("schema", "taken", "refused"), LISTS)
+def test_a_list_of_anything_is_held_to_its_length(
+    accepts: Accepts, schema: dict[str, Any], taken: list[str], refused: list[str]
+) -> None:
+    for text in taken:
+        assert accepts(schema, text), text
+    for text in refused:
+        assert not accepts(schema, text), text
+
+
+def test_what_is_required_must_be_there_though_it_is_no_property(accepts: Accepts) -> None:
+    schema: dict[str, Any] = {"type": "object", "properties": {"b": {"type": "null"}}, "required": ["a"]}
+    assert not accepts(schema, "{}")
+    assert not accepts(schema, '{"b": null}')
+    assert accepts(schema | {"additionalProperties": {"type": "null"}}, '{"a": null}')
+    assert not accepts(schema | {"additionalProperties": {"type": "null"}}, '{"a": 1}')
+    with pytest.raises(HostError, match="a is required and none of the properties"):
+        accepts(schema | {"additionalProperties": False}, "{}")
+    assert schema_rules([schema | {"additionalProperties": False}])
+
+
+@pytest.mark.parametrize("keyword", ["minLength", "maxLength"])
+def test_a_length_beside_a_pattern_is_refused_by_name(keyword: str) -> None:
+    schema = {"type": "string", "pattern": "^a*$", keyword: 3}
+    with pytest.raises(HostError, match=keyword) as caught:
+        grammar_of(JsonSchemaFormat(type="json_schema", json_schema=schema))
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
+
+
+def test_a_schema_that_lets_nothing_be_written_is_refused() -> None:
+    schema = {"type": "object", "properties": {"a": False}, "required": ["a"]}
+    with pytest.raises(HostError, match="lets nothing be written"):
+        grammar_of(JsonSchemaFormat(type="json_schema", json_schema=schema))
