@@ -41,7 +41,7 @@ def _referring(schema: Any) -> Iterator[dict[str, Any]]:
             yield from _referring(value)
 
 
-def _target(schema: dict[str, Any], reference: Any) -> dict[str, Any]:
+def _target(schema: dict[str, Any], reference: Any) -> dict[str, Any] | bool:
     """What a JSON pointer (RFC 6901) in a fragment points to."""
     if not isinstance(reference, str) or not (reference == "#" or reference.startswith("#/")):
         raise ValueError(f"$ref {str(reference)[:100]} is not in the schema itself; put what it means into $defs")
@@ -54,6 +54,6 @@ def _target(schema: dict[str, Any], reference: Any) -> dict[str, Any]:
             target = target[name]
         else:
             raise ValueError(f"$ref {reference[:100]} points to nothing")
-    if not isinstance(target, dict):
+    if not isinstance(target, dict | bool):
         raise ValueError(f"$ref {reference[:100]} points to no schema")
     return target

@@ -28,8 +28,9 @@ def wire_choice(choice: Any, tools: list[Any] | None) -> Any:
     rest = {name: value for name, value in choice.items() if name not in ("name", "namespace")}
     namespace, name = choice.get("namespace"), choice["name"]
     if namespace is None:
-        namespace, *others = namespaces_of(name, tools) or [None]
-        if others:
+        known = namespaces_of(name, tools)
+        namespace = known[0] if known else None
+        if len(known) > 1:
             raise _invalid("tool_choice.name", f"{name!r:.100} is in several namespaces; give its namespace beside it")
     elif not isinstance(namespace, str):
         raise _invalid("tool_choice.namespace", "must be a string")

@@ -92,6 +92,7 @@ ANY: list[dict[str, Any]] = [
     {"type": "object", "required": ["a"]},
     {"type": "object", "properties": {"b": {"type": "null"}}, "required": ["a"]},
     {"type": "object", "properties": {"a": {"$ref": "#/$defs/any"}}, "$defs": {"any": {"title": "Any"}}},
+    {"type": "object", "properties": {"a": {"$ref": "#/$defs/any"}}, "$defs": {"any": True}},
 ]
 
 
