@@ -92,8 +92,9 @@ ToolChoice = Annotated[
 def refuse_tools(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
     """Raise ValueError where tools and the choice among them do not go together."""
     names = [tool.function.name for tool in tools]
-    if len(set(names)) < len(names):
-        raise ValueError("tools: two of them have the same name")
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise ValueError(f"tools: two of them have the same name, {name!r}")
     if not tools and choice not in (None, "auto", "none"):
         raise ValueError("tool_choice: there are no tools to choose from")
     if isinstance(choice, NamedTool) and choice.function.name not in names:

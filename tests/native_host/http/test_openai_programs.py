@@ -299,6 +299,11 @@ def test_a_namespace_that_names_nothing_or_too_much_is_refused(openai: OpenAI, f
     assert refused.value.param == param
 
 
+def test_a_function_that_is_called_as_one_in_a_namespace_is_named(openai: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="same name, 'mcp__sky__look'"):
+        respond(openai, tools=[NAMESPACE, TOOL | {"name": "mcp__sky__look"}])
+
+
 @pytest.mark.parametrize("phase", ["commentary", "final_answer", None])
 def test_what_another_server_called_the_phase_of_a_message_says_nothing(openai: OpenAI, phase: str | None) -> None:
     text: dict[str, Any] = {"type": "output_text", "text": "Blue.", "annotations": []}
