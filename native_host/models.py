@@ -60,6 +60,8 @@ class ModelTable:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closing: dict[asyncio.Task[None], ManagedModel] = {}
         self._active: str | None = None
+        self._went: dict[tuple[Path, str], LoadOptions] = {}
+        """The options of models that went by themselves, by file and backend."""
 
     @property
     def active(self) -> ManagedModel | None:
@@ -88,7 +90,18 @@ class ModelTable:
             await self._remove(found)
         source = self._by_free_name(source)
         self._make_room()
+        self._went.pop((source.path, source.row.name), None)
         return self._add(source), True
+
+    def options_before(self, name: str) -> LoadOptions:
+        """For who uses a model without having loaded it: the options that it had if it went by itself, else none."""
+        if self._lookup(name) is not None:
+            return LoadOptions()
+        try:
+            _, path, row = self.catalog.resolve(name, "auto")
+        except HostError:  # its load says so
+            return LoadOptions()
+        return self._went.get((path, row.name), LoadOptions())
 
     def find(self, name: str | None) -> ManagedModel:
         """The model a request means; HostError `model_not_loaded`, or `no_active_backend` if it names none."""
@@ -211,7 +224,11 @@ class ModelTable:
         if model.state is LoadState.LOADING:
             self._keep(model, at_least_s=LOADING_S)
             return
-        self.unload(model, "not used")
+        self._let_go(model, "not used")
+
+    def _let_go(self, model: ManagedModel, reason: str) -> None:
+        self._went[model.source.path, model.source.row.name] = model.source.options
+        self.unload(model, reason)
 
     async def _end(self, model: ManagedModel, reason: str, generations: Sequence[asyncio.Event]) -> None:
         for over in generations:
@@ -233,7 +250,7 @@ class ModelTable:
                 retry_after_ms=5000,
             )
         oldest = min(idle, key=lambda model: model.last_used)
-        self.unload(oldest, "room for another")
+        self._let_go(oldest, "room for another")
 
     def _crashed(self, model: ManagedModel, error: HostError) -> None:
         if self._models.get(model.source.name) is not model:

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from messages.actions import ActionType
 from messages.errors import ErrorCode, HostError
+from messages.frames import JsonObject
 from messages.requests import CountTokens, Embed, Generate
 from native_host.http.client import ask, host_of
 
@@ -23,4 +24,10 @@ async def load_named(request: Request, wanted: Generate | CountTokens | Embed) -
     if name is None:
         text = "No model is loaded. Name one in `model` (GET /api/v1/models tells what there is), or load one first."
         raise HostError(ErrorCode.NO_ACTIVE_BACKEND, text)
-    await ask(request, ActionType.LOAD, {"model": name})
+    await ask(request, ActionType.LOAD, implied_load(request, name))
+
+
+def implied_load(request: Request, name: str) -> JsonObject:
+    """The load of a model that a request uses: as it was loaded before, if it went unused or made room for another."""
+    options = host_of(request).models.options_before(name).model_dump(exclude_none=True)
+    return {"model": name, "options": options}

@@ -15,6 +15,7 @@ from messages.replies import Loaded, ModelList, State
 from messages.requests import Embed, Generate
 from native_host.http.client import ask, host_of
 from native_host.http.errors import HttpError
+from native_host.http.model_use import implied_load
 
 WantedT = TypeVar("WantedT", Generate, Embed)
 
@@ -57,7 +58,7 @@ async def _ready_model(request: Request, name: str | None) -> str:
         return state.active
     if host_of(request).models.has_ready(name):
         return name
-    loaded = (await ask(request, ActionType.LOAD, {"model": name})).fields
+    loaded = (await ask(request, ActionType.LOAD, implied_load(request, name))).fields
     assert isinstance(loaded, Loaded)
     return loaded.model.model
 
