@@ -13,6 +13,7 @@ from native_host.connection import Connection
 from native_host.host import Host
 from native_host.logs import configure_logging
 from native_host.origins import CLI_ORIGIN
+from native_host.relay import take_stdout
 from native_host.stdio_copies import StdioCopies, needs_copies
 
 logger = logging.getLogger("tabagent.stdio")
@@ -33,9 +34,11 @@ async def serve(config: Config, paths: Paths, from_client: int, to_client: int, 
         await connection.wait_closed()
         await loop.run_in_executor(None, copies.finish, LAST_WORDS_S)
     else:
-        await loop.connect_write_pipe(lambda: _Writer(connection), os.fdopen(to_client, "wb", buffering=0))
+        writer = _Writer(connection)
+        await loop.connect_write_pipe(lambda: writer, os.fdopen(to_client, "wb", buffering=0))
         await loop.connect_read_pipe(lambda: connection, os.fdopen(from_client, "rb", buffering=0))
         await connection.wait_closed()
+        await asyncio.wait({writer.ended}, timeout=LAST_WORDS_S)
     await host.close()
 
 
@@ -67,10 +70,11 @@ class _StdioConnection(Connection):
 
 
 class _Writer(asyncio.BaseProtocol):
-    """The writing half of a client on two pipes."""
+    """The writing half of a client on two pipes; `ended` once all is written, or the client no longer reads."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.ended = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -82,11 +86,17 @@ class _Writer(asyncio.BaseProtocol):
     def resume_writing(self) -> None:
         self._connection.resume_writing()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set_result(None)
+        self._connection.connection_lost(exc)
+
 
 def main(arguments: list[str]) -> int:
     """Run the loop; fd 1 is taken away from everything else before an engine could print to it."""
-    to_client = os.dup(1)
-    os.dup2(2, 1)
+    if not (_is_open(0) and _is_open(1)):
+        print("Requests come on standard input and answers go to standard output: both must be open.", file=sys.stderr)  # noqa: T201
+        return 2
+    to_client = take_stdout()
     from_client = os.dup(0)
     try:
         config = load_config()
@@ -98,3 +108,11 @@ def main(arguments: list[str]) -> int:
     origin = arguments[0] if arguments else CLI_ORIGIN
     asyncio.run(serve(config, paths, from_client, to_client, origin))
     return 0
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

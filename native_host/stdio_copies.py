@@ -1,21 +1,29 @@
 """Two descriptors as one socket: a thread copies each way, where asyncio itself cannot wait for them.
 
-So it is for every pipe that Windows gives a process, and for a file, as in `stdio < requests`.
-Above it: `native_host.stdio`.
+So it is for every pipe that Windows gives a process, for a file, as in `stdio < requests`, and for one socket that is
+both, as socat and inetd give it: asyncio takes what comes on it for its end. Above it: `native_host.stdio`.
 """
 
 import contextlib
+import logging
 import os
 import socket
 import stat
 import threading
 
+logger = logging.getLogger("tabagent.stdio")
+
 COPY_BYTES = 1 << 16
 
 
-def needs_copies(*descriptors: int) -> bool:
-    """Whether asyncio cannot wait for one of them."""
-    return os.name == "nt" or any(stat.S_ISREG(os.fstat(one).st_mode) for one in descriptors)
+def needs_copies(from_client: int, to_client: int) -> bool:
+    """Whether asyncio cannot wait for one of them, or for both at once."""
+    if os.name == "nt":
+        return True
+    requests, answers = os.fstat(from_client), os.fstat(to_client)
+    if stat.S_ISSOCK(requests.st_mode) and os.path.samestat(requests, answers):
+        return True
+    return stat.S_ISREG(requests.st_mode) or stat.S_ISREG(answers.st_mode)
 
 
 class StdioCopies:
@@ -34,7 +42,7 @@ class StdioCopies:
 
     def _copy_requests(self, from_client: int) -> None:
         with contextlib.suppress(OSError):  # the host has closed
-            while data := os.read(from_client, COPY_BYTES):
+            while data := _read(from_client):
                 self._inner.sendall(data)
             self._inner.shutdown(socket.SHUT_WR)
 
@@ -45,3 +53,12 @@ class StdioCopies:
                 while view:
                     view = view[os.write(to_client, view) :]
         self._inner.close()
+
+
+def _read(descriptor: int) -> bytes:
+    """What has come; nothing if no more does, and if it cannot be read: the host would wait for it for ever."""
+    try:
+        return os.read(descriptor, COPY_BYTES)
+    except OSError as error:
+        logger.warning("standard input cannot be read: %s", error.strerror)
+        return b""

@@ -2,17 +2,19 @@
 
 import json
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE
 
 import psutil
 import pytest
 from support.browsers.waiting import wait_until
 from support.host_home import HostHome
-from support.host_process import OTHER_ORIGIN, BrowserHost, Port, frame_of, is_alive, raw_frame
+from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port, frame_of, is_alive, raw_frame
 
 from messages.frames import FrameDecoder, FrameError
 from native_host import runtime
@@ -24,12 +26,22 @@ def home() -> Iterator[BrowserHost]:
         yield made
 
 
+COMMAND = [sys.executable, "-m", "native_host", "stdio"]
+
+
+def messages_in(data: bytes) -> list[Json]:
+    """What frames say that were written whole."""
+    decoder = FrameDecoder()
+    decoder.feed(data)
+    return [json.loads(body) for body in decoder.frames() if not isinstance(body, FrameError)]
+
+
 def stdio_env(home: BrowserHost) -> dict[str, str]:
     return {**home.env, "PYTHONPATH": runtime.source_root()}
 
 
 def open_port(home: BrowserHost, *arguments: str) -> Port:
-    return Port([sys.executable, "-m", "native_host", "stdio", *arguments], stdio_env(home))
+    return Port([*COMMAND, *arguments], stdio_env(home))
 
 
 @pytest.fixture
@@ -60,13 +72,60 @@ def test_requests_may_come_from_a_file_and_answers_go_into_one(home: BrowserHost
     requests, answers = tmp_path / "requests", tmp_path / "answers"
     asked = ({"id": 1, "action": "ping"}, {"id": 2, "action": "list_jobs"})
     requests.write_bytes(b"".join(frame_of(one) for one in asked))
-    command = [sys.executable, "-m", "native_host", "stdio"]
     with requests.open("rb") as stdin, answers.open("wb") as stdout:
-        subprocess.run(command, stdin=stdin, stdout=stdout, env=stdio_env(home), cwd="/", check=True, timeout=60)
-    decoder = FrameDecoder()
-    decoder.feed(answers.read_bytes())
-    told = [json.loads(body) for body in decoder.frames() if not isinstance(body, FrameError)]
-    assert {one["id"]: one["status"] for one in told} == {1: "success", 2: "success"}
+        subprocess.run(COMMAND, stdin=stdin, stdout=stdout, env=stdio_env(home), cwd="/", check=True, timeout=60)
+    assert {one["id"]: one["status"] for one in messages_in(answers.read_bytes())} == {1: "success", 2: "success"}
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (0, 1)])
+def test_without_a_standard_input_or_output_it_says_what_it_wants(home: BrowserHost, closed: tuple[int, ...]) -> None:
+    end = " ".join(f"{descriptor}>&-" for descriptor in closed)
+    command = ["sh", "-c", f'exec "$@" {end}', "sh", *COMMAND]
+    done = subprocess.run(command, capture_output=True, env=stdio_env(home), cwd="/", check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().startswith("Requests come on standard input")
+
+
+def test_it_ends_where_standard_input_cannot_be_read(home: BrowserHost, tmp_path: Path) -> None:
+    with (tmp_path / "only to write").open("wb") as stdin:
+        subprocess.run(COMMAND, stdin=stdin, env=stdio_env(home), cwd="/", check=True, timeout=60)
+
+
+def test_one_socket_may_be_both(home: BrowserHost) -> None:
+    """So socat and inetd start a program."""
+    client, theirs = socket.socketpair()
+    both = theirs.fileno()
+    with client, subprocess.Popen(COMMAND, stdin=both, stdout=both, env=stdio_env(home), cwd="/") as process:
+        theirs.close()
+        client.settimeout(60)
+        client.sendall(frame_of({"id": 1, "action": "ping"}))
+        client.shutdown(socket.SHUT_WR)
+        told = b"".join(iter(lambda: client.recv(4096), b""))
+        assert (messages_in(told)[0]["id"], process.wait(60)) == (1, 0)
+
+
+def test_a_client_that_reads_slowly_gets_whole_what_was_answered(home: BrowserHost) -> None:
+    """More than a pipe holds, and less than makes the host wait before it answers."""
+    asked = frame_of({"id": 1, "action": "ping"}) * 300
+    with subprocess.Popen(COMMAND, stdin=PIPE, stdout=PIPE, env=stdio_env(home), cwd="/") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(asked)
+        process.stdin.close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        assert len(messages_in(process.stdout.read())) == 300
+
+
+def test_it_ends_when_its_client_no_longer_reads(home: BrowserHost) -> None:
+    with subprocess.Popen(COMMAND, stdin=PIPE, stdout=PIPE, env=stdio_env(home), cwd="/") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(frame_of({"id": 1, "action": "ping"}))
+        process.stdin.flush()
+        assert process.stdout.read(4)
+        process.stdout.close()
+        assert process.wait(10) == 0
 
 
 def test_a_stop_is_heard_while_it_generates(port: Port) -> None:
