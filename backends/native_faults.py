@@ -6,6 +6,7 @@ Elsewhere it is a signal, which ends the process. Above it: `backends.worker`. S
 import os
 
 ACCESS_VIOLATION = 0xC0000005
+DIVISION_BY_ZERO = 0xC0000094
 _FAULT_BITS = 0xC0000000
 
 
@@ -14,7 +15,7 @@ def fault_of(error: BaseException) -> int | None:
     if not isinstance(error, OSError):
         return None
     if error.errno is None and str(error).startswith("exception: "):
-        return ACCESS_VIOLATION
+        return DIVISION_BY_ZERO if str(error).endswith("divide by zero") else ACCESS_VIOLATION
     status = getattr(error, "winerror", None) or 0
     return status & 0xFFFFFFFF if status & _FAULT_BITS == _FAULT_BITS else None
 

@@ -19,8 +19,12 @@ _WINDOWS_FAULTS = {
     0xC00000FD: "SIGSEGV",
     0xC0000374: "SIGABRT",
     0xC0000409: "SIGABRT",
+    0xE06D7363: "SIGABRT",
 }
-"""What Windows has for them, as exit codes (winnt.h, STATUS_...), by the signal that it would be elsewhere."""
+"""What Windows has for them, as exit codes (winnt.h, STATUS_...), by the signal that it would be elsewhere.
+
+The last is Visual C++'s own, for an exception that nobody in the engine caught.
+"""
 
 
 @dataclass(slots=True)

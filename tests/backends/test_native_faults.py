@@ -13,6 +13,8 @@ from backends.native_faults import fault_of
     [
         (OSError("exception: access violation reading 0x0000000000000000"), 0xC0000005),
         (OSError("exception: stack overflow"), 0xC0000005),
+        (OSError("exception: integer divide by zero"), 0xC0000094),
+        (OSError("exception: float divide by zero"), 0xC0000094),
         (OSError("a model's file is not there"), None),
         (FileNotFoundError(2, "exception: no such file"), None),
         (OSError(28, "No space left on device"), None),
@@ -27,6 +29,8 @@ def test_windows_own_codes_are_statuses() -> None:
     error = OSError("what FormatError says")
     error.winerror = -1073741795  # type: ignore[attr-defined, unused-ignore]
     assert fault_of(error) == 0xC000001D
+    error.winerror = -529697949  # type: ignore[attr-defined, unused-ignore]
+    assert fault_of(error) == 0xE06D7363
     error.winerror = 5  # type: ignore[attr-defined, unused-ignore]
     assert fault_of(error) is None
 

@@ -8,7 +8,14 @@ from native_host.worker_exit import WorkerExit
 
 @pytest.mark.parametrize(
     ("returncode", "name"),
-    [(-11, "SIGSEGV"), (0xC0000005, "SIGSEGV"), (0xC0000409, "SIGABRT"), (0xC000001D, "SIGILL"), (-15, "SIGTERM")],
+    [
+        (-11, "SIGSEGV"),
+        (0xC0000005, "SIGSEGV"),
+        (0xC0000409, "SIGABRT"),
+        (0xC000001D, "SIGILL"),
+        (0xE06D7363, "SIGABRT"),
+        (-15, "SIGTERM"),
+    ],
 )
 def test_a_fault_has_a_signals_name(returncode: int, name: str) -> None:
     error = WorkerExit(returncode, loaded=True).as_error("m")
