@@ -145,6 +145,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._decoder.truncated:
             logger.warning("%s closed in the middle of a message", self.origin or "a client")
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether an answer waits for the client to read, or is written in part."""
+        return bool(self._tasks) and (self._chunking.locked() or not self._writable.is_set())
+
     async def finish_answers(self) -> None:
         """Wait a moment for the answers that are nearly ready."""
         if self._tasks:

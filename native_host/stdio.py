@@ -18,6 +18,9 @@ from native_host.stdio_copies import StdioCopies, needs_copies
 
 logger = logging.getLogger("tabagent.stdio")
 
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
 LAST_WORDS_S = 5.0
 """How long a client that is slow to read may take for what was written last, in seconds."""
 
@@ -62,9 +65,14 @@ class _StdioConnection(Connection):
         self._read_all.set()
 
     async def wait_closed(self) -> None:
-        """Wait until the client has closed its end and what it asked for last is answered, or a moment has passed."""
+        """Wait until the client has closed its end and what it asked for last is answered, or a moment has passed.
+
+        An answer of which it has a part, as it is slow to read, has as long as what was written last.
+        """
         await self._read_all.wait()
         await self.finish_answers()
+        if self.is_writing:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS_S)
         super().connection_lost(None)
         self.close()
 
@@ -106,7 +114,10 @@ def main(arguments: list[str]) -> int:
     paths = Paths.from_environment()
     configure_logging(paths.daemon_log, config.log)
     origin = arguments[0] if arguments else CLI_ORIGIN
-    asyncio.run(serve(config, paths, from_client, to_client, origin))
+    try:
+        asyncio.run(serve(config, paths, from_client, to_client, origin))
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -115,6 +116,35 @@ def test_a_client_that_reads_slowly_gets_whole_what_was_answered(home: BrowserHo
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2)
         assert len(messages_in(process.stdout.read())) == 300
+
+
+def test_a_long_answer_is_not_cut_off_though_its_client_has_closed_its_end(home: BrowserHost) -> None:
+    """It has longer for the rest than an answer has that is still to be begun."""
+    load = {"id": 1, "action": "load", "model": "echo"}
+    generate = {"id": 2, "action": "generate", "prompt": "🙂" * 500_000, "stream": False}
+    with subprocess.Popen(COMMAND, stdin=PIPE, stdout=PIPE, env=stdio_env(home), cwd="/") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(frame_of(load) + frame_of(generate))
+        process.stdin.flush()
+        told = process.stdout.read(100_000)
+        process.stdin.close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(3)
+        told += process.stdout.read()
+    assert messages_in(told)[-1]["last"]
+
+
+def test_ctrl_c_ends_it_without_a_traceback(home: BrowserHost) -> None:
+    with subprocess.Popen(COMMAND, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=stdio_env(home), cwd="/") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(frame_of({"id": 1, "action": "ping"}))
+        process.stdin.flush()
+        assert process.stdout.read(4)
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(10), process.stderr.read()) == (130, b"")
 
 
 def test_it_ends_when_its_client_no_longer_reads(home: BrowserHost) -> None:
