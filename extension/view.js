@@ -14,7 +14,7 @@ export class View {
   input = find("#input");
   models = new ModelList();
   #scroller = find("#scroller");
-  #seen = { top: 0, most: 0 };
+  #seen = { top: 0, most: 0, width: 0 };
   #atEnd = true;
   #state = "waiting";
   #obstacle = false;
@@ -197,14 +197,15 @@ export class View {
 
   /**
    * A person scrolls up to read there, however slowly, until they come down near the end again. A page that became shorter
-   * is no such wish.
+   * is no such wish, nor one that became narrower: its lines break anew, and the browser scrolls by itself.
    */
   #notice() {
-    const { scrollHeight, scrollTop: top, clientHeight } = this.#scroller;
+    const { scrollHeight, scrollTop: top, clientHeight, clientWidth: width } = this.#scroller;
     const most = scrollHeight - clientHeight;
-    if (top < this.#seen.top && most >= this.#seen.most) this.#atEnd = false;
-    else if (most - top < (top > this.#seen.top ? NEAR_END_PX : 1)) this.#atEnd = true;
-    this.#seen = { top, most };
+    const seen = this.#seen;
+    if (top < seen.top && most >= seen.most && width === seen.width) this.#atEnd = false;
+    else if (most - top < (top > seen.top ? NEAR_END_PX : 1)) this.#atEnd = true;
+    this.#seen = { top, most, width };
   }
 
   /** A person who clicks into the text, to read or to mark some, wants the focus nowhere. */
