@@ -69,6 +69,7 @@ def play(host: BrowserHost, seed: int) -> list[Json]:
                 asked.append(port.ask(fields.pop("action"), **fields))
                 if random_.random() < 0.3:
                     port.call("ping")
+            port.ask("unload", all=True)  # an engine that hangs does so until somebody ends it
             if requests > REQUESTS // 2:
                 results = [check(port, request) for request in asked]
     return results
