@@ -86,7 +86,7 @@ class Listener:
         return secret
 
     def _listen(self) -> socket.socket:
-        if sys.platform == "win32" or runtime.uses_tcp():
+        if sys.platform == "win32" or runtime.uses_tcp():  # twice, for the type checker
             listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             listening.bind(("127.0.0.1", 0))
         else:

@@ -161,7 +161,7 @@ def browser_is_gone() -> bool:
 
 def open_socket(folder: str) -> "socket":
     """Connect to the daemon's socket."""
-    if sys.platform == "win32" or runtime.uses_tcp():
+    if sys.platform == "win32" or runtime.uses_tcp():  # twice, for the type checker
         with open(os.path.join(folder, runtime.DAEMON_FACTS)) as file:
             port = int(file.read().split('"port": ')[1].split(",")[0].split("}")[0])
         connection = socket(_socket.AF_INET, _socket.SOCK_STREAM)

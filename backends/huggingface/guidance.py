@@ -18,6 +18,7 @@ from llguidance import LLMatcher
 from backends.base import GenerationRequest
 from backends.huggingface.framing import after_reasoning, after_space, call_grammar
 from backends.huggingface.vocabulary import Vocabulary
+from backends.json_schema import NAMED_SCHEMAS
 from backends.logprobs import Logits
 from messages.errors import ErrorCode, HostError
 from messages.frames import MAX_SAFE_INTEGER
@@ -32,9 +33,6 @@ _UNCONSTRAINING = frozenset({"default", "examples"})
 
 _VALUES = frozenset({"const", "enum"})
 _UPPER, _LOWER = frozenset({"maximum", "exclusiveMaximum"}), frozenset({"minimum", "exclusiveMinimum"})
-
-_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-"""Keywords whose values hold schemas by names, which are no keywords."""
 
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"})
 """The formats of strings that llguidance holds; it refuses a schema with any other."""
@@ -161,7 +159,7 @@ def _readable_keyword(keyword: str, value: Any, *, moves_bounds: bool) -> Any:
         return value
     if keyword in _VALUES or not moves_bounds:
         return _readable(value, moves_bounds=False)
-    if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+    if keyword in NAMED_SCHEMAS and isinstance(value, dict):
         return {name: _readable(schema) for name, schema in value.items()}
     if keyword == "format":
         return "uuid" if isinstance(value, str) and _UUID.fullmatch(value) else value

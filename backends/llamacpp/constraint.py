@@ -6,6 +6,7 @@ from typing import Any
 
 import llama_cpp
 
+from backends.json_schema import DATA, NAMED_SCHEMAS
 from backends.llamacpp.engine_log import EngineLog, captured_stderr
 from backends.llamacpp.json_grammar import JsonConverter
 from backends.llamacpp.number_grammar import BOUNDS, can_bound
@@ -45,8 +46,7 @@ _UNBOUND = frozenset({"$ref", "anyOf", "const", "enum", "oneOf"})
 _LENGTHS = frozenset({"minLength", "maxLength"})
 """Keywords that it passes over beside a pattern."""
 
-_NAMED_SCHEMAS = frozenset({"properties", "$defs", "definitions"})
-_VALUES = frozenset({"const", "default", "enum", "examples", "required"})
+_NAMES_AND_DATA = DATA | {"required"}
 
 _SCHEMA_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What llama_cpp's converter raises for schemas that it cannot convert: it checks little, and fails where it stands."""
@@ -132,11 +132,11 @@ def _ignored_keywords(schema: object) -> set[str]:
     if "pattern" in schema:
         found |= _LENGTHS & schema.keys()
     for keyword, value in schema.items():
-        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+        if keyword in NAMED_SCHEMAS and isinstance(value, dict):
             found |= _ignored_keywords(list(value.values()))
         elif keyword == "allOf" and isinstance(value, list):
             found |= _ignored_keywords(value).union(*(BOUNDS & one.keys() for one in value if isinstance(one, dict)))
-        elif keyword not in _VALUES:
+        elif keyword not in _NAMES_AND_DATA:
             found |= _ignored_keywords(value)
     return set(found)
 

@@ -37,7 +37,7 @@ def _require(header: Header, names: list[str]) -> None:
     for name in names:
         kind = header.tensor_types[name]
         if kind != _F32:
-            reason = f"has a norm or bias that is not F32, with which a processor cannot compute ({kind}): {name!r}"
+            reason = f"has {name!r} in ggml's type {kind}; a processor computes with norms and biases in F32 alone"
             raise invalid_model(header.path, reason, GET_ANOTHER)
 
 

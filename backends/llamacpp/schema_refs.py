@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-_DATA = frozenset({"const", "default", "enum", "examples"})
-"""Keywords whose values are no schemas, whatever they look like."""
-
-_NAMED_SCHEMAS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-"""Keywords whose values hold schemas by names, which are no keywords."""
+from backends.json_schema import DATA, NAMED_SCHEMAS
 
 
 def resolved_refs(schema: dict[str, Any], url: str) -> dict[str, Any]:
@@ -35,9 +31,9 @@ def _referring(schema: Any) -> Iterator[dict[str, Any]]:
     if "$ref" in schema:
         yield schema
     for keyword, value in schema.items():
-        if keyword in _NAMED_SCHEMAS and isinstance(value, dict):
+        if keyword in NAMED_SCHEMAS and isinstance(value, dict):
             yield from _referring(list(value.values()))
-        elif keyword not in _DATA:
+        elif keyword not in DATA:
             yield from _referring(value)
 
 

@@ -11,23 +11,20 @@ from typing import Any
 
 import mlx.core as mx
 
+from backends.mlx_vlm.mending import become
+
 
 def mend(network: Any) -> None:
     """Mend a network, where it is one of those."""
     kind = getattr(network.config, "model_type", None)
     if kind == "gemma3n":
-        _become(network, _ScalesWords)
+        become(network, _ScalesWords)
     elif kind == "mllama":
         language = network.language_model
         language.last_rows = _LastRows()
-        _become(language, _KeepsMasks)
+        become(language, _KeepsMasks)
         for place in language.config.cross_attention_layers:
-            _become(language.model.layers[place], _PassesOverWords)
-
-
-def _become(module: Any, mended: type) -> None:
-    kind = type(module)
-    module.__class__ = type(kind.__name__, (mended, kind), {"__module__": kind.__module__})
+            become(language.model.layers[place], _PassesOverWords)
 
 
 class _ScalesWords:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from backends.mlx_vlm.mending import become
+
 
 def mend(processor: Any) -> None:
     """Mend a processor's image processor, where it is one of those."""
     mended = _MENDED.get(type(processor).__name__)
     if mended is not None:
-        kind = type(processor.image_processor)
-        names = {"__module__": kind.__module__}
-        processor.image_processor.__class__ = type(kind.__name__, (mended, kind), names)
+        become(processor.image_processor, mended)
 
 
 class _OneByOne:

@@ -55,6 +55,11 @@ def unsupported(field: str, allowed: tuple[object, ...] = (), instead: str = "le
     return HostError(ErrorCode.UNSUPPORTED_OPTION, text, fields=[field])
 
 
+def invalid(field: str, problem: str) -> HostError:
+    """The error for a field that is wrong, in OpenAI's word for it."""
+    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])
+
+
 NO_LIMIT, MOST_TOKENS = -1, 2**31 - 1
 
 LEAST_TOP_P = 1e-9

@@ -10,9 +10,8 @@ here; `thinking` is ours beside it.
 
 from typing import Any, Literal, get_args
 
-from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
-from native_host.http.openai_parameters import unsupported
+from native_host.http.openai_parameters import invalid, unsupported
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
@@ -38,13 +37,9 @@ def effort_of(reasoning: dict[str, Any] | None) -> Effort | None:
     effort: Effort | None = given.pop("effort", None)
     for name, value in given.items():
         if name not in _UNCHANGED:
-            raise _invalid(f"reasoning.{name[:100]}", "is not a known field")
+            raise invalid(f"reasoning.{name[:100]}", "is not a known field")
         if value not in _UNCHANGED[name]:
             raise unsupported(f"reasoning.{name}", _UNCHANGED[name])
     if effort is not None and effort not in get_args(Effort):
-        raise _invalid("reasoning.effort", f"must be one of {', '.join(get_args(Effort))}")
+        raise invalid("reasoning.effort", f"must be one of {', '.join(get_args(Effort))}")
     return effort
-
-
-def _invalid(field: str, problem: str) -> HostError:
-    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from messages.options import JsonSchema
 from messages.requests import MAX_TEXTS, MAX_TOP_LOGPROBS, ModelName
@@ -24,6 +23,7 @@ from native_host.http.openai_parameters import (
     Only,
     Sampling,
     TopP,
+    invalid,
     unsupported,
     wire_settings,
 )
@@ -55,7 +55,7 @@ def _as_prompts(value: object) -> object:
     """A list of prompts; ValueError for tokens, which a generation does not take."""
     if isinstance(value, list) and any(isinstance(text, int | list) for text in value):
         raise ValueError("must be text or texts; tokens are not taken (lm_eval: tokenized_requests=False)")
-    return [value] if isinstance(value, str) else value
+    return _as_texts(value)
 
 
 MAX_PROMPTS = 128
@@ -133,7 +133,7 @@ class ChatBody(Sampling):
     def to_wire(self) -> JsonObject:
         """The `generate`."""
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
-            raise _invalid("max_tokens", "and max_completion_tokens are two spellings of one; give one of them")
+            raise invalid("max_tokens", "and max_completion_tokens are two spellings of one; give one of them")
         return _generate(
             model=self.model,
             messages=chat_messages(self.messages),
@@ -276,18 +276,14 @@ def _response_format(text: dict[str, Any]) -> JsonObject | None:
     """The wire's response_format of a response's `text`, whose `format` has the schema beside its type."""
     for name in text:
         if name not in ("format", "verbosity"):
-            raise _invalid(f"text.{name}", "is not a known field")
+            raise invalid(f"text.{name}", "is not a known field")
     if text.get("verbosity") not in (None, *_VERBOSITIES):
         raise unsupported("text.verbosity", _VERBOSITIES)
     form = text.get("format")
     if form is None:
         return None
     if not isinstance(form, dict):
-        raise _invalid("text.format", "must be an object")
+        raise invalid("text.format", "must be an object")
     if form.get("type") == "json_schema":
         return {"type": "json_schema", "json_schema": {name: form[name] for name in form if name != "type"}}
     return form
-
-
-def _invalid(field: str, problem: str) -> HostError:
-    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])

@@ -10,6 +10,7 @@ from messages.errors import ErrorCode, HostError
 from messages.frames import JsonObject
 from native_host.http.openai_carried import carried_back
 from native_host.http.openai_namespaces import Placed, namespaces_of, placed_tools, wire_name
+from native_host.http.openai_parameters import invalid
 
 _NO_SEARCH = 'it opens no connections: send functions (Codex: web_search = "disabled" in its config.toml)'
 
@@ -31,9 +32,9 @@ def wire_choice(choice: Any, tools: list[Any] | None) -> Any:
         known = namespaces_of(name, tools)
         namespace = known[0] if known else None
         if len(known) > 1:
-            raise _invalid("tool_choice.name", f"{name!r:.100} is in several namespaces; give its namespace beside it")
+            raise invalid("tool_choice.name", f"{name!r:.100} is in several namespaces; give its namespace beside it")
     elif not isinstance(namespace, str):
-        raise _invalid("tool_choice.namespace", "must be a string")
+        raise invalid("tool_choice.namespace", "must be a string")
     return rest | {"function": {"name": wire_name(namespace, name)}}
 
 
@@ -42,7 +43,7 @@ def wire_call(item: JsonObject, place: int) -> JsonObject:
     function = {name: item[name] for name in ("name", "arguments") if name in item}
     namespace = item.get("namespace")
     if not isinstance(namespace, str | None):
-        raise _invalid(f"input[{place}].namespace", "must be a string")
+        raise invalid(f"input[{place}].namespace", "must be a string")
     if "name" in function:
         function["name"] = wire_name(namespace, function["name"])
     call = {"id": item.get("call_id"), "type": "function", "function": function}
@@ -115,7 +116,3 @@ def _joined(turn: JsonObject, message: JsonObject) -> JsonObject:
 
 def _is_empty(turn: JsonObject) -> bool:
     return turn.get("role") == "assistant" and set(turn) == {"role", "content", "reasoning"} and turn["content"] is None
-
-
-def _invalid(field: str, problem: str) -> HostError:
-    return HostError(ErrorCode.INVALID_REQUEST, f"{field} {problem}.", fields=[f"{field}: {problem}"])

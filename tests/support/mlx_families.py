@@ -14,7 +14,7 @@ from tools.make_mlx import SPECIAL_TOKENS
 
 SPECIALS = len(SPECIAL_TOKENS)
 
-_TEXT: dict[str, Any] = {
+TEXT: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
     "num_hidden_layers": 4,
@@ -41,7 +41,7 @@ _MARKERS = {"vision_start_token_id": 3, "vision_end_token_id": 4, "image_token_i
 _ROPE = {"type": "mrope", "mrope_section": [2, 3, 3]}
 _QWEN3_VL = {
     **_MARKERS,
-    "text_config": {**_TEXT, "model_type": "qwen3_vl_text", "rope_scaling": _ROPE},
+    "text_config": {**TEXT, "model_type": "qwen3_vl_text", "rope_scaling": _ROPE},
     "vision_config": {
         **_TOWER,
         "model_type": "qwen3_vl",
@@ -51,7 +51,7 @@ _QWEN3_VL = {
     },
 }
 _QWEN2_5_VL = {
-    **_TEXT,
+    **TEXT,
     **_MARKERS,
     "rope_scaling": _ROPE,
     "vision_config": {
@@ -65,7 +65,7 @@ _QWEN2_5_VL = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3_vl": _QWEN3_VL,
     "qwen2_5_vl": _QWEN2_5_VL,
-    "gemma3_text": {**_TEXT, "sliding_window": 32, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16},
+    "gemma3_text": {**TEXT, "sliding_window": 32, "sliding_window_pattern": 2, "query_pre_attn_scalar": 16},
     "mamba2": {
         "hidden_size": 64,
         "num_heads": 4,
@@ -85,7 +85,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "time_step_rank": "auto",
         "max_position_embeddings": 4096,
     },
-    "qwen3": _TEXT,
+    "qwen3": TEXT,
 }
 """A picture's features in several layers, windows in the tower, a sliding window, no attention at all, plain text."""
 
@@ -94,7 +94,7 @@ GEMMA4: dict[str, Any] = {
     "video_token_id": 7,
     "audio_token_id": 8,
     "text_config": {
-        **_TEXT,
+        **TEXT,
         "model_type": "gemma4_text",
         "num_kv_shared_layers": 0,
         "hidden_size_per_layer_input": 8,
@@ -125,7 +125,7 @@ GLM4V: dict[str, Any] = {
     "image_token_index": 6,
     "video_token_index": 7,
     "text_config": {
-        **_TEXT,
+        **TEXT,
         "model_type": "glm4v_text",
         "eos_token_id": [2],
         "partial_rotary_factor": 0.5,
@@ -151,7 +151,7 @@ PALIGEMMA: dict[str, Any] = {
     "hidden_size": 64,
     "pad_token_id": 0,
     "projection_dim": 64,
-    "text_config": {**_TEXT, "model_type": "gemma"},
+    "text_config": {**TEXT, "model_type": "gemma"},
     "vision_config": {
         "model_type": "siglip_vision_model",
         "hidden_size": 32,
@@ -166,7 +166,7 @@ PALIGEMMA: dict[str, Any] = {
 }
 """A network in which each token of a prompt sees those after it."""
 
-FASTVLM: dict[str, Any] = {**_TEXT, "mm_hidden_size": 128, "vision_config": {"hidden_size": 64}}
+FASTVLM: dict[str, Any] = {**TEXT, "mm_hidden_size": 128, "vision_config": {"hidden_size": 64}}
 
 
 def write_family(

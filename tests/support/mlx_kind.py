@@ -6,6 +6,8 @@ A string "@..." in a config stands for the number of that special token. Above i
 from dataclasses import dataclass, field
 from typing import Any
 
+from support import mlx_families
+
 Json = dict[str, Any]
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Those that every kind has, before its own."""
@@ -32,19 +34,7 @@ class Kind:
 
 HALF: Json = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 SQUARE: Json = {**HALF, "size": {"height": 56, "width": 56}}
-TEXT: Json = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 512,
-    "max_position_embeddings": 4096,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": False,
-}
+TEXT: Json = {**mlx_families.TEXT, "num_hidden_layers": 2}
 TOWER: Json = {
     "hidden_size": 32,
     "intermediate_size": 64,

@@ -100,7 +100,7 @@ def test_norms_and_biases_that_a_processor_cannot_compute_with_are_refused_befor
 ) -> None:
     error = _refusal(write_tiny(tmp_path / "halves.gguf", halves=halves, **changes))
     assert error.code is ErrorCode.MODEL_INVALID
-    assert "norm or bias that is not F32" in error.message
+    assert "a processor computes with norms and biases in F32 alone" in error.message
     assert halves.replace("\\", "") in error.message
 
 

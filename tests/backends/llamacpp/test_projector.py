@@ -109,7 +109,7 @@ def test_a_projector_that_a_processor_cannot_compute_with_is_refused_when_named_
     write_projector(halves, ProjectorShape(), instead={name: np.ones(32, np.float16)})
     error = _refusal(model, halves)
     assert error.code is ErrorCode.MODEL_INVALID
-    assert f"a norm or bias that is not F32, with which a processor cannot compute (1): '{name}'" in error.message
+    assert f"has '{name}' in ggml's type 1; a processor computes with norms and biases in F32 alone" in error.message
     info = _load(model)
     assert not info.capabilities.image
     assert name in info.notes[0]
