@@ -1,6 +1,6 @@
 """The socket between the daemon and one worker: a pair that the worker inherits, or loopback TCP where there are none.
 
-Above it: `native_host.worker_process`. The worker's side is `backends.worker.open_link`.
+Above it: `native_host.worker_process`. The worker's side is `backends.worker.link`.
 """
 
 import asyncio

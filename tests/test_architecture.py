@@ -144,7 +144,9 @@ def test_a_folder_imports_no_package_but_those_it_is_meant_to(folder: str) -> No
     assert wrong == []
 
 
-@pytest.mark.parametrize("module", ["native_host.daemon", "native_host.stdio", "backends.worker", "native_host.cli"])
+@pytest.mark.parametrize(
+    "module", ["native_host.daemon", "native_host.stdio", "backends.worker.control", "native_host.cli"]
+)
 def test_no_engine_is_imported_before_it_is_asked_for(module: str) -> None:
     assert modules_after(f"import {module}") & ENGINES == set()
 

@@ -14,7 +14,11 @@ from native_host.managed_model import ManagedModel
 
 ONE_SHOT_GRACE_S = 1.0
 """How long a connection's first `load` without `stream` stays without progress messages, in seconds: the first message
-that `sendNativeMessage` gets is all that it gets, and it should be the result."""
+that `sendNativeMessage` gets is all that it gets, and it should be the result. It counts from the engine's first word:
+how long an engine takes to start is the machine's affair, not the model's."""
+
+ENGINE_START_S = 5.0
+"""How long the engine's first word may take until a client is told without it, in seconds."""
 
 
 async def load(context: RequestContext, request: Load) -> Loaded:
@@ -102,10 +106,17 @@ def _beginning(model: ManagedModel) -> LoadProgress:
 async def _tell_all_later(
     context: RequestContext, model: ManagedModel, queue: "asyncio.Queue[LoadProgressEvent]"
 ) -> None:
-    """Tell nothing until the client is known to be a port, or has waited for as long as a small model takes."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ONE_SHOT_GRACE_S):
-            await context.takes_more.wait()
+    """Tell nothing until the client is known to be a port, or the model takes longer than a small one does."""
+    loop = asyncio.get_running_loop()
+    more, word = loop.create_task(context.takes_more.wait()), loop.create_task(queue.get())
+    try:
+        if model.loading is None:
+            await asyncio.wait({more, word}, timeout=ENGINE_START_S, return_when=asyncio.FIRST_COMPLETED)
+        if model.loading is not None:
+            await asyncio.wait({more}, timeout=ONE_SHOT_GRACE_S)
+    finally:
+        more.cancel()
+        word.cancel()
     while not queue.empty():
         queue.get_nowait()
     await _tell(context, model.loading or _beginning(model))

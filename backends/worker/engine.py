@@ -1,18 +1,9 @@
-"""The worker: `python -m backends.worker LINK` runs one backend with one model and speaks frames on a socket.
+"""Carries out one command after another on one backend, in the engine thread.
 
-Two threads: this module's control thread reads commands, so that a cancel is seen at once; the engine thread runs the
-engine. Above it: `native_host.worker_process` at the other end of the socket. Below it: a `Backend`.
-The socket's end is the worker's end, whatever the engine does at that moment.
+Above it: `backends.worker.control`. Below it: a `Backend`.
 """
 
-import faulthandler
-import logging
-import os
-import queue
-import socket
-import sys
-import threading
-from collections.abc import Callable
+import gc
 from pathlib import Path
 
 from backends.answer.events import AnswerChunk, read_events
@@ -29,62 +20,31 @@ from backends.base import (
 )
 from backends.cancellation import Cancelled, cancellable
 from backends.heap import HeapTrimmer
-from backends.native_faults import fault_of, leave
-from backends.panics import is_failure
 from backends.registry import BackendRow, row
 from backends.sender import TokenSender
+from backends.worker.link import EventWriter
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
-from messages.frames import MAX_WORKER_BYTES, FrameDecoder, FrameError, frame
 from messages.worker import (
-    TOKEN_VARIABLE,
-    CancelCommand,
     CountCommand,
     CountedEvent,
     EmbedCommand,
     EmbeddedEvent,
     EndedEvent,
-    Event,
-    FailedEvent,
     GenerateCommand,
     LoadCommand,
     LoadedEvent,
     LoadProgressEvent,
     PrefillEvent,
     VectorsEvent,
-    read_command,
-    write_event,
 )
 
-logger = logging.getLogger("tabagent.worker")
-
-READ_BYTES = 1 << 16
 VECTOR_VALUES = 1 << 16
 """Values of vectors that one event carries at most: about 800 KB of JSON."""
 
-CLOSE_TIMEOUT_S = 1.0
-"""How long an engine may take to stop and free what outlives a process, in seconds."""
-
-
-class EventWriter:
-    """Writes events to the socket, whole frames only, from either thread."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-
-    def write(self, event: Event) -> None:
-        """Send one event; blocks while the daemon does not read. Once it is gone nobody misses the event."""
-        data = frame(write_event(event))
-        try:
-            with self._lock:
-                self._connection.sendall(data)
-        except ConnectionError:
-            pass
-
 
 class Engine:
-    """The engine thread's side: carries out one command after another on one backend."""
+    """One backend with one model, once `load` was called."""
 
     def __init__(self, writer: EventWriter) -> None:
         self._writer = writer
@@ -98,6 +58,8 @@ class Engine:
         """Make the backend and load its model."""
         chosen = row(command.backend)
         backend = chosen.create()
+        gc.freeze()
+        gc.enable()
         _refuse_unknown_options(chosen, backend, command)
 
         size = _size(Path(command.path))
@@ -181,84 +143,6 @@ class Engine:
         return self._backend
 
 
-class Worker:
-    """The control thread's side: reads commands, hands work to the engine thread, cancels at once."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._writer = EventWriter(connection)
-        self._engine = Engine(self._writer)
-        self._work: queue.SimpleQueue[tuple[int, Callable[[], None]] | None] = queue.SimpleQueue()
-        self._cancels: dict[int, CancelToken] = {}
-
-    def run(self) -> None:
-        """Read commands until the socket ends; then leave, soon even if the engine hangs."""
-        engine = threading.Thread(target=self._run_engine, name="engine", daemon=True)
-        engine.start()
-        decoder = FrameDecoder(MAX_WORKER_BYTES)
-        while data := self._receive():
-            decoder.feed(data)
-            for body in decoder.frames():
-                if isinstance(body, FrameError):
-                    raise RuntimeError(body.message)
-                self._take(body)
-        self._work.put(None)
-        for cancel in list(self._cancels.values()):
-            cancel.cancel()
-        engine.join(CLOSE_TIMEOUT_S)
-
-    def _receive(self) -> bytes:
-        """What the daemon has sent; nothing once it is gone, also where it left without reading our events."""
-        try:
-            return self._connection.recv(READ_BYTES)
-        except ConnectionResetError:
-            return b""
-
-    def _take(self, body: bytes | bytearray) -> None:
-        command = read_command(body)
-        match command:
-            case CancelCommand():
-                self._cancel(command.ref)
-            case LoadCommand():
-                self._work.put((command.ref, lambda: self._engine.load(command)))
-            case CountCommand():
-                self._work.put((command.ref, lambda: self._engine.count(command)))
-            case EmbedCommand():
-                self._work.put((command.ref, lambda: self._engine.embed(command)))
-            case GenerateCommand():
-                cancel = self._cancels[command.ref] = CancelToken()
-                self._work.put((command.ref, lambda: self._engine.generate(command, cancel)))
-
-    def _cancel(self, ref: int) -> None:
-        cancel = self._cancels.get(ref)
-        if cancel is not None:
-            cancel.cancel()
-
-    def _run_engine(self) -> None:
-        while (item := self._work.get()) is not None:
-            ref, work = item
-            try:
-                work()
-            except HostError as error:
-                self._fail(ref, error)
-            except MemoryError:
-                self._fail(ref, HostError(ErrorCode.OUT_OF_MEMORY, "The engine ran out of memory."))
-            except BaseException as error:
-                if not is_failure(error):
-                    raise
-                logger.exception("the engine failed")
-                if (status := fault_of(error)) is not None:
-                    leave(status)
-                text = f"The engine failed: {type(error).__name__}. The worker's log has the details."
-                self._fail(ref, HostError(ErrorCode.INTERNAL, text))
-            finally:
-                self._cancels.pop(ref, None)
-        self._engine.close()
-
-    def _fail(self, ref: int, error: HostError) -> None:
-        self._writer.write(FailedEvent(ref=ref, code=error.code, message=error.message, details=error.details))
-
-
 def _refuse_unknown_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> None:
     unknown = sorted(command.options.wanted() - backend.load_options - {"keep_alive_s"})
     if unknown:
@@ -329,32 +213,3 @@ def _ended(ref: int, end: GenerationEnd, decode_s: float | None) -> EndedEvent:
         decode_s=decode_s,
         pictures=end.pictures,
     )
-
-
-def open_link(address: str) -> socket.socket:
-    """The socket to the daemon: an inherited file descriptor's number, or `tcp:PORT` on loopback.
-
-    On TCP the first bytes that are sent are the token in the environment, by which the daemon knows its worker.
-    """
-    if not address.startswith("tcp:"):
-        return socket.socket(fileno=int(address))
-    connection = socket.create_connection(("127.0.0.1", int(address.removeprefix("tcp:"))))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(os.environ.pop(TOKEN_VARIABLE).encode())
-    return connection
-
-
-def main() -> None:
-    """Run a worker on the socket that the only argument names."""
-    faulthandler.enable()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    try:
-        Worker(open_link(sys.argv[1])).run()
-    except Exception:
-        logger.exception("the worker failed")
-        os._exit(1)
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
