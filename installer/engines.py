@@ -24,13 +24,18 @@ HOST_EXTRAS = (*ALWAYS, "http")
 """What the host is installed with: the HTTP API is small, and off until it is asked for."""
 
 OPTIONAL = ("llamacpp", "mediapipe", "mlx")
+UNUSED = frozenset({"mediapipe"})
+"""Engines that no backend of this version is for."""
+
 PREBUILT_LLAMACPP = "https://abetlen.github.io/llama-cpp-python/whl/cpu"
 PROBE_TIMEOUT_S = 5.0
 PREBUILT_TIMEOUT_S = 240.0
 
 
 def expand(names: Sequence[str]) -> list[str]:
-    """The engines meant, onnx first. "all" leaves out mlx where there is no Apple silicon; it can still be named.
+    """The engines meant, onnx first.
+
+    "all" leaves out mlx where there is no Apple silicon, and what no backend is for; both can still be named.
 
     Raises:
         InstallError: a name is unknown.
@@ -38,7 +43,7 @@ def expand(names: Sequence[str]) -> list[str]:
     wanted = set(ALWAYS)
     for name in names:
         if name == "all":
-            wanted |= {"llamacpp", "mediapipe"} | ({"mlx"} if _apple_silicon() else set())
+            wanted |= {*OPTIONAL} - UNUSED - (set() if _apple_silicon() else {"mlx"})
         elif name in ALWAYS + OPTIONAL:
             wanted.add(name)
         else:
@@ -73,6 +78,8 @@ def install_engine(environment: Environment, checkout: Checkout, engine: str, te
     if engine == "llamacpp":
         _install_llamacpp(environment, requirements, terminal)
         return
+    if engine in UNUSED:
+        terminal.say(f"  No backend of this version uses {engine} yet: it is installed and does nothing.")
     with terminal.step(f"Installing {engine}", f"Installed {engine}") as step:
         environment.pip_install(requirements, step)
 

@@ -11,6 +11,7 @@ import pytest
 from support.compilers import make_compiler
 from support.install_machine import Machine, make_environment
 
+from backends.registry import BACKENDS
 from installer import engines
 from installer.compiler import WITHOUT_AMX
 from installer.context import Options
@@ -121,6 +122,17 @@ def test_another_engine_is_what_its_extra_says(environment: Environment, checkou
     assert asked(environment)[0].endswith("mlx-vlm>=0.3")
 
 
+def test_an_engine_that_no_backend_is_for_is_installed_when_it_is_named_and_said_to_do_nothing(
+    environment: Environment, checkout: Checkout
+) -> None:
+    with (checkout.root / "pyproject.toml").open("a") as project:
+        project.write('mediapipe = ["mediapipe>=0.10"]\n')
+    out = io.StringIO()
+    engines.install_engine(environment, checkout, "mediapipe", Terminal(out))
+    assert asked(environment)[0].endswith("mediapipe>=0.10")
+    assert "No backend of this version uses mediapipe yet" in out.getvalue()
+
+
 def test_the_host_is_installed_from_a_copy_with_onnx_and_http(environment: Environment, machine: Machine) -> None:
     engines.install_host(environment, machine.checkout, Terminal(io.StringIO()))
     (run,) = asked(environment)
@@ -150,3 +162,7 @@ def test_an_engine_that_was_installed_is_in_the_receipt_and_not_installed_again(
     written.save(prepared.context.prefix)
     assert prepared.install(Options("install", engines=("mlx",))) == 0
     assert "Installing" not in prepared.output.getvalue()
+
+
+def test_every_engine_has_a_backend_or_is_said_to_have_none() -> None:
+    assert {*engines.ALWAYS, *engines.OPTIONAL} - engines.UNUSED == {row.extra for row in BACKENDS if row.extra}
