@@ -244,7 +244,7 @@ class Backend(Protocol):
     """Values of `response_format.type` that it honours, apart from "text"."""
 
     def load(self, spec: LoadSpec, progress: ProgressCallback) -> ModelInfo:
-        """Load a model; called once.
+        """Load a model; called again, with fewer options, only if it has refused one of those before.
 
         Raises HostError `model_invalid`, `out_of_memory`, `unsupported_option`, `engine_missing`, `engine_broken`.
         """

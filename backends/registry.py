@@ -9,7 +9,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from backends.formats import (
     is_safetensors_folder,
     never,
 )
+from backends.general_options import settle
 from messages.errors import ErrorCode, HostError
 from messages.facts import Capabilities
 from messages.options import LoadOptions
@@ -130,12 +131,17 @@ class BackendRow:
                 install=self.install_command,
             )
 
-    def read_description(self, path: Path, options: LoadOptions) -> ModelDescription:
-        """Read a model's own header; HostError `model_invalid` if it is corrupt."""
+    def read_description(
+        self, path: Path, options: LoadOptions, general: Collection[str] = frozenset()
+    ) -> ModelDescription:
+        """Read a model's own header, as loaded with options, those of `general` as far as it can do them.
+
+        Raises HostError `model_invalid` if it is corrupt, and what a load with these options would raise.
+        """
         if self.describe is None:
             return ModelDescription(format=self.formats[0], size_bytes=0, needed_bytes=None)
-        description: ModelDescription = _load(self.describe)(path, options)
-        return description
+        describe: Callable[[Path, LoadOptions], ModelDescription] = _load(self.describe)
+        return settle(lambda taken: describe(path, taken), options, general).result
 
     def read_probe(self) -> EngineProbe:
         """Import the engine and ask it; whatever it raises is the caller's, in a process of its own."""

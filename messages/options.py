@@ -1,6 +1,6 @@
 """How a model is to be loaded, and how its output is to be constrained."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from math import isfinite
 from typing import Annotated, Any, Literal
 
@@ -55,6 +55,22 @@ DTYPE_SPELLINGS: Mapping[str, str] = {"quantized": "q8"}
 """Second names of a dtype."""
 
 
+SHORTEST_CONTEXT = 8
+"""The least that a context may be asked for, in tokens."""
+
+ContextLength = Annotated[int, Field(ge=SHORTEST_CONTEXT, le=2**24)]
+"""Tokens of context."""
+
+GpuLayers = Annotated[int, Field(ge=-1, le=10_000)]
+"""Layers of a model that are to run on the GPU; -1 is all."""
+
+Threads = Annotated[int, Field(ge=1, le=1024)]
+"""Threads of an engine."""
+
+DeviceName = Annotated[str, Field(min_length=1, max_length=100)]
+"""A device, as its engine calls it."""
+
+
 class LoadOptions(BaseModel):
     """The `options` of a `load`; what is left out is the backend's own choice.
 
@@ -67,10 +83,10 @@ class LoadOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    context_length: Annotated[int, Field(ge=8, le=2**24)] | None = None
-    gpu_layers: Annotated[int, Field(ge=-1, le=10_000)] | None = None
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    device: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    context_length: ContextLength | None = None
+    gpu_layers: GpuLayers | None = None
+    threads: Threads | None = None
+    device: DeviceName | None = None
     parallel: Annotated[int, Field(ge=1, le=64)] | None = None
     projector_path: FilePath | None = None
     draft_model: FilePath | None = None
@@ -82,6 +98,14 @@ class LoadOptions(BaseModel):
     prefill_ms: Annotated[float, Field(ge=0, le=3_600_000, allow_inf_nan=False)] | None = None
     pictures: bool | None = None
     fault: str | None = None
+
+    def over(self, others: "LoadOptions") -> "LoadOptions":
+        """These options, and those of `others` that are not set here."""
+        return others.model_copy(update=self.model_dump(exclude_none=True))
+
+    def without(self, names: Collection[str]) -> "LoadOptions":
+        """These options, of which some are left out."""
+        return self.model_copy(update=dict.fromkeys(names))
 
     def named(self) -> set[str]:
         """The names of the options that were set."""
@@ -100,6 +124,12 @@ LEFT_OUT: Mapping[str, str | int | bool] = {
     "pictures": False,
 }
 """What is in force of options that a load leaves out, beside what the engine chooses: saying so asks for nothing."""
+
+
+def options_in(fields: Sequence[str]) -> list[str]:
+    """The options that the `fields` of an error name, such as `options.threads: must be <= 1024`."""
+    names = [field.partition(":")[0] for field in fields]
+    return [name.removeprefix("options.") for name in names if name.startswith("options.")]
 
 
 class TextFormat(BaseModel):

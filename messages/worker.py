@@ -35,7 +35,8 @@ class _Command(_Frame):
 class LoadCommand(_Command):
     """Load the model at `path` (absolute) with a backend of the registry.
 
-    cache_path is a folder of ours, absolute, for what a backend measures once and remembers; null remembers nothing.
+    general names the options that are asked for as far as the backend and the model can do them. cache_path is a folder
+    of ours, absolute, for what a backend measures once and remembers; null remembers nothing.
     """
 
     op: Literal["load"] = "load"
@@ -43,6 +44,7 @@ class LoadCommand(_Command):
     backend: str
     path: str
     options: LoadOptions
+    general: tuple[str, ...] = ()
     cache_path: str | None = None
 
 
@@ -115,12 +117,13 @@ class LoadProgressEvent(_Frame):
 class LoadedEvent(_Frame):
     """The model is ready; `unsupported_settings` and `response_formats` are its backend's.
 
-    dtype and notes are those of `ModelState`.
+    options are those that were honoured. dtype and notes are those of `ModelState`.
     """
 
     event: Literal["loaded"] = "loaded"
     ref: int
     backend_type: BackendType
+    options: LoadOptions
     context_length: int | None
     size_bytes: int | None
     device: str | None

@@ -1,12 +1,12 @@
 """What can be loaded: finds models on disk, and turns a name or path from the wire into a file and its backend.
 
-Above it: `native_host.handlers.models` and `native_host.models`. Below it: `native_host.shipped`,
-`backends.registry`. No engine is imported.
+Above it: `native_host.handlers.models`, `native_host.load_defaults` and `native_host.models`. Below it:
+`native_host.shipped` and `backends.registry`. No engine is imported.
 """
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from backends import registry
@@ -15,11 +15,19 @@ from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from messages.replies import ModelListing
 from native_host import shipped
+from native_host.configured_options import ConfiguredOptions
 
 logger = logging.getLogger("tabagent.catalog")
 
 ECHO = "echo"
 SEARCH_DEPTH = 4
+
+Configured = Callable[[str, Path, BackendRow], ConfiguredOptions]
+"""The options of the configuration for a model, by its name, path and backend."""
+
+
+def _not_configured(_name: str, _path: Path, _row: BackendRow) -> ConfiguredOptions:
+    return ConfiguredOptions()
 
 
 class Catalog:
@@ -43,15 +51,18 @@ class Catalog:
         row.require_installed()
         return self._name_of(path), path, row
 
-    def listings(self, loaded: set[str]) -> list[ModelListing]:
+    def listings(self, loaded: set[str], configured: Configured = _not_configured) -> list[ModelListing]:
         """All models that can be loaded, `loaded` being the names and the paths of those that are."""
         import psutil  # takes 6 ms, which the daemon's start does not wait for
 
         free = psutil.virtual_memory().available
-        found = [_listing(name, *shipped.form_to_list(name), name in loaded, free) for name in shipped.NAMES]
+        shipped_models = [(name, *shipped.form_to_list(name), name in loaded) for name in shipped.NAMES]
         rows = {path: row for folder in self._folders for path, row in _search(folder, SEARCH_DEPTH)}
-        found += [_listing(self._name_of(path), path, row, str(path) in loaded, free) for path, row in rows.items()]
-        return found
+        others = [(self._name_of(path), path, row, str(path) in loaded) for path, row in rows.items()]
+        return [
+            _listing(name, path, row, configured(name, path, row), is_loaded, free)
+            for name, path, row, is_loaded in [*shipped_models, *others]
+        ]
 
     def place(self, name: str) -> Path | None:
         """The absolute path that a name or path means; None if nothing is there that can be looked at.
@@ -100,6 +111,14 @@ class Catalog:
         return str(path)
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """True if two paths are spellings of one; False if one of them is gone."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 def _expanded(name: str) -> Path:
     try:
         return Path(os.path.expanduser(name))
@@ -127,13 +146,15 @@ def _unreadable(path: Path, error: OSError) -> HostError:
     return HostError(ErrorCode.MODEL_INVALID, f"{path} cannot be read: {reason}.", model_path=str(path))
 
 
-def _listing(name: str, path: Path, row: BackendRow, loaded: bool, free_bytes: int) -> ModelListing:
+def _listing(
+    name: str, path: Path, row: BackendRow, configured: ConfiguredOptions, loaded: bool, free_bytes: int
+) -> ModelListing:
     format_name, size, needed, problem = row.formats[0], 0, None, None
     try:
-        description = row.read_description(path, LoadOptions())
+        description = row.read_description(path, configured.options, configured.for_all)
         format_name, size, needed = description.format, description.size_bytes, description.needed_bytes
     except HostError as error:
-        problem = error.message
+        problem = configured.explained(error, asked=LoadOptions()).message
     if problem is None and not row.installed:
         problem = f"The {row.name} engine is not installed. Install it with: {row.install_command}"
     return ModelListing(

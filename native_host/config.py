@@ -5,7 +5,6 @@ sources, of which the first wins: environment variables such as TABAGENT_DAEMON_
 """
 
 import os
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from pathlib import Path
 import platformdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from messages.validation import describe
+from native_host.config_load import LoadConfig
+from native_host.config_problems import DELIMITER, ENV_PREFIX, describe_toml, describe_values
 from native_host.config_sections import (
     DaemonConfig,
     DefaultsConfig,
@@ -26,8 +26,6 @@ from native_host.config_sections import (
 )
 
 APP_NAME = "tabagent-native-host"
-ENV_PREFIX = "TABAGENT_"
-DELIMITER = "__"
 
 
 class Config(BaseModel):
@@ -37,6 +35,7 @@ class Config(BaseModel):
 
     daemon: DaemonConfig = DaemonConfig()
     models: ModelsConfig = ModelsConfig()
+    load: LoadConfig = LoadConfig()
     worker: WorkerConfig = WorkerConfig()
     log: LogConfig = LogConfig()
     stats: StatsConfig = StatsConfig()
@@ -110,13 +109,13 @@ def load_config() -> Config:
 
         return SourcedConfig()
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {_without_stop(error)}. Mend that line.") from error
+        raise ConfigError(describe_toml(file, error)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     except OSError as error:
         raise ConfigError(f"Cannot read {file}: {error.strerror}. Make it readable, or remove it.") from error
     except ValidationError as error:
-        raise ConfigError(_explain(file, describe(error))) from error
+        raise ConfigError(describe_values(file, error)) from error
     except ValueError as error:  # pydantic-settings' SettingsError
         names = ", ".join(sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and DELIMITER in name))
         raise ConfigError(f'One of {names} is not valid JSON. Write a list as ["a", "b"].') from error
@@ -126,40 +125,6 @@ def _has_variables() -> bool:
     """True if the environment sets anything; pydantic-settings takes variables in either case."""
     names = [name.upper().removeprefix(ENV_PREFIX) for name in os.environ if name.upper().startswith(ENV_PREFIX)]
     return any(name.partition(DELIMITER)[0].lower() in Config.model_fields for name in names)
-
-
-def _explain(file: Path, problems: list[str]) -> str:
-    places = "; ".join(f"{_place(file, problem.partition(':')[0])}: {problem}" for problem in problems)
-    return f"{places}. Mend it; `tabagent-host config` shows every name and default."
-
-
-def _place(file: Path, field: str) -> str:
-    """The variable that a field's value came from, else the file and line."""
-    path = re.sub(r"\[\d+\]$", "", field).split(".")
-    variable = ENV_PREFIX + DELIMITER.join(path).upper()
-    if variable in os.environ:
-        return f"Environment variable {variable}"
-    line = _line_of(file.read_text(encoding="utf-8"), path) if file.is_file() else None
-    return f"{file}, line {line}" if line else str(file)
-
-
-def _line_of(text: str, path: list[str]) -> int | None:
-    """The line of a field, 1-based, in a file written the plain way: a [section], and below it `name = value`."""
-    section = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[\s*([\w.]+)\s*\]", line):
-            section = header[1]
-            if path == [section]:
-                return number
-        elif name := re.match(r"\s*([\w.]+)\s*=", line):
-            full = f"{section}.{name[1]}" if section else name[1]
-            if full.split(".") == path:
-                return number
-    return None
-
-
-def _without_stop(error: Exception) -> str:
-    return str(error).rstrip(".")
 
 
 def _folder(variable: str, default: Path) -> Path:

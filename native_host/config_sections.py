@@ -18,14 +18,19 @@ _DEFAULTS = InferenceSettings()
 Seconds = Annotated[float, Field(ge=0)]
 
 
-def _absolute(path: Path) -> Path:
+FOREVER_S = 10 * 365 * 86_400.0
+"""What an endless time is where it must have an end, in seconds."""
+
+
+def absolute(path: Path) -> Path:
+    """The path, without ~; ValueError if it is not absolute."""
     expanded = path.expanduser()
     if not expanded.is_absolute():
         raise ValueError("must be an absolute path, or one that begins with ~")
     return expanded
 
 
-ModelFolder = Annotated[Path, AfterValidator(_absolute)]
+ModelFolder = Annotated[Path, AfterValidator(absolute)]
 
 
 def _page(text: str) -> str:

@@ -5,7 +5,8 @@ Above it: `native_host.config`, which imports this only where there is anything 
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from native_host.config import DELIMITER, ENV_PREFIX, Config, Paths
+from native_host.config import Config, Paths
+from native_host.config_problems import DELIMITER, ENV_PREFIX
 
 
 class SourcedConfig(BaseSettings, Config):

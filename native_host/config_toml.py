@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from native_host.config import Config
+from native_host.config_load import LoadConfig, ModelLoadConfig
 from native_host.config_sections import Section
 
 _WIDTH = 100
@@ -29,9 +30,26 @@ def render_default_toml() -> str:
 
 def _values(section: Section) -> Iterator[str]:
     for name, field in type(section).model_fields.items():
-        yield from _comment(_description(field))
         value = getattr(section, name)
-        yield f"# {name} = 0" if value is None else f"{name} = {_toml(value)}"
+        if isinstance(value, dict):
+            yield from ("", *_comment(_description(field)), *_one_model())
+            continue
+        yield from _comment(_description(field))
+        yield _example(name, field) if value is None else f"{name} = {_toml(value)}"
+
+
+def _one_model() -> Iterator[str]:
+    """The table of a model's own options; those that it shares with all models have been described."""
+    yield "# [load.models.'folder/name.gguf']"
+    for name, field in ModelLoadConfig.model_fields.items():
+        if name not in LoadConfig.model_fields:
+            yield from _comment(_description(field))
+        yield _example(name, field)
+
+
+def _example(name: str, field: FieldInfo) -> str:
+    """A value that is not set: what it could be, commented out."""
+    return f"# {name} = {_toml((field.examples or [0])[0])}"
 
 
 def _comment(text: str) -> list[str]:

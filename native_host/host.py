@@ -67,6 +67,7 @@ class Host:
             on_event=lambda name, fields: self.broadcast(Event(name, fields)),
             on_added=self._model_added,
             on_idle=self._became_idle,
+            load=config.load,
         )
         self.memory = MemorySampler(self.models.all, self.stats.record)
 

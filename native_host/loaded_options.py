@@ -25,11 +25,12 @@ def after_crash(had: LoadOptions, asked: LoadOptions) -> LoadOptions:
 
 def refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions) -> None:
     """Loading what is loaded already is success, but never with options of its engine that are not those in force."""
-    named = {**LEFT_OUT, **_spelt(model.source.options)}
+    in_force = _in_force(model)
+    named = {**LEFT_OUT, **_spelt(in_force)}
     chosen = _found_out(model)
     wanted = {name: value for name, value in _spelt(options).items() if name not in _OF_THE_TABLE}
     others = sorted(name for name, value in wanted.items() if value not in (named.get(name), chosen.get(name)))
-    ours = {**named, **chosen, **model.source.options.model_dump(exclude_none=True)}
+    ours = {**named, **chosen, **in_force.model_dump(exclude_none=True)}
     fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]
     if backend not in ("auto", model.source.row.name):
         fields.append(f"backend: is {model.source.row.name} in the loaded model")
@@ -39,6 +40,11 @@ def refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions
             f"{model.source.name} is loaded with other options ({fields[0]}); unload it first.",
             fields=fields,
         )
+
+
+def _in_force(model: ManagedModel) -> LoadOptions:
+    """The options that its engine honours, or is asked to while it loads."""
+    return model.source.options if model.info is None else model.info.options
 
 
 def _found_out(model: ManagedModel) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """One model: its worker, its queue, its figures, its restart after a crash.
 
-Above it: `native_host.models`. Below it: `native_host.worker_process`.
+Above it: `native_host.models`. Below it: `native_host.model_source` and `native_host.worker_process`.
 """
 
 import asyncio
@@ -11,13 +11,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends.registry import BackendRow
 from messages.errors import ErrorCode, HostError
 from messages.facts import BackendType, LoadProgress, LoadState, ModelState
-from messages.options import LoadOptions
 from messages.wording import plural
 from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
 from native_host import process_memory
+from native_host.model_source import ModelSource
 from native_host.performance import PerformanceTracker
 from native_host.worker_process import WorkerProcess, unloaded_meanwhile
 
@@ -29,16 +28,6 @@ ROOM_TIMEOUT_S = 10.0
 """How long a load waits for the ends of workers that are being unloaded, in seconds; a hung engine holds up no more."""
 
 ProgressListener = Callable[[LoadProgressEvent], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """What is loaded from where by which backend."""
-
-    name: str
-    path: Path
-    row: BackendRow
-    options: LoadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +258,7 @@ class ManagedModel:
                     backend=self.source.row.name,
                     path=str(self.source.path),
                     options=self.source.options,
+                    general=self.source.general,
                     cache_path=str(self.limits.cache_path),
                 )
                 event = await worker.call(command, command.ref, self._report)
@@ -276,11 +266,12 @@ class ManagedModel:
             await self._give_up(worker)
             text = f"{self.source.name} did not load within {self.limits.load_timeout_s:.0f} s."
             raise HostError(ErrorCode.TIMEOUT, text) from None
-        except HostError as error:
+        except HostError as raised:
+            error = self.source.explained(raised)
             if restarted:
                 self.state, self._crash = LoadState.CRASHED, error
             await self._give_up(worker)
-            raise
+            raise error from raised
         except BaseException:
             await self._give_up(worker)
             raise

@@ -1,7 +1,7 @@
 """The table of loaded models: load, find, unload, keep-alive, and the limit on how many there are.
 
-Above it: handlers. Below it: `native_host.managed_model`, `native_host.loaded_options` and
-`native_host.catalog`.
+Above it: handlers. Below it: `native_host.managed_model`, `native_host.loaded_options`, `native_host.load_defaults`
+and `native_host.catalog`.
 """
 
 import asyncio
@@ -15,14 +15,17 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import LoadState
 from messages.options import LoadOptions
 from messages.wording import plural
-from native_host.catalog import ECHO, Catalog
+from native_host.catalog import ECHO, Catalog, is_same_file
+from native_host.config_load import LoadConfig
+from native_host.config_sections import FOREVER_S
+from native_host.load_defaults import LoadDefaults
 from native_host.loaded_options import after_crash, kept_alive, refuse_other_options
-from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
+from native_host.managed_model import ManagedModel, ModelLimits
+from native_host.model_source import ModelSource
 from native_host.performance import PerformanceTracker
 
 logger = logging.getLogger("tabagent.models")
 
-FOREVER_S = 10 * 365 * 86_400.0
 FIRST_USE_S = 60.0
 """How long a model that goes after each use (keep-alive 0) waits for its first, in seconds."""
 
@@ -36,7 +39,7 @@ class ModelTable:
     """Models by name. Lives in the event loop.
 
     `on_event` hears of crashes and unloads; `on_added` is called for each new model, `on_idle` when the table has
-    become empty.
+    become empty. `load` is what models are loaded with where their load says nothing.
     """
 
     def __init__(
@@ -48,8 +51,10 @@ class ModelTable:
         on_event: EventListener,
         on_added: Callable[[], None],
         on_idle: Callable[[], None],
+        load: LoadConfig,
     ) -> None:
         self.catalog = catalog
+        self.defaults = LoadDefaults(load, catalog)
         self._limits = limits
         self._keep_alive_s = keep_alive_s
         self._max_loaded = max_loaded
@@ -61,7 +66,7 @@ class ModelTable:
         self._closing: dict[asyncio.Task[None], ManagedModel] = {}
         self._active: str | None = None
         self._went: dict[tuple[Path, str], LoadOptions] = {}
-        """The options of models that went by themselves, by file and backend."""
+        """The options that models were loaded with which went by themselves, by file and backend."""
 
     @property
     def active(self) -> ManagedModel | None:
@@ -76,17 +81,18 @@ class ModelTable:
         """Begin to load a model, or find it loaded (then False), without waiting until it is ready."""
         found = self._lookup(name)
         if found is None:
-            source = ModelSource(*self.catalog.resolve(name, backend), options)
+            known = self.catalog.resolve(name, backend)
+            source = ModelSource(*known, options, self.defaults.of(*known))
             found = self._of_source(source)
         if found is not None:
             source = found.source
         if found is not None and found.state is not LoadState.CRASHED:
             refuse_other_options(found, backend, options)
-            found.source = replace(source, options=kept_alive(source.options, options))
+            found.source = replace(source, asked=kept_alive(source.asked, options))
             self._use(found)
             return found, False
         if found is not None:
-            source = replace(source, options=after_crash(source.options, options))
+            source = replace(source, asked=after_crash(source.asked, options))
             await self._remove(found)
         source = self._by_free_name(source)
         self._make_room()
@@ -94,7 +100,7 @@ class ModelTable:
         return self._add(source), True
 
     def options_before(self, name: str) -> LoadOptions:
-        """For who uses a model without having loaded it: the options that it had if it went by itself, else none."""
+        """For who uses a model without having loaded it: those of its load if it went by itself, else none."""
         if self._lookup(name) is not None:
             return LoadOptions()
         try:
@@ -170,7 +176,7 @@ class ModelTable:
 
     def _of_file(self, path: Path) -> ManagedModel | None:
         """The model that was loaded from a file or folder by another spelling of its path, such as a link."""
-        return next((model for model in self._in_files() if _is_same_file(model.source.path, path)), None)
+        return next((model for model in self._in_files() if is_same_file(model.source.path, path)), None)
 
     def _of_source(self, source: ModelSource) -> ManagedModel | None:
         """The model of this very name, path and backend."""
@@ -227,7 +233,7 @@ class ModelTable:
         self._let_go(model, "not used")
 
     def _let_go(self, model: ManagedModel, reason: str) -> None:
-        self._went[model.source.path, model.source.row.name] = model.source.options
+        self._went[model.source.path, model.source.row.name] = model.source.asked
         self.unload(model, reason)
 
     async def _end(self, model: ManagedModel, reason: str, generations: Sequence[asyncio.Event]) -> None:
@@ -286,10 +292,3 @@ class ModelTable:
     async def _remove(self, model: ManagedModel) -> None:
         self._forget(model)
         await model.close()
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:  # one may be gone since it was loaded
-        return False

@@ -164,11 +164,11 @@ class LlamaCppBackend:
 def _require_fit(
     header: Header, shape: ModelShape, context: int, placement: Placement, projector: Projector | None
 ) -> None:
-    """Raise `out_of_memory` or `invalid_request` for a context that does not fit the machine or the model."""
+    """Raise `invalid_request` or `out_of_memory` for a context that does not fit the model or the machine."""
     needed = needed_bytes(header, shape, context, projector)
     on_gpus = sum(gpu.free_bytes for gpu in placement.gpus if placement.backend_type is not BackendType.LLAMA_CPP_METAL)
-    require_memory(header.path, needed, psutil.virtual_memory().available + on_gpus)
     require_trained_context(shape, context)
+    require_memory(header.path, needed, psutil.virtual_memory().available + on_gpus)
 
 
 def _capabilities(engine: Engine, template: ChatTemplate) -> Capabilities:

@@ -4,6 +4,7 @@ Above it: `backends.worker.control`. Below it: a `Backend`.
 """
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 from backends.answer.events import AnswerChunk, read_events
@@ -19,12 +20,14 @@ from backends.base import (
     TokenChunk,
 )
 from backends.cancellation import Cancelled, cancellable
+from backends.general_options import settle
 from backends.heap import HeapTrimmer
 from backends.registry import BackendRow, row
 from backends.sender import TokenSender
 from backends.worker.link import EventWriter
 from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
+from messages.options import LoadOptions
 from messages.worker import (
     CountCommand,
     CountedEvent,
@@ -60,8 +63,7 @@ class Engine:
         backend = chosen.create()
         gc.freeze()
         gc.enable()
-        _refuse_unknown_options(chosen, backend, command)
-
+        options = _known_options(chosen, backend, command)
         size = _size(Path(command.path))
 
         def report(phase: str, progress: float | None, message: str) -> None:
@@ -69,11 +71,15 @@ class Engine:
                 LoadProgressEvent(ref=command.ref, phase=phase, progress=progress, message=message, total_bytes=size)
             )
 
-        info = backend.load(LoadSpec(Path(command.path), command.options, _path(command.cache_path)), report)
+        def attempt(taken: LoadOptions) -> ModelInfo:
+            return backend.load(LoadSpec(Path(command.path), taken, _path(command.cache_path)), report)
+
+        settled = settle(attempt, options, command.general)
+        info = replace(settled.result, notes=(*settled.result.notes, *settled.notes))
         self._backend, self._name, self._context_length = backend, chosen.name, info.context_length
         self._planner = Planner(info, backend.response_formats)
         self._heap.note_load()
-        self._writer.write(_loaded(command.ref, info, backend))
+        self._writer.write(_loaded(command.ref, info, settled.options, backend))
 
     def generate(self, command: GenerateCommand, cancel: CancelToken) -> None:
         """Run one generation, its tokens gathered into few events."""
@@ -143,14 +149,18 @@ class Engine:
         return self._backend
 
 
-def _refuse_unknown_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> None:
-    unknown = sorted(command.options.wanted() - backend.load_options - {"keep_alive_s"})
+def _known_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> LoadOptions:
+    """The options without those for all models that the backend does not have; any other such is refused."""
+    known = backend.load_options | {"keep_alive_s"}
+    options = command.options.without(set(command.general) - known)
+    unknown = sorted(options.wanted() - known)
     if unknown:
         raise HostError(
             ErrorCode.UNSUPPORTED_OPTION,
             f"The {chosen.name} backend cannot do {', '.join(unknown)}; leave it out.",
             fields=[f"options.{name}" for name in unknown],
         )
+    return options
 
 
 def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand) -> None:
@@ -187,10 +197,11 @@ def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _loaded(ref: int, info: ModelInfo, backend: Backend) -> LoadedEvent:
+def _loaded(ref: int, info: ModelInfo, options: LoadOptions, backend: Backend) -> LoadedEvent:
     return LoadedEvent(
         ref=ref,
         backend_type=info.backend_type,
+        options=options,
         context_length=info.context_length,
         size_bytes=info.size_bytes,
         device=info.device,

@@ -57,7 +57,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def _further_checks() -> tuple[Check, ...]:
-    from native_host.cli import check_browsers, check_engines, check_runtime, check_storage
+    from native_host.cli import check_browsers, check_engines, check_load, check_runtime, check_storage
 
     return (
         check_storage.check_config,
@@ -66,6 +66,7 @@ def _further_checks() -> tuple[Check, ...]:
         check_storage.check_statistics,
         check_engines.check_engines,
         check_engines.check_demo,
+        check_load.check_load,
         check_runtime.check_folder,
         check_runtime.check_daemon,
         check_browsers.check_registrations,

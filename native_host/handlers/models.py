@@ -65,7 +65,7 @@ async def list_models(context: RequestContext, request: ListModels) -> ModelList
     """What can be loaded."""
     table = context.host.models
     loaded = {known for model in table.all() for known in (model.source.name, str(model.source.path))}
-    return ModelList(models=await asyncio.to_thread(table.catalog.listings, loaded))
+    return ModelList(models=await asyncio.to_thread(table.catalog.listings, loaded, table.defaults.of))
 
 
 def _cancel_jobs(context: RequestContext, model: ManagedModel) -> list[asyncio.Event]:

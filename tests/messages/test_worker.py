@@ -56,7 +56,7 @@ WITH_MEDIA = PromptInput.model_validate(
     }
 )
 COMMANDS_SENT: list[Command] = [
-    LoadCommand(ref=1, backend="echo", path="/m", options=LoadOptions(context_length=8, keep_alive_s=0)),
+    LoadCommand(ref=1, backend="echo", path="/m", options=LoadOptions(context_length=8), general=("context_length",)),
     GenerateCommand(
         ref=2,
         prompt=PROMPT,
@@ -75,6 +75,7 @@ EVENTS_SENT: list[Event] = [
     LoadedEvent(
         ref=1,
         backend_type=BackendType.ECHO,
+        options=LoadOptions(context_length=8),
         context_length=None,
         size_bytes=0,
         device="cpu",

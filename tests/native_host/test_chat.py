@@ -101,6 +101,13 @@ def test_an_answer_is_followed_by_its_figures(home: HostHome) -> None:
         assert terminal.process.wait(20) == 0
 
 
+def test_a_model_is_loaded_as_is_configured_and_its_context_is_shown(home: HostHome) -> None:
+    home.write_config("[load]\ncontext_length = 512\n")
+    with Terminal(home, "--model", "demo") as terminal:
+        terminal.expect("demo on ")
+        assert ", 512 tokens of context" in terminal.expect("> ")
+
+
 def test_what_a_model_thinks_is_shown_before_its_answer_and_kept_out_of_a_pipe(home: HostHome, tmp_path: Path) -> None:
     thinker = write_scripted(tmp_path / "m.gguf", "Hm, two.\n</think>\n\nIt is 4.", THINKING)
     with Terminal(home, "--model", str(thinker)) as terminal:

@@ -33,7 +33,8 @@ def test_every_value_is_written_out_below_its_description() -> None:
         assert f"[{name}]" in lines
         section = getattr(Config(), name)
         for field in type(section).model_fields:
-            written = [index for index, line in enumerate(lines) if line.removeprefix("# ").startswith(f"{field} =")]
+            starts = f"[{name}.{field}." if isinstance(getattr(section, field), dict) else f"{field} ="
+            written = [index for index, line in enumerate(lines) if line.removeprefix("# ").startswith(starts)]
             assert written, field
             assert all(lines[index - 1].startswith("#") for index in written), field
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import tiny_gguf
 from support.browsers.waiting import wait_until
 from support.host_home import HostHome
 from support.stats_rows import row
@@ -113,6 +114,31 @@ def test_an_extension_that_the_configuration_blocks_is_a_warning(home: HostHome)
 def test_a_bad_configuration_is_a_failure_with_its_line(home: HostHome) -> None:
     home.write_config("[daemon]\nidle_exit = 3\n")
     assert "line 2" in one_line(home, Level.FAIL, "configuration ")
+
+
+def test_options_for_loading_are_told_and_those_of_no_model_or_that_it_cannot_have_are_warnings(
+    home: HostHome,
+) -> None:
+    models = home.data_dir / "models"
+    models.mkdir(parents=True)
+    for name in ("a.gguf", "long.gguf", "adapted.gguf"):
+        tiny_gguf.write_tiny(models / name, context=128)
+    home.write_config(
+        "[load]\ncontext_length = 16384\n[load.models.'a.gguf']\nthreads = 1\nkeep_alive_s = inf\n"
+        f"[load.models.'{models}/a.gguf']\nthreads = 2\n[load.models.'b.gguf']\n"
+        "[load.models.'long.gguf']\ncontext_length = 129\n[load.models.'adapted.gguf']\nlora = '/none.gguf'\n"
+    )
+    lines = [line[6:] for line in lines_of(home, Level.OK, Level.WARN) if line[6:].startswith("load options")]
+    begins = (
+        "load options    all models: context_length 16384",
+        "load options    a.gguf: threads 1, keep_alive_s inf",
+        f"load options    [load.models.'{models}/a.gguf'] is of the same model as [load.models.'a.gguf'] -> Move",
+        f"load options    [load.models.'b.gguf']: No model file at b.gguf in {models}. Give a name",
+        "load options    [load.models.'long.gguf']: The model was trained on contexts of up to 128 tokens; 129 is more",
+        "load options    [load.models.'adapted.gguf']: there is no /none.gguf -> Mend the path",
+    )
+    assert len(lines) == len(begins)
+    assert [line for line, begin in zip(lines, begins, strict=True) if not line.startswith(begin)] == []
 
 
 def test_corrupt_statistics_are_a_warning_and_are_left_alone(home: HostHome) -> None:

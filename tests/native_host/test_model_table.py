@@ -11,7 +11,9 @@ from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from native_host import managed_model
 from native_host.catalog import Catalog
-from native_host.managed_model import ManagedModel, ModelLimits, ModelSource
+from native_host.config_load import LoadConfig
+from native_host.managed_model import ManagedModel, ModelLimits
+from native_host.model_source import ModelSource
 from native_host.models import ModelTable
 from native_host.performance import PerformanceTracker
 
@@ -29,7 +31,9 @@ def test_a_model_that_goes_after_each_use_does_not_keep_the_host_busy_while_it_l
 
     async def play() -> None:
         limits = ModelLimits(load_timeout_s=1, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
-        table = ModelTable(Catalog([]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        table = ModelTable(
+            Catalog([]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
+        )
         source = ModelSource("echo", Path("echo"), row("echo"), LoadOptions(keep_alive_s=0))
         model = ManagedModel(source, limits, PerformanceTracker())
         model.was_used = True
@@ -73,7 +77,9 @@ def test_a_file_takes_no_name_from_a_loaded_echo(tmp_path: Path) -> None:
 
     async def play() -> None:
         limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
-        table = ModelTable(Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        table = ModelTable(
+            Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
+        )
         echoes = [(await table.load(name, "echo", LoadOptions()))[0] for name in ("x.gguf", str(path))]
         for spelling in ("./x.gguf", f"{tmp_path}//x.gguf"):
             with pytest.raises(HostError) as refused:
@@ -90,7 +96,9 @@ def test_a_file_called_echo_is_loaded_once_and_leaves_the_name_to_the_echo(tmp_p
 
     async def play() -> None:
         limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
-        table = ModelTable(Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None)
+        table = ModelTable(
+            Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
+        )
         model, is_new = await table.load("echo", "llamacpp", LoadOptions())
         assert (model.source.name, is_new) == (str(path), True)
         assert await table.load("echo", "llamacpp", LoadOptions()) == (model, False)
