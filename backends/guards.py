@@ -12,6 +12,11 @@ from messages.content import PromptInput
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 
+_OF_ALL_LOADS = "[load] in the host's configuration has one for all loads"
+
+OVERFLOW_REMEDY = f"Send less, or load the model with a larger context_length; {_OF_ALL_LOADS}."
+"""What is said of a prompt that is too long, also to who has never sent a load."""
+
 MARGIN_BYTES = 256 * 1024 * 1024
 """Memory that must stay free once a model is loaded, in bytes."""
 
@@ -44,7 +49,7 @@ def require_room(prompt_tokens: int, context_length: int) -> None:
         raise HostError(
             ErrorCode.CONTEXT_OVERFLOW,
             f"The prompt has {prompt_tokens} tokens and the context {context_length}, so no answer fits."
-            " Send less, or load the model with a larger context_length.",
+            f" {OVERFLOW_REMEDY}",
             prompt_tokens=prompt_tokens,
             context_length=context_length,
             most_prompt_tokens=context_length - 1,

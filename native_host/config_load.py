@@ -6,7 +6,7 @@ Above it: `native_host.config` and `native_host.load_defaults`. Below it: `messa
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from messages.options import ContextLength, DeviceName, Dtype, GpuLayers, LoadOptions, Threads
 from native_host.config_sections import FOREVER_S, Seconds, Section, absolute
@@ -16,6 +16,8 @@ AbsoluteFile = Annotated[Path, AfterValidator(absolute)]
 
 class LoadSection(Section):
     """The options that make sense for all models and for single ones."""
+
+    model_config = ConfigDict(defer_build=True)
 
     context_length: ContextLength | None = Field(
         default=None,
@@ -52,6 +54,8 @@ def _on_the_wire(value: object) -> object:
 
 class ModelLoadConfig(LoadSection):
     """The options of one model's load."""
+
+    model_config = ConfigDict(defer_build=True)
 
     keep_alive_s: Seconds | None = Field(
         default=None, examples=[3600], description="As in [models], for this model alone."

@@ -278,7 +278,8 @@ class ManagedModel:
         assert isinstance(event, LoadedEvent)
         self.info, self.state, self._loaded_at = event, LoadState.READY, time.time()
         self._backend_type, self.is_for_jobs = event.backend_type, False
-        logger.info("loaded %s with %s (pid %s)", self.source.name, event.backend_type, worker.pid)
+        notes = " ".join(["", *event.notes])
+        logger.info("loaded %s with %s (pid %s)%s", self.source.name, event.backend_type, worker.pid, notes)
         self.on_ready(self)
 
     async def _give_up(self, worker: WorkerProcess) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from backends.base import CancelToken, Embeddings, ModelInfo, Prefill
-from backends.guards import require_room
+from backends.guards import OVERFLOW_REMEDY, require_room
 from backends.huggingface.vocabulary import Vocabulary
 from backends.onnx.interface import Logits
 from backends.onnx.prompt import EncodedPrompt
@@ -72,8 +72,7 @@ class TextModel:
         if prompt_tokens > self.context:
             raise HostError(
                 ErrorCode.CONTEXT_OVERFLOW,
-                f"The prompt has {prompt_tokens} tokens and the model reads {self.context}."
-                " Send less, or load the model with a larger context_length.",
+                f"The prompt has {prompt_tokens} tokens and the model reads {self.context}. {OVERFLOW_REMEDY}",
                 prompt_tokens=prompt_tokens,
                 context_length=self.context,
                 most_prompt_tokens=self.context,

@@ -9,14 +9,14 @@ const LOAD_MS = 1_800_000;
 const LIST_MS = 180_000;
 
 const OPTIONS = [
-  { name: "context_length", label: "Context length", kind: "integer", min: 8, hint: "tokens", placeholder: "the model's own" },
+  { name: "context_length", label: "Context length", kind: "integer", min: 8, hint: "tokens", placeholder: "as configured" },
   { name: "threads", label: "Threads", kind: "integer", min: 1, max: 1024, placeholder: "measured" },
   { name: "device", label: "Device", kind: "text", placeholder: "auto" },
   { name: "gpu_layers", label: "GPU layers", kind: "integer", min: -1, hint: "llamacpp; -1 for all" },
   { name: "dtype", label: "Weights", kind: ["", "auto", "fp32", "fp16", "q4", "q4f16", "int8", "uint8", "q8", "bnb4"], hint: "onnx" },
   { name: "fast_path", label: "Fast path", kind: ["", "yes", "no"], hint: "onnx" },
   { name: "lora", label: "Adapter (LoRA)", kind: "text", hint: "absolute path" },
-  { name: "keep_alive_s", label: "Keep loaded", kind: "number", min: 0, hint: "seconds without use", placeholder: "900" },
+  { name: "keep_alive_s", label: "Keep loaded", kind: "number", min: 0, hint: "seconds without use", placeholder: "as configured" },
   { name: "tokens_per_second", label: "Tokens/s", kind: "number", min: 0, hint: "echo" },
   { name: "prefill_ms", label: "Prefill, ms", kind: "number", min: 0, hint: "echo" },
 ];

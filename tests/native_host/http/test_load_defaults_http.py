@@ -63,3 +63,10 @@ def test_what_the_model_cannot_do_is_told_in_openais_shape_with_the_key(client: 
         "param": None,
         "code": "unsupported_parameter",
     }
+
+
+def test_who_sends_too_much_is_told_where_a_larger_context_is_set(client: httpx.Client) -> None:
+    body = {"model": "demo", "messages": [{"role": "user", "content": "word " * 2000}]}
+    error = client.post("/v1/chat/completions", json=body).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert error["message"].endswith("[load] in the host's configuration has one for all loads.")
