@@ -13,7 +13,7 @@ from native_host.relay import Unavailable, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from native_host.relay import Link
     from native_host.relay_ahead import ReadAhead
@@ -135,7 +135,7 @@ def _spawn(folder: str) -> "Ended":
     """Start the daemon in its own session, with nothing of the browser's: no pipe, no terminal, no folder."""
     python, wanted = runtime.python()
     command = [python, "-P", "-s", "-m", "native_host", "daemon"]
-    environment = {**_QUICK_START, **os.environ, **wanted, "PYTHONPATH": runtime.source_root()}
+    environment = {**_QUICK_START, **_without_pythons(os.environ), **wanted, "PYTHONPATH": runtime.source_root()}
     home = os.path.expanduser("~")
     cwd = home if os.path.isdir(home) and os.access(home, os.X_OK) else os.path.abspath(os.sep)
     log = _open(folder, runtime.START_LOG, os.O_WRONLY | os.O_TRUNC)
@@ -145,6 +145,14 @@ def _spawn(folder: str) -> "Ended":
         raise Unavailable(f"The daemon cannot be started ({error.strerror}: {sys.executable})") from error
     finally:
         os.close(log)
+
+
+def _without_pythons(environment: "Mapping[str, str]") -> "dict[str, str]":
+    """Without what other Pythons are told: a browser's environment is ours, and PYTHONHOME of its package ends us.
+
+    This process itself runs under `-E`, and does not heed them.
+    """
+    return {name: value for name, value in environment.items() if not name.startswith("PYTHON")}
 
 
 if sys.platform == "win32":

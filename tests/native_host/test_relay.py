@@ -380,3 +380,12 @@ def test_a_socket_that_nobody_listens_on_is_replaced(own_host: BrowserHost) -> N
         other.listen(1)
         other.close()
         assert own_host.one_shot({"id": 1, "action": "ping"})["status"] == "success"
+
+
+def test_what_a_browsers_package_tells_its_own_python_is_not_heeded(tmp_path: Path) -> None:
+    (tmp_path / "asyncio.py").write_text("raise SystemExit('not meant for us')\n")
+    theirs = {"PYTHONHOME": "/nowhere", "PYTHONPATH": str(tmp_path), "PYTHONINSPECT": "1"}
+    with BrowserHost(env=theirs) as host, host.port() as port:
+        assert port.call("load", model="echo")["status"] == "success"
+        daemon = psutil.Process(host.daemon_pid).environ()
+        assert {name for name in daemon if name.startswith("PYTHON")} == {"PYTHONPATH"}
