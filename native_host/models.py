@@ -120,6 +120,11 @@ class ModelTable:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"{name} is not loaded; send load first.", model=name)
         return found
 
+    def name_of(self, name: str) -> str:
+        """The name of the model of this name or path; what is not loaded has none but this."""
+        found = self._lookup(name)
+        return name if found is None else found.source.name
+
     def has_ready(self, name: str) -> bool:
         """True if the model of this name or path can be used at once."""
         found = self._lookup(name)

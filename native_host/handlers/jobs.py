@@ -107,7 +107,7 @@ def _chosen(context: RequestContext, request: StopGeneration) -> Sequence[Job | 
     jobs = host.jobs.of_origin(context.origin)
     if request.model is None:
         return jobs
-    name = host.models.find(request.model).source.name
+    name = host.models.name_of(request.model)
     return [job for job in jobs if job.model == name]
 
 

@@ -122,6 +122,13 @@ def test_a_stop_when_nothing_runs_is_success_and_says_so(port: Port) -> None:
     assert "Nothing was running" in stop["message"]
 
 
+@pytest.mark.parametrize("model", ["echo", "demo", "/nowhere/x.gguf"])
+def test_a_stop_of_a_model_that_has_gone_is_success_and_says_so(port: Port, model: str) -> None:
+    stop = port.call("stop_generation", model=model)
+    assert (stop["status"], stop.get("stopped_jobs"), stop.get("stopped_backends")) == ("success", [], [])
+    assert "Nothing was running" in stop["message"]
+
+
 def test_a_stop_of_a_job_that_is_over_is_success_and_says_so(port: Port) -> None:
     load(port)
     job = port.call("generate", prompt="x")["job_id"]
