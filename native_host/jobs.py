@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 from messages.actions import ActionType
 from messages.content import ToolCall
@@ -18,6 +19,9 @@ from messages.facts import Figures, FinishReason, JobState, TokenLogprob
 from messages.job_replies import JobListing
 from native_host.job_table import JobTable
 from native_host.wakers import Wakers
+
+FRAME_CHARACTERS = 40_000
+"""Characters that one frame holds whatever they are: of JSON each takes 6 bytes at most."""
 
 OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
 
@@ -255,13 +259,11 @@ class Job:
         """The pieces from `cursor` on."""
         return self._pieces[cursor:]
 
-    def text_since(self, cursor: int) -> tuple[str, int]:
-        """The text from `cursor` on, and the cursor behind it."""
-        return "".join(piece.text for piece in self._pieces[cursor:]), max(cursor, len(self._pieces))
-
-    def reasoning_since(self, cursor: int) -> str | None:
-        """The reasoning from `cursor` on; None if there is none."""
-        return "".join(piece.reasoning for piece in self._pieces[cursor:]) or None
+    def pieces_for_one_frame(self, cursor: int) -> list[TextPiece]:
+        """The same, but no more than one frame holds: all, or as many as it takes to come nearer to the end."""
+        sizes = accumulate(len(piece.text) + len(piece.reasoning) for piece in self._pieces[cursor:])
+        fitting = sum(1 for _ in takewhile(lambda size: size <= FRAME_CHARACTERS, sizes))
+        return self._pieces[cursor : cursor + max(fitting, 1)]
 
     def _end(self, figures: Figures) -> None:
         self.figures = figures

@@ -54,7 +54,11 @@ async def follow_action(context: RequestContext, job: ActionJob, *, stream: bool
 
 
 async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
-    """Answer with a job's text since a cursor, or an action's progress, waiting for some if asked to."""
+    """Answer with a job's text since a cursor, or an action's progress, waiting for some if asked to.
+
+    What may be a `sendNativeMessage` gets no more of it than one frame holds: of a longer job that is over it reads the
+    rest as of one that goes on.
+    """
     action = context.host.background.find(request.job_id, context.origin)
     if action is not None:
         await _accept(context, request)
@@ -66,14 +70,20 @@ async def read_job(context: RequestContext, request: ReadJob) -> JobRead:
     with job.listener():
         await _accept(context, request)
         await job.wait_for_news(request.cursor, request.wait_ms / 1000)
-    text, cursor = job.text_since(request.cursor)
-    reasoning = job.reasoning_since(request.cursor)
-    if not job.is_over:
-        return JobRead(
-            job_id=job.job_id, text=text, reasoning=reasoning, cursor=cursor, state=job.state, tokens=job.tokens
-        )
+    is_port = context.takes_more.is_set()
+    pieces = job.pieces_since(request.cursor) if is_port else job.pieces_for_one_frame(request.cursor)
+    read = JobRead(
+        job_id=job.job_id,
+        text="".join(piece.text for piece in pieces),
+        reasoning="".join(piece.reasoning for piece in pieces) or None,
+        cursor=request.cursor + len(pieces),
+        state=JobState.DECODE if job.is_over else job.state,
+        tokens=job.tokens,
+    )
+    if not job.is_over or read.cursor < job.next_seq:
+        return read
     context.host.jobs.note_read(job)
-    return _read_end(job, text, reasoning, cursor)
+    return _read_end(job, read)
 
 
 async def _accept(context: RequestContext, request: Attach | ReadJob) -> None:
@@ -140,16 +150,16 @@ def _told(error: HostError | None) -> dict[str, Any] | None:
     return None if error is None else {"code": str(error.code), "details": error.details}
 
 
-def _read_end(job: Job, text: str, reasoning: str | None, cursor: int) -> JobReadEnd:
+def _read_end(job: Job, read: JobRead) -> JobReadEnd:
     error = job.error
     return JobReadEnd(
-        job_id=job.job_id,
-        text=text,
-        reasoning=reasoning,
+        job_id=read.job_id,
+        text=read.text,
+        reasoning=read.reasoning,
         tool_calls=job.tool_calls or None,
-        cursor=cursor,
+        cursor=read.cursor,
         state=job.state,
-        tokens=job.tokens,
+        tokens=read.tokens,
         model=job.model,
         finish_reason=None if job.finish_reason is None else str(job.finish_reason),
         logprobs=job.logprobs,

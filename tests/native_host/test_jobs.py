@@ -111,6 +111,21 @@ def test_one_shots_read_a_job_piece_by_piece_to_its_end(host: BrowserHost, port:
     assert read["stats"]["output_tokens"] == read["tokens"] == 200
 
 
+@pytest.mark.parametrize("word", ["word ", "\u4e16\u754c ", "\x01\x02 "])
+def test_one_shots_read_a_long_answer_that_is_over_to_its_end(host: BrowserHost, port: Port, word: str) -> None:
+    port.call("load", model="long", backend="echo")
+    made = port.call("generate", model="long", prompt=word * 80_000, settings={"max_tokens": 100_000}, stream=False)
+    cursor, text = 0, ""
+    read: Json = {"state": "decode"}
+    while read["state"] == "decode":
+        with host.port() as one_shot:
+            read = one_shot.call("read_job", job_id=made["job_id"], cursor=cursor)
+            assert len(one_shot.frame_sizes) == 1
+        cursor, text = read["cursor"], text + read["text"]
+    assert (read["state"], read["finish_reason"], text == made["text"]) == ("finished", "stop", True)
+    assert port.call("read_job", job_id=made["job_id"])["text"] == text
+
+
 def test_a_read_waits_for_news_and_no_longer_than_it_is_told(port: Port) -> None:
     port.call("load", model="slow", backend="echo", options={"prefill_ms": 400})
     job = start(port, model="slow", stream=False, background=True)
