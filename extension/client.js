@@ -31,18 +31,27 @@ export const HOST_NAME = "com.tabagent.native_host";
 /** Pauses before each attempt to open a lost port again, in milliseconds. */
 const RECONNECT_MS = [0, 250, 1000, 3000];
 
-/** What the browsers say when a port fails, and the code that we give it. */
+/** What the browsers say when a port fails, the code that we give it, and, where the installer mends that, what is wrong. */
 const CONNECTION_ERRORS = [
-  [/host not found|No such native application/i, "host_not_found"],
-  [/forbidden/i, "host_forbidden"],
-  [/host has exited/i, "host_exited"],
+  [/host not found/i, "host_not_found", "The native host is not installed for this browser."],
+  [
+    /No such native application/i,
+    "host_not_found",
+    "The native host is not installed for this browser, or does not know this extension.",
+  ],
+  [/forbidden/i, "host_forbidden", "The native host does not know this extension."],
   [/serialize|cyclic object|could not be cloned|maximum allowed size/i, "message_refused"],
+  [/host has exited|error when communicating|unexpected error/i, "host_exited"],
+  [/(?:)/, "host_unreachable"],
 ];
 
 const NO_NATIVE_MESSAGING =
   'There is no native messaging here. Ask for the permission "nativeMessaging", and call from a page or a worker of the extension.';
 
-const api = () => globalThis.browser ?? globalThis.chrome;
+const ANSWER_LOST = "The native host ended before this was done, and what there was of it is lost. Ask again.";
+
+/** In Chromium `browser` may be an element of the page that has this id. */
+const api = () => (globalThis.browser?.runtime ? globalThis.browser : globalThis.chrome);
 
 /** The browser's `runtime`; without the permission, and in content scripts, it has no native messaging. */
 function runtime() {
@@ -55,15 +64,15 @@ function runtime() {
  * An error reply of the host, or a failure to reach it.
  * `code` is one of PROTOCOL.md's error codes, or one of this module's own: `host_not_found` (not installed),
  * `host_forbidden` (this extension's id is not registered), `host_exited`, `host_unreachable`, `closed`,
- * `message_refused` (over 64 MiB, or not JSON), `reply_too_large`. `details` is what the host added;
- * `reply` is its whole reply, which for a failed generation holds the text until then.
+ * `message_refused` (over 64 MiB, or not JSON), `reply_too_large`. `details` is what the host added, and for the first two
+ * `install`, the command that mends it; `reply` is its whole reply, which for a failed generation holds the text until then.
  */
 export class NativeHostError extends Error {
-  constructor(code, message, reply = null) {
+  constructor(code, message, reply = null, details = reply?.error.details ?? {}) {
     super(message);
     this.name = "NativeHostError";
     this.code = code;
-    this.details = reply?.error.details ?? {};
+    this.details = details;
     this.reply = reply;
   }
 }
@@ -251,6 +260,7 @@ export class NativeHostClient {
     try {
       request.resolve(settle(message));
     } catch (error) {
+      if (request.isResumed && error.code === "job_not_found") error.message = ANSWER_LOST;
       request.reject(error);
     }
   }
@@ -293,6 +303,7 @@ export class NativeHostClient {
   #resume() {
     for (const request of this.#pending.values()) {
       const { id, jobId, cursor } = request;
+      request.isResumed = true;
       if (jobId) this.#post({ id, action: "attach", job_id: jobId, cursor });
       if (request.handlers.signal?.aborted) this.#stopJob(request);
     }
@@ -342,9 +353,15 @@ function settle(reply) {
   throw new NativeHostError(reply.error.code, reply.message, reply);
 }
 
-/** The browser's own words for a failed port, as an error with a code. */
-function connectionError(message) {
-  const text = message ?? "The host ended.";
-  const found = CONNECTION_ERRORS.find(([pattern]) => pattern.test(text));
-  return new NativeHostError(found ? found[1] : message ? "host_unreachable" : "host_exited", text);
+/** A failed port as an error with a code and what to do, made from the browser's own words; without any the host ended. */
+function connectionError(words = "Native host has exited.") {
+  const [, code, problem] = CONNECTION_ERRORS.find(([pattern]) => pattern.test(words));
+  if (code === "message_refused") return new NativeHostError(code, words);
+  const installer = `${/Windows/.test(globalThis.navigator?.userAgent) ? "py" : "python3"} install.py`;
+  if (problem) {
+    const install = `${installer} --extension-id ${api().runtime.id}`;
+    return new NativeHostError(code, `${problem} Run in the folder of its repository: ${install}`, null, { install });
+  }
+  const what = code === "host_exited" ? "The native host ended" : `The native host could not be reached (${words})`;
+  return new NativeHostError(code, `${what}. Try again; if it comes back, run in the folder of its repository: ${installer} check`);
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.browsers.echo import load_echo, saying, words
-from support.browsers.lab import Lab
+from support.browsers.echo import Json, load_echo, saying, words
+from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
 from support.browsers.waiting import wait_until
 from support.tiny_embedder import make_embedder
@@ -114,6 +114,46 @@ def test_without_the_permission_the_error_names_it(page: Page) -> None:
     for one in page.call("askWithoutPermission"):
         assert one["error"]["code"] == "host_unreachable"
         assert '"nativeMessaging"' in one["error"]["message"]
+
+
+def asked_host(page: Page, name: str) -> Json:
+    """The error that asking this host comes to, over a port and in one message alike."""
+    port, message = page.call("askHost", name)
+    assert port == message
+    error: Json = port["error"]
+    return error
+
+
+def test_a_host_that_is_not_installed_comes_with_the_command_that_installs_it(page: Page, lab: Lab) -> None:
+    error = asked_host(page, "com.example.missing")
+    assert error["code"] == "host_not_found"
+    assert error["message"].startswith("The native host is not installed for this browser")
+    assert error["details"] == {"install": f"python3 install.py --extension-id {lab.extension_id}"}
+    assert error["message"].endswith(error["details"]["install"])
+
+
+def test_a_host_that_does_not_know_the_extension_comes_with_the_command_that_lets_it_in(page: Page, lab: Lab) -> None:
+    is_chromium = isinstance(lab, ChromiumLab)
+    other = "ponmlkjihgfedcbaponmlkjihgfedcba" if is_chromium else "somebody@example.org"
+    lab.register(lab.launcher, other, "com.example.others")
+    error = asked_host(page, "com.example.others")
+    assert error["code"] == ("host_forbidden" if is_chromium else "host_not_found")
+    assert "does not know this extension" in error["message"]
+    assert error["message"].endswith(f"python3 install.py --extension-id {lab.extension_id}")
+
+
+def test_a_host_that_ends_at_once_comes_with_what_to_do(page: Page, lab: Lab, tmp_path: Path) -> None:
+    program = tmp_path / "ending"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    lab.register(program, lab.extension_id, "com.example.ending")
+    error = asked_host(page, "com.example.ending")
+    assert error["code"] == "host_exited"
+    assert error["message"].endswith("python3 install.py check")
+
+
+def test_an_element_called_browser_is_in_nobodys_way(chromium_page: Page) -> None:
+    assert chromium_page.call("askBesideAnElementCalledBrowser")["result"]["response"] == "pong"
 
 
 def test_a_status_is_told_again_after_a_close(page: Page) -> None:

@@ -71,6 +71,7 @@ def test_the_client_says_that_an_answer_was_lost_with_its_daemon(chromium: Chrom
     kill(chromium.daemon_pid())
     end = chromium_page.call("finished", client)
     assert end["error"]["code"] == "job_not_found"
+    assert end["error"]["message"].endswith("Ask again.")
     assert chromium_page.call("request", client, "ping")["result"]["response"] == "pong"
 
 

@@ -175,6 +175,24 @@ globalThis.harness = {
     return [await outcome(connect().request("ping", { loop })), await outcome(send("ping", { loop }))];
   },
 
+  /** What both ways of asking a host of another name come to. */
+  askHost: async (hostName) => [
+    await outcome(connect({ hostName }).ping()),
+    await outcome(send("ping", {}, { hostName })),
+  ],
+
+  /** A ping as in a Chromium without `browser`, where an element of this id has that name in the window. */
+  async askBesideAnElementCalledBrowser() {
+    const { browser } = globalThis;
+    delete globalThis.browser;
+    const element = Object.assign(document.createElement("p"), { id: "browser" });
+    document.body.append(element);
+    const asked = await outcome(connect().ping());
+    element.remove();
+    globalThis.browser = browser;
+    return asked;
+  },
+
   /** What both ways of asking say where the browser offers no native messaging. */
   async askWithoutPermission() {
     const { browser } = globalThis;

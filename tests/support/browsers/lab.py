@@ -28,6 +28,7 @@ class Lab:
 
     browser: Browser
     origin: str
+    extension_id: str
 
     def __init__(self, config: str = "") -> None:
         self.sandbox = Sandbox()
@@ -41,6 +42,10 @@ class Lab:
 
     def start_browser(self) -> None:
         """Start the browser with the host registered and the extension loaded."""
+        raise NotImplementedError
+
+    def register(self, program: Path, extension_id: str, name: str) -> None:
+        """Register a program with the browser as the host of that name, for one extension."""
         raise NotImplementedError
 
     def open(self) -> Page:
@@ -93,7 +98,16 @@ class ChromiumLab(Lab):
     """The lab with Chromium. The extension's service worker is the harness's."""
 
     browser: Chromium
+    extension_id = registration.CHROMIUM_ID
     origin = f"chrome-extension://{registration.CHROMIUM_ID}/"
+
+    @property
+    def _profile(self) -> Path:
+        return self.sandbox.root / "chromium"
+
+    def register(self, program: Path, extension_id: str, name: str) -> None:
+        """See ``Lab``."""
+        registration.register_chromium(self._profile, program, extension_id, name)
 
     def open_chat(self) -> ChromiumPage:
         """See ``Lab``."""
@@ -112,19 +126,23 @@ class ChromiumLab(Lab):
 
     def start_browser(self) -> None:
         """See ``Lab``."""
-        profile = self.sandbox.root / "chromium"
-        registration.register_chromium(self.sandbox, profile, self.launcher)
+        self.register(self.launcher, self.extension_id, registration.HOST_NAME)
         extension = self.build_extension("chromium")
         _use_harness_worker(extension / "manifest.json")
-        self.browser = Chromium(self.sandbox, profile)
+        self.browser = Chromium(self.sandbox, self._profile)
         self.browser.load_extension(extension)
 
 
 class FirefoxLab(Lab):
     """The lab with Firefox."""
 
+    extension_id = registration.FIREFOX_ID
     browser: firefox.Firefox
     origin = f"moz-extension://{firefox.UUID}/"
+
+    def register(self, program: Path, extension_id: str, name: str) -> None:
+        """See ``Lab``."""
+        registration.register_firefox(self.sandbox, program, extension_id, name)
 
     def open_chat_from(self, page: Page) -> firefox.FirefoxPage:
         """See ``Lab``."""
@@ -135,9 +153,9 @@ class FirefoxLab(Lab):
 
     def start_browser(self) -> None:
         """See ``Lab``."""
-        registration.register_firefox(self.sandbox, self.launcher)
+        self.register(self.launcher, self.extension_id, registration.HOST_NAME)
         extension = self.build_extension("firefox")
-        self.browser = firefox.Firefox(self.sandbox, registration.FIREFOX_ID)
+        self.browser = firefox.Firefox(self.sandbox, self.extension_id)
         self.browser.load_extension(extension)
 
 

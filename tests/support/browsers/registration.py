@@ -28,19 +28,19 @@ def write_launcher(sandbox: Sandbox) -> Path:
     return path
 
 
-def register_chromium(sandbox: Sandbox, profile: Path, launcher: Path) -> None:
+def register_chromium(profile: Path, program: Path, extension_id: str = CHROMIUM_ID, name: str = HOST_NAME) -> None:
     """Write the manifest where a Chromium with this profile looks, and nowhere else."""
-    allowed = {"allowed_origins": [f"chrome-extension://{CHROMIUM_ID}/"]}
-    _write_manifest(profile / "NativeMessagingHosts", launcher, allowed)
+    allowed = {"allowed_origins": [f"chrome-extension://{extension_id}/"]}
+    _write_manifest(profile / "NativeMessagingHosts", name, program, allowed)
 
 
-def register_firefox(sandbox: Sandbox, launcher: Path) -> None:
+def register_firefox(sandbox: Sandbox, program: Path, extension_id: str = FIREFOX_ID, name: str = HOST_NAME) -> None:
     """Write the manifest where Firefox looks under the sandbox's HOME."""
-    allowed = {"allowed_extensions": [FIREFOX_ID]}
-    _write_manifest(sandbox.home / ".mozilla" / "native-messaging-hosts", launcher, allowed)
+    allowed = {"allowed_extensions": [extension_id]}
+    _write_manifest(sandbox.home / ".mozilla" / "native-messaging-hosts", name, program, allowed)
 
 
-def _write_manifest(folder: Path, launcher: Path, allowed: dict[str, list[str]]) -> None:
+def _write_manifest(folder: Path, name: str, program: Path, allowed: dict[str, list[str]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"name": HOST_NAME, "description": "TabAgent native host", "type": "stdio", "path": str(launcher)}
-    (folder / f"{HOST_NAME}.json").write_text(json.dumps({**about, **allowed}))
+    about = {"name": name, "description": "TabAgent native host", "type": "stdio", "path": str(program)}
+    (folder / f"{name}.json").write_text(json.dumps({**about, **allowed}))
