@@ -1,13 +1,13 @@
 /**
  * Client of the TabAgent native host: one ES module without dependencies, made to be copied.
  * It runs in extension pages and in service workers, in Chromium and in Firefox, and needs the
- * "nativeMessaging" permission. The messages themselves are described in PROTOCOL.md.
+ * "nativeMessaging" permission. The messages themselves are described in PROTOCOL.md, their types in client.d.ts.
  *
  *   import { connect } from "./client.js";
  *   const host = connect();
  *   await host.load({ model: "demo" });
  *   const answer = await host.generate(
- *     { messages: [{ role: "user", content: "Hello" }] },
+ *     { model: "demo", messages: [{ role: "user", content: "Hello" }] },
  *     { onPartial: ({ text }) => output.append(text) },
  *   );
  *   console.log(answer.text, answer.stats.tokens_per_second);

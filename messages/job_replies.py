@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import SerializeAsAny, model_serializer
 
 from messages.content import ToolCall
-from messages.facts import Fact, Figures, JobState, TokenLogprob
+from messages.facts import Fact, Figures, FinishReason, JobState, TokenLogprob
 
 
 class JobListing(Fact):
@@ -43,7 +43,7 @@ class JobReadEnd(JobRead):
     """Fields of `read_job` once the job is over and read to its end: those of the result too, with all tool calls."""
 
     model: str
-    finish_reason: str | None
+    finish_reason: FinishReason | None
     tool_calls: list[ToolCall] | None = None
     logprobs: list[TokenLogprob] | None = None
     stats: Figures

@@ -15,9 +15,11 @@ from messages.facts import (
     Capabilities,
     Fact,
     Figures,
+    FinishReason,
     ModelState,
     TokenLogprob,
 )
+from messages.settings import InferenceSettings
 
 RequestId = str | int | None
 
@@ -215,7 +217,7 @@ class Generated(Fact):
     job_id: str
     model: str
     text: str
-    finish_reason: str | None
+    finish_reason: FinishReason
     tool_calls: list[ToolCall] | None = None
     reasoning: str | None = None
     logprobs: list[TokenLogprob] | None = None
@@ -246,7 +248,7 @@ class SettingsUpdated(Fact):
 
     message: str
     updated_backends: list[BackendType]
-    settings: dict[str, Any]
+    settings: InferenceSettings
 
 
 class Stats(Figures):

@@ -70,7 +70,7 @@ def result_of(job: Job) -> Generated:
         job_id=job.job_id,
         model=job.model,
         text=job.text,
-        finish_reason=str(job.finish_reason or FinishReason.STOP),
+        finish_reason=job.finish_reason or FinishReason.STOP,
         tool_calls=job.tool_calls or None,
         reasoning=reasoning,
         logprobs=job.logprobs,
@@ -119,7 +119,7 @@ async def update_settings(context: RequestContext, request: UpdateSettings) -> S
     return SettingsUpdated(
         message=f"Settings hold from the next generation on, for {name or 'all models'}.",
         updated_backends=list(dict.fromkeys(kind for one in changed if (kind := one.backend_type) is not None)),
-        settings=settings.model_dump(mode="json"),
+        settings=settings,
     )
 
 

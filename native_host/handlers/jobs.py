@@ -161,7 +161,7 @@ def _read_end(job: Job, read: JobRead) -> JobReadEnd:
         state=job.state,
         tokens=read.tokens,
         model=job.model,
-        finish_reason=None if job.finish_reason is None else str(job.finish_reason),
+        finish_reason=job.finish_reason,
         logprobs=job.logprobs,
         stats=job.figures,
         error=_told(error),
