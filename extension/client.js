@@ -46,7 +46,8 @@ const CONNECTION_ERRORS = [
 ];
 
 const NO_NATIVE_MESSAGING =
-  'There is no native messaging here. Ask for the permission "nativeMessaging", and call from a page or a worker of the extension.';
+  'There is no native messaging here. Ask for the permission "nativeMessaging", load again what was open before it was granted, '
+  + "and call from a page or a worker of the extension.";
 
 const ANSWER_LOST = "The native host ended before this was done, and what there was of it is lost. Ask again.";
 
