@@ -7,6 +7,7 @@ upper bound has as many digits as that converter gives to every integer, or as i
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
@@ -16,24 +17,41 @@ _MOST_DIGITS = 16
 _EXACT_DIGITS = 15
 """Digits of a number that doubles tell from every other of as many: 99.9999999999999999 is 100 to who reads it."""
 
-_NO_FRACTION = '("." "0"{1,16})?'
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """An end of a range, which a number may reach unless it is open."""
 
-    value: int
+    value: Decimal
     is_open: bool = False
+
+    def negated(self) -> "Bound":
+        """The other end of the range of these numbers' opposites."""
+        return Bound(self.value.copy_negate(), self.is_open)  # minus would round what has more than 28 digits
+
+    @property
+    def whole(self) -> int:
+        """Its whole part, of 0 or more."""
+        return math.floor(self.value)
+
+    @property
+    def fraction(self) -> "_End":
+        """What a fraction behind that whole part must reach, or must not pass."""
+        return f"{self.value - self.whole:f}".partition(".")[2].rstrip("0"), self.is_open
+
+
+_End = tuple[str, bool]
+"""Digits behind a point without zeros at the end, and whether a fraction must not be equal to them."""
+
+_ANY: _End = ("", False)
+"""The lower end that every fraction reaches."""
 
 
 def can_bound(schema: dict[str, Any]) -> bool:
-    """Whether the bounds of a schema can be held: of integers, and of numbers if they are whole."""
+    """Whether the bounds of a schema can be held: those of integers and of numbers."""
     kinds = schema.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
-    if not {"integer", "number"} & {kind for kind in kinds if isinstance(kind, str)}:
-        return False
-    return "number" not in kinds or all(_is_whole(schema[name]) for name in BOUNDS & schema.keys())
+    return bool({"integer", "number"} & {kind for kind in kinds if isinstance(kind, str)})
 
 
 def number_rule(schema: dict[str, Any]) -> str:
@@ -46,71 +64,116 @@ def number_rule(schema: dict[str, Any]) -> str:
     return f"({' | '.join(found)}) space"
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-
-
 def _bound(schema: dict[str, Any], name: str, is_open: bool) -> Bound | None:
-    """A bound of a schema, an integer's moved inwards to the next that it may be."""
+    """A bound of a schema, moved inwards to the next number that may be: an integer, or one of few enough digits."""
     value = schema.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a number")
-    if schema["type"] == "number":
-        return Bound(int(value), is_open)
-    if name.endswith("inimum"):
-        return Bound(math.floor(value) + 1 if is_open else math.ceil(value))
-    return Bound(math.ceil(value) - 1 if is_open else math.floor(value))
+    is_lower = name.endswith("inimum")
+    if schema["type"] == "integer":
+        if is_lower:
+            return Bound(Decimal(math.floor(value) + 1 if is_open else math.ceil(value)))
+        return Bound(Decimal(math.ceil(value) - 1 if is_open else math.floor(value)))
+    if value == int(value):
+        return Bound(Decimal(int(value)), is_open)
+    number = Decimal(repr(value))
+    if is_open and len(number.as_tuple().digits) > _EXACT_DIGITS:
+        rounding = ROUND_CEILING if is_lower else ROUND_FLOOR
+        return Bound(Context(prec=_EXACT_DIGITS, rounding=rounding).plus(number))
+    return Bound(number, is_open)
 
 
 def _tighter(bounds: list[Bound | None], sign: int) -> Bound | None:
-    known = [bound for bound in bounds if bound is not None]
-    return max(known, key=lambda bound: (sign * bound.value, bound.is_open), default=None)
+    known = [bound if sign > 0 else bound.negated() for bound in bounds if bound is not None]
+    tightest = max(known, key=lambda bound: (bound.value, bound.is_open), default=None)
+    return tightest if tightest is None or sign > 0 else tightest.negated()
 
 
 def _signed(low: Bound | None, high: Bound | None, is_integer: bool) -> Iterator[str]:
     """The rules of what is negative and of what is not. A lone zero has no sign."""
+    zero = Decimal(0)
     if low is None or low.value < 0:
-        most = None if low is None else Bound(-low.value, low.is_open)
-        least = Bound(0, True) if high is None or high.value >= 0 else Bound(-high.value, high.is_open)
+        most = None if low is None else low.negated()
+        least = Bound(zero, True) if high is None or high.value >= 0 else high.negated()
         found = list(_unsigned(least, most, is_integer))
         if found:
             yield f'"-" ({" | ".join(found)})'
     if high is None or high.value >= 0:
-        least = low if low is not None and low.value >= 0 else Bound(0)
+        least = low if low is not None and low.value >= 0 else Bound(zero)
         yield from _unsigned(least, high, is_integer)
 
 
 def _unsigned(low: Bound, high: Bound | None, is_integer: bool) -> Iterator[str]:
     """The rules of numbers of 0 and more: those whole parts that any fraction may follow, and those at the ends."""
-    first = low.value + low.is_open
     if is_integer:
-        last = None if high is None else high.value - high.is_open
-        yield from _whole(first, last)
+        yield from _whole(low.whole + low.is_open, None if high is None else high.whole - high.is_open)
         return
     digits = _fraction_digits(low, high)
-    fraction = f'("." [0-9]{{1,{digits}}})?' if digits else ""
-    for whole in _whole(first, None if high is None else high.value - 1):
-        yield f"({whole}) {fraction}"
-    if digits and low.is_open and (high is None or low.value < high.value):
-        yield f'"{low.value}" "." {_not_zero(digits)}'
-    if high is not None and not high.is_open and high.value >= first:
-        yield f'"{high.value}" {_NO_FRACTION}'
+    first = low.whole + (low.fraction != _ANY)
+    for free in _whole(first, None if high is None else high.whole - 1):
+        yield f"({free}) {_behind(_ANY, None, digits)}"
+    ends: list[tuple[int, _End, _End | None]] = []
+    if first > low.whole and (high is None or low.whole < high.whole):
+        ends.append((low.whole, low.fraction, None))
+    if high is not None and high.whole >= low.whole:
+        ends.append((high.whole, low.fraction if low.whole == high.whole else _ANY, high.fraction))
+    for whole, least, most in ends:
+        fraction = _behind(least, most, digits)
+        if fraction is not None:
+            yield f'"{whole}" {fraction}'
 
 
 def _fraction_digits(low: Bound, high: Bound | None) -> int:
     """How many digits a fraction may have, that none is read as an end that is open."""
-    ends = [len(str(end.value)) for end in (low, high) if end is not None and end.is_open]
+    ends = [len(str(end.whole)) for end in (low, high) if end is not None and end.is_open]
     return min((max(0, _EXACT_DIGITS - whole) for whole in ends), default=_MOST_DIGITS)
 
 
-def _not_zero(digits: int) -> str:
-    """The rule of up to so many digits of which one is not 0."""
-    rule = "[1-9]"
-    for rest in range(1, digits):
-        rule = f'([1-9] [0-9]{{0,{rest}}} | "0" {rule})'
-    return rule
+def _behind(low: _End, high: _End | None, most: int) -> str | None:
+    """The rule of what stands behind a whole part: nothing, or a point and up to `most` digits; None if nothing may."""
+    digits = _digits(low, high, most)
+    if not _may_end(low, high):
+        return digits and f'"." ({digits})'
+    return f'("." ({digits}))?' if digits else ""
+
+
+def _may_end(low: _End, high: _End | None) -> bool:
+    """Whether no more digit need follow."""
+    return low == _ANY and (high is None or high != ("", True))
+
+
+def _digits(low: _End, high: _End | None, most: int) -> str | None:
+    """The rule of one to `most` digits from one end to another, which are those behind the digits so far."""
+    if most == 0:
+        return None
+    if low == _ANY and high in (None, ("", False)):
+        return f"{'[0-9]' if high is None else '[0]'}{{1,{most}}}"
+    parts: list[str] = []
+    for first, last, below, above in _first_digits(low, high):
+        rest = _digits(below, above, most - 1)
+        optional = _may_end(below, above)
+        if optional or rest:
+            parts.append(f"[{first}-{last}]" + (f" ({rest}){'?' if optional else ''}" if rest else ""))
+    return " | ".join(parts) or None
+
+
+def _first_digits(low: _End, high: _End | None) -> Iterator[tuple[int, int, _End, _End | None]]:
+    """From which digit to which the next one may be, and between what ends those behind it are then."""
+    least, most = int(low[0][:1] or 0), 9 if high is None else int(high[0][:1] or 0)
+    below = (low[0][1:], low[1])
+    above = None if high is None else (high[0][1:], high[1])
+    if least == most:
+        yield least, most, below, above
+        return
+    begin, end = least + (below != _ANY), most - (above is not None)
+    if begin > least and least < most:
+        yield least, least, below, None
+    if begin <= end:
+        yield begin, end, _ANY, None
+    if end < most and least < most:
+        yield most, most, _ANY, above
 
 
 def _whole(first: int, last: int | None) -> Iterator[str]:

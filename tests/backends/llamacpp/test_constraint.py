@@ -117,7 +117,7 @@ def test_a_grammar_prints_nothing_to_stderr(backend: LlamaCppBackend, capfd: pyt
 @pytest.mark.parametrize(
     ("properties", "keyword"),
     [
-        ({"share": {"type": "number", "minimum": 0.5}}, "minimum"),
+        ({"share": {"type": "number", "multipleOf": 0.5}}, "multipleOf"),
         ({"tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}}, "uniqueItems"),
         ({"either": {"anyOf": [{"not": {"type": "null"}}, {"type": "string"}]}}, "not"),
     ],
