@@ -100,6 +100,11 @@ class WorkerConfig(Section):
     stop_timeout_s: Seconds = Field(
         default=5.0, description="Seconds after which a worker that does not stop when told to is killed."
     )
+    count_timeout_s: Seconds = Field(
+        default=120.0,
+        description="Seconds that counting a prompt's tokens may take, or embeddings that nobody waits for any more;"
+        " then the worker is killed.",
+    )
 
 
 class LogConfig(Section):

@@ -20,6 +20,7 @@ from native_host.managed_model import ManagedModel
 from native_host.performance import GenerationMetrics, Outcome
 from native_host.prefill_pace import PrefillPace
 from native_host.refusals import refuse_generation
+from native_host.worker_process import WorkerAbandoned
 
 logger = logging.getLogger("tabagent.generation")
 
@@ -91,6 +92,16 @@ class Generation:
             self._on_over(self._job, self._model, self._metrics)
 
     async def _generate(self) -> EndedEvent:
+        """Generate, on the next worker too if this one is killed because it did not get past an earlier call."""
+        while True:
+            try:
+                return await self._generate_once()
+            except WorkerAbandoned:
+                if self._cancelled:
+                    raise
+                self._ref = None
+
+    async def _generate_once(self) -> EndedEvent:
         if self._model.info is None:
             await self._model.wait_ready()
             refuse_generation(self._model, self._prompt, self._settings, logprobs=self._top_logprobs is not None)
@@ -129,6 +140,8 @@ class Generation:
     def _cancel_now(self) -> None:
         """A job that waits leaves the queue, one that runs is stopped by its worker, at worst by a kill.
 
+        One that its worker has, and is not at, ends at once: what the worker is at is not stopped for it.
+
         Where the worker was closed meanwhile, as by a daemon that leaves, the generation has ended with it.
         """
         if self._job.is_over:
@@ -139,9 +152,13 @@ class Generation:
             return
         if not self._model.has_worker:
             return
-        self._model.worker.send(CancelCommand(ref=self._ref))
-        loop = asyncio.get_running_loop()
-        self._stop_timer = loop.call_later(self._model.limits.stop_timeout_s, self._model.abandon_worker)
+        worker, limit_s = self._model.worker, self._model.limits.stop_timeout_s
+        worker.send(CancelCommand(ref=self._ref))
+        if worker.is_at(self._ref):
+            self._stop_timer = asyncio.get_running_loop().call_later(limit_s, self._model.abandon_worker)
+        elif self._task is not None:
+            worker.bound(self._ref, limit_s)  # it may have begun, and the news of it be on its way
+            self._task.cancel()
 
     def _finish(self, end: EndedEvent) -> None:
         self._model.note_success()

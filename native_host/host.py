@@ -59,6 +59,7 @@ class Host:
             limits=ModelLimits(
                 load_timeout_s=config.worker.load_timeout_s,
                 stop_timeout_s=config.worker.stop_timeout_s,
+                count_timeout_s=config.worker.count_timeout_s,
                 queue_limit=config.daemon.queue_limit,
                 cache_path=paths.engine_cache,
             ),

@@ -18,7 +18,7 @@ from messages.worker import LoadCommand, LoadedEvent, LoadProgressEvent
 from native_host import process_memory
 from native_host.model_source import ModelSource
 from native_host.performance import PerformanceTracker
-from native_host.worker_process import WorkerProcess, unloaded_meanwhile
+from native_host.worker_process import WorkerAbandoned, WorkerProcess, unloaded_meanwhile
 
 logger = logging.getLogger("tabagent.model")
 
@@ -34,11 +34,13 @@ ProgressListener = Callable[[LoadProgressEvent], None]
 class ModelLimits:
     """How long things may take, in seconds, and how many generations may wait.
 
+    count_timeout_s is that of counting a prompt's tokens, and of embeddings once nobody waits for them any more;
     cache_path is the folder in which backends remember what they measured.
     """
 
     load_timeout_s: float
     stop_timeout_s: float
+    count_timeout_s: float
     queue_limit: int
     cache_path: Path
 
@@ -47,7 +49,7 @@ class ManagedModel:
     """A model from the first `load` to its `unload`.
 
     After a crash the worker is started again once; a second crash with no generation done in between leaves the
-    model `crashed` until it is loaded again.
+    model `crashed` until it is loaded again. One that was killed is always started again.
     """
 
     def __init__(self, source: ModelSource, limits: ModelLimits, tracker: PerformanceTracker) -> None:
@@ -199,7 +201,6 @@ class ManagedModel:
         logger.warning(
             "%s did not stop within %s s; its worker is killed", self.source.name, self.limits.stop_timeout_s
         )
-        self.note_success()
         self.worker.abandon()
 
     async def close(self) -> None:
@@ -299,7 +300,9 @@ class ManagedModel:
         if error is None or self._worker is not worker or self.state is LoadState.LOADING:
             return
         self._worker, self.info = None, None
-        if self._restarts_left > 0:
+        if isinstance(error, WorkerAbandoned):
+            self.start_loading(restarted=True)
+        elif self._restarts_left > 0:
             self._restarts_left -= 1
             self.start_loading(restarted=True)
         else:

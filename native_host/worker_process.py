@@ -35,10 +35,14 @@ EventCallback = Callable[[Event], None]
 
 @dataclass(slots=True)
 class _Call:
-    """A command that is being carried out: who wants its events, and the future of its last one."""
+    """A command that is to be carried out: who wants its events, the future of its last one, and how long it may take.
+
+    It stays until that event has come, whether somebody waits for it or not: the engine is busy with it.
+    """
 
     on_event: EventCallback | None
     last: asyncio.Future[Event]
+    limit_s: float | None
 
 
 def unloaded_meanwhile(model: str) -> HostError:
@@ -47,7 +51,7 @@ def unloaded_meanwhile(model: str) -> HostError:
 
 
 class WorkerAbandoned(HostError):
-    """The worker was killed because a generation did not stop: what else it was asked for may be asked of the next."""
+    """The worker was killed because one call did not end: what else it was asked for may be asked of the next."""
 
 
 TERMINAL_EVENTS = ("loaded", "ended", "counted", "embedded", "failed")
@@ -72,6 +76,7 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._process: asyncio.subprocess.Process | None = None
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._limit: asyncio.TimerHandle | None = None
         self._expected = False
         self._abandoned = False
         self._loaded = False
@@ -104,21 +109,25 @@ class WorkerProcess(asyncio.BufferedProtocol):
         self._next_ref += 1
         return self._next_ref
 
-    async def call(self, command: Command, ref: int, on_event: EventCallback | None = None) -> Event:
+    async def call(
+        self, command: Command, ref: int, on_event: EventCallback | None = None, limit_s: float | None = None
+    ) -> Event:
         """Send a command and wait for its last event; the others go to `on_event` as they come.
 
         Raises the HostError of a failed event, `backend_crashed` if the worker ends meanwhile (as WorkerAbandoned if it
-        was), `cancelled` if it is closed.
+        was), `cancelled` if it is closed, TimeoutError if it takes longer than limit_s (see `bound`).
         """
         if self._watch is None or self._watch.done():
             raise HostError(ErrorCode.MODEL_NOT_LOADED, f"The engine of {self._model} is not running; load it again.")
         last: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
-        self._calls[ref] = _Call(on_event, last)
+        call = self._calls[ref] = _Call(on_event, last, limit_s)
+        if self.is_at(ref):
+            self._start_limit()
         self.send(command)
         try:
             event = await last
         finally:
-            self._calls.pop(ref, None)
+            call.on_event = None
         if isinstance(event, FailedEvent):
             raise event.as_error()
         return event
@@ -127,6 +136,21 @@ class WorkerProcess(asyncio.BufferedProtocol):
         """Send a command that has no answer, such as a cancel."""
         self._outbox.extend(frame_of(write_command(command)))
         self._write_outbox()
+
+    def is_at(self, ref: int) -> bool:
+        """Whether a call is the one that the engine is at: it takes one after another, as they were sent."""
+        return next(iter(self._calls), None) == ref
+
+    def bound(self, ref: int, seconds: float) -> None:
+        """Let a call take so many seconds more, at most: not those in which the engine is at earlier ones.
+
+        Then it fails with TimeoutError, and the process is killed for it.
+        """
+        call = self._calls.get(ref)
+        if call is not None:
+            call.limit_s = seconds
+            if self.is_at(ref):
+                self._start_limit()
 
     async def close(self) -> None:
         """End the process: its socket's end tells it to go; it is killed if it does not."""
@@ -202,8 +226,26 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if event.event not in TERMINAL_EVENTS:
             if call.on_event is not None:
                 call.on_event(event)
-        elif not call.last.done():
+            return
+        self._calls.pop(event.ref)
+        self._start_limit()
+        if not call.last.done():
             call.last.set_result(event)
+
+    def _start_limit(self) -> None:
+        """Begin to count the time of the call that the engine is at."""
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        call = next(iter(self._calls.values()), None)
+        if call is not None and call.limit_s is not None:
+            self._limit = asyncio.get_running_loop().call_later(call.limit_s, self._give_up, call)
+
+    def _give_up(self, call: _Call) -> None:
+        logger.warning("%s was at one call for more than %s s; its worker is killed", self._model, call.limit_s)
+        if not call.last.done():
+            call.last.set_exception(TimeoutError())
+        self.abandon()
 
     async def _watch_process(self, process: asyncio.subprocess.Process) -> None:
         reader = asyncio.create_task(self._read_output(process))
@@ -217,10 +259,13 @@ class WorkerProcess(asyncio.BufferedProtocol):
         if self._expected:
             error = unloaded_meanwhile(self._model)
         elif self._abandoned:
-            error = WorkerAbandoned(error.code, error.message, **error.details)
+            text = f"The engine of {self._model} did not end what it was at, so it was killed and is started again."
+            error = WorkerAbandoned(error.code, text, **error.details)
         for call in self._calls.values():
             if not call.last.done():
                 call.last.set_exception(error)
+        self._calls.clear()
+        self._start_limit()
         if not self._expected:
             logger.error("worker of %s ended: %s", self._model, error.message)
         self._on_exit(None if self._expected else error)

@@ -1,11 +1,14 @@
 """The handler of embed. It takes the model's turn as a generation does, but makes no job: its answer is soon there."""
 
+import asyncio
+
 from messages.errors import ErrorCode, HostError
 from messages.replies import Embedded
 from messages.requests import Embed
 from messages.worker import EmbedCommand, EmbeddedEvent, Event, VectorsEvent
 from native_host.context import RequestContext
 from native_host.managed_model import ManagedModel
+from native_host.worker_process import WorkerAbandoned
 
 
 async def embed(context: RequestContext, request: Embed) -> Embedded:
@@ -23,6 +26,16 @@ async def embed(context: RequestContext, request: Embed) -> Embedded:
 
 
 async def _embed(model: ManagedModel, request: Embed) -> Embedded:
+    """Embed, on the next worker too if this one is killed because it did not get past an earlier call."""
+    while True:
+        try:
+            return await _embed_once(model, request)
+        except WorkerAbandoned:
+            continue
+
+
+async def _embed_once(model: ManagedModel, request: Embed) -> Embedded:
+    """Embed; how long that may take is bounded once nobody waits for it any more."""
     await model.wait_ready()
     _refuse_text_model(model)
     vectors: list[tuple[float, ...]] = []
@@ -33,7 +46,11 @@ async def _embed(model: ManagedModel, request: Embed) -> Embedded:
 
     worker = model.worker
     command = EmbedCommand(ref=worker.next_ref(), texts=tuple(request.input), normalize=request.normalize)
-    end = await worker.call(command, command.ref, take)
+    try:
+        end = await worker.call(command, command.ref, take)
+    except asyncio.CancelledError:
+        worker.bound(command.ref, model.limits.count_timeout_s)
+        raise
     assert isinstance(end, EmbeddedEvent)
     model.note_success()
     return Embedded(

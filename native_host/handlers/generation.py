@@ -3,6 +3,7 @@
 import asyncio
 
 from messages.content import PromptInput
+from messages.errors import ErrorCode, HostError
 from messages.facts import FinishReason
 from messages.replies import Accepted, FailedGeneration, Generated, Partial, SettingsUpdated, ThinkingUpdate, TokenCount
 from messages.requests import CountTokens, Generate, UpdateSettings
@@ -92,18 +93,29 @@ async def count_tokens(context: RequestContext, request: CountTokens) -> TokenCo
 
 
 async def _count(model: ManagedModel, prompt: PromptInput) -> TokenCount:
-    """Count, on the next worker too if this one is killed because somebody's generation does not stop."""
+    """Count, on the next worker too if this one is killed because of what somebody else has asked of it."""
+    limit_s = model.limits.count_timeout_s
     while True:
         await model.wait_ready()
         refuse_media(model, prompt)
         worker = model.worker
         command = CountCommand(ref=worker.next_ref(), prompt=prompt)
         try:
-            event = await worker.call(command, command.ref)
+            event = await worker.call(command, command.ref, limit_s=limit_s)
         except WorkerAbandoned:
             continue
+        except TimeoutError:
+            raise _uncounted(model.source.name, limit_s) from None
         assert isinstance(event, CountedEvent)
         return TokenCount(tokens=event.tokens, context_length=event.context_length)
+
+
+def _uncounted(model: str, limit_s: float) -> HostError:
+    text = (
+        f"{model} did not count this prompt's tokens within {limit_s:g} s, so its engine was killed and is started"
+        " again. Send less; if a short prompt takes as long, the model's files are at fault: choose another model."
+    )
+    return HostError(ErrorCode.TIMEOUT, text)
 
 
 async def update_settings(context: RequestContext, request: UpdateSettings) -> SettingsUpdated:

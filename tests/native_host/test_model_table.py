@@ -30,7 +30,7 @@ def test_a_model_that_goes_after_each_use_does_not_keep_the_host_busy_while_it_l
         expire(table, model)
 
     async def play() -> None:
-        limits = ModelLimits(load_timeout_s=1, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        limits = ModelLimits(load_timeout_s=1, stop_timeout_s=1, count_timeout_s=1, queue_limit=1, cache_path=tmp_path)
         table = ModelTable(
             Catalog([]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
         )
@@ -54,7 +54,7 @@ def test_a_load_does_not_wait_for_ever_for_the_end_of_another_model(
     monkeypatch.setattr(managed_model, "ROOM_TIMEOUT_S", 0.05)
 
     async def play() -> None:
-        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, count_timeout_s=1, queue_limit=1, cache_path=tmp_path)
         source = ModelSource("echo", Path("echo"), row("echo"), LoadOptions())
         model = ManagedModel(source, limits, PerformanceTracker())
         other = asyncio.get_running_loop().create_task(asyncio.sleep(3600))
@@ -76,7 +76,7 @@ def test_a_file_takes_no_name_from_a_loaded_echo(tmp_path: Path) -> None:
     path = tiny_gguf.write_tiny(tmp_path / "x.gguf")
 
     async def play() -> None:
-        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, count_timeout_s=1, queue_limit=1, cache_path=tmp_path)
         table = ModelTable(
             Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
         )
@@ -95,7 +95,7 @@ def test_a_file_called_echo_is_loaded_once_and_leaves_the_name_to_the_echo(tmp_p
     path = tiny_gguf.write_tiny(tmp_path / "echo")
 
     async def play() -> None:
-        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, queue_limit=1, cache_path=tmp_path)
+        limits = ModelLimits(load_timeout_s=20, stop_timeout_s=1, count_timeout_s=1, queue_limit=1, cache_path=tmp_path)
         table = ModelTable(
             Catalog([tmp_path]), limits, 900, 4, lambda _name, _fields: None, lambda: None, lambda: None, LoadConfig()
         )

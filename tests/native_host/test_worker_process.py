@@ -14,7 +14,7 @@ from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
 from messages.settings import InferenceSettings
 from messages.worker import CancelCommand, CountCommand, CountedEvent, EndedEvent, Event, GenerateCommand, LoadCommand
-from native_host.worker_process import WorkerProcess
+from native_host.worker_process import WorkerAbandoned, WorkerProcess
 
 
 @pytest.fixture(autouse=True)
@@ -258,3 +258,52 @@ def test_a_cancel_needs_no_answer_and_the_worker_goes_on() -> None:
         assert counted.tokens == 2
 
     assert with_worker(play) == [None]
+
+
+def test_a_call_beyond_its_limit_ends_the_process_and_the_others_know_that_it_was_not_theirs() -> None:
+    async def play(worker: WorkerProcess) -> None:
+        await load(worker, prefill_ms=60_000)
+        hung = generation(worker, "x")
+        calls = [asyncio.create_task(worker.call(hung, hung.ref, limit_s=0.2))]
+        await asyncio.sleep(0)
+        behind = generation(worker, "x")
+        calls.append(asyncio.create_task(worker.call(behind, behind.ref)))
+        with pytest.raises(TimeoutError):
+            await calls[0]
+        assert isinstance(await failure(calls[1]), WorkerAbandoned)
+
+    (told,) = with_worker(play)
+    assert isinstance(told, WorkerAbandoned)
+
+
+def test_a_limit_counts_from_when_the_engine_is_at_the_call() -> None:
+    async def play(worker: WorkerProcess) -> None:
+        await load(worker, prefill_ms=500)
+        before = generation(worker, "x")
+        first = asyncio.create_task(worker.call(before, before.ref))
+        await asyncio.sleep(0)
+        count = CountCommand(ref=worker.next_ref(), prompt=PromptInput(prompt="a b"))
+        counted = asyncio.create_task(worker.call(count, count.ref, limit_s=0.3))
+        await asyncio.sleep(0)
+        assert worker.is_at(before.ref)
+        assert not worker.is_at(count.ref)
+        assert isinstance(await first, EndedEvent)
+        assert isinstance(await counted, CountedEvent)
+
+    assert with_worker(play) == [None]
+
+
+def test_a_call_that_nobody_waits_for_any_more_ends_within_its_bound() -> None:
+    async def play(worker: WorkerProcess) -> None:
+        await load(worker, prefill_ms=60_000)
+        left = generation(worker, "x")
+        call = asyncio.create_task(worker.call(left, left.ref))
+        await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait({call})
+        assert worker.is_at(left.ref)
+        worker.bound(left.ref, 0.2)
+        count = CountCommand(ref=worker.next_ref(), prompt=PromptInput(prompt="a b"))
+        assert isinstance(await failure(worker.call(count, count.ref)), WorkerAbandoned)
+
+    assert len(with_worker(play)) == 1
