@@ -36,7 +36,8 @@ Weights = NDArray[np.float32]
 class Shape:
     """A model's sizes: widths in values, vocabulary, context and window (gemma3's; 0: none) in tokens.
 
-    halves is an expression for the whole names of the weights that are F16; biased gives attention its biases, of zero.
+    halves is an expression for the whole names of the weights that are F16; biased gives attention its biases, of zero,
+    turned a table of factors for its rotary positions, of one.
     """
 
     vocabulary: int
@@ -56,6 +57,7 @@ class Shape:
     window: int = 0
     halves: str = ""
     biased: bool = False
+    turned: bool = False
 
     @property
     def parameters(self) -> int:
@@ -167,6 +169,8 @@ def _tensors(shape: Shape, tokens: list[str]) -> dict[str, Weights]:
         "output.weight": matrix(shape.vocabulary, shape.width, _OUTPUT_SCALE) * emitted,
         "output_norm.weight": np.ones(shape.width, np.float32),
     }
+    if shape.turned:
+        tensors["rope_freqs.weight"] = np.ones(shape.width // shape.heads // 2, np.float32)
     for layer in range(shape.layers):
         name = f"blk.{layer}."
         if shape.architecture == "gemma3":

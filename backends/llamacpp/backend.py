@@ -87,8 +87,7 @@ class LlamaCppBackend:
         shape = read_shape(header)
         context = choose_context(shape, spec.options)
         placement = place(spec.options, list_gpus())
-        if not placement.gpus:
-            require_operands(header)
+        require_operands(header, on_processor=not placement.gpus)
         projector, notes = choose_projector(spec.options.projector_path, header, on_processor=not placement.gpus)
         _require_fit(header, shape, context, placement, projector)
         self._log.open()

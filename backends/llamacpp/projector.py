@@ -213,7 +213,7 @@ def _checked(header: Header, model: Header, on_processor: bool) -> Projector:
         if _has(header, encoder):
             require_matching_shapes(header, encoder, _kind(header, encoder))
     if on_processor:
-        require_encoder_operands(header)
+        require_encoder_operands(header, {encoder[0]: _kind(header, encoder) for encoder in _ENCODERS})
     return projector
 
 

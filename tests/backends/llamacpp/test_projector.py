@@ -101,7 +101,7 @@ def test_a_projector_of_another_width_is_refused(model: Path, tmp_path: Path) ->
     assert "another model" in error.message
 
 
-@pytest.mark.parametrize("name", ["v.blk.0.ln1.weight", "v.blk.0.ln2.bias", "v.blk.0.attn_q.bias"])
+@pytest.mark.parametrize("name", ["v.blk.0.ln1.weight", "v.blk.0.attn_q.bias", "v.post_ln.bias", "mm.2.bias"])
 def test_a_projector_that_a_processor_cannot_compute_with_is_refused_when_named_and_noted_when_found(
     model: Path, name: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_a_projector_that_a_processor_cannot_compute_with_is_refused_when_named_
     write_projector(halves, ProjectorShape(), instead={name: np.ones(32, np.float16)})
     error = _refusal(model, halves)
     assert error.code is ErrorCode.MODEL_INVALID
-    assert f"has '{name}' in ggml's type 1; a processor computes with norms and biases in F32 alone" in error.message
+    assert f"has '{name}' in ggml's type 1, and it is computed with in F32 alone" in error.message
     info = _load(model)
     assert not info.capabilities.image
     assert name in info.notes[0]
