@@ -24,7 +24,7 @@ _IN_QUOTES = "Put a model's name into single quotes: [load.models.'folder/name.g
 def describe_toml(file: Path, error: tomllib.TOMLDecodeError) -> str:
     """A file that is not TOML; a name without its quotes, or a path in the wrong ones, is told so."""
     line = re.search(r"\(at line (\d+),", str(error))
-    text = file.read_text(encoding="utf-8").splitlines()[int(line[1]) - 1] if line else ""
+    text = file.read_text(encoding="utf-8").split("\n")[int(line[1]) - 1] if line else ""
     remedy = _IN_QUOTES if re.match(r"\s*\[\s*load\s*\.\s*models\s*\.", text) else "Mend that line"
     return f"{file} is not valid TOML: {str(error).rstrip('.')}. {remedy}."
 

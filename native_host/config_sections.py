@@ -23,8 +23,13 @@ FOREVER_S = 10 * 365 * 86_400.0
 
 
 def absolute(path: Path) -> Path:
-    """The path, without ~; ValueError if it is not absolute."""
-    expanded = path.expanduser()
+    """The path, without ~; ValueError if it is not absolute, or none that a system can be asked for."""
+    if "\0" in str(path):
+        raise ValueError("must have no NUL character")
+    try:
+        expanded = path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"begins with {path.parts[0]}, and there is no such user here") from error
     if not expanded.is_absolute():
         raise ValueError("must be an absolute path, or one that begins with ~")
     return expanded

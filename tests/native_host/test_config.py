@@ -64,6 +64,10 @@ def test_the_environment_wins_over_the_file(file: Path, monkeypatch: pytest.Monk
         ("[daemon]\nidle_exit = 1\n", "line 2: daemon.idle_exit: is not a known field"),
         ("[demon]\n", "line 1: demon: is not a known field"),
         ('[models]\nfolders = ["models"]\n', "line 2: models.folders[0]: must be an absolute path"),
+        (
+            '[models]\nfolders = ["~nobody-at-all/m"]\n',
+            "models.folders[0]: begins with ~nobody-at-all, and there is no",
+        ),
         ('[http]\nallowed_origins = ["*"]\n', "line 2: http.allowed_origins[0]: must be the origin of one page"),
         ('[http]\nallowed_origins = ["localhost:3000"]\n', "http.allowed_origins[0]: must be the origin of one page"),
         ('[http]\nallowed_origins = ["http://a.b/c"]\n', "http.allowed_origins[0]: must be the origin of one page"),

@@ -70,6 +70,8 @@ def test_a_variable_sets_an_option_of_all_models(file: Path, monkeypatch: pytest
             "line 2: load.models.'a b'.dtype: must be 'auto', 'fp32'",
         ),
         ("[load.models.demo]\nlora = 'x.gguf'\n", "line 2: load.models.demo.lora: must be an absolute path"),
+        ('[load.models.demo]\nlora = "/a\\u0000"\n', "line 2: load.models.demo.lora: must have no NUL character."),
+        ("[load.models.demo]\nkeep_alive_s = nan\n", "line 2: load.models.demo.keep_alive_s: must be >= 0."),
         (
             "[load]\n[load.models.b.gguf]\nthreads = 1\n",
             "line 2: load.models.b.gguf: is not a known field. Put a model's name into single quotes: [load.models.'",

@@ -97,11 +97,12 @@ def test_the_options_of_a_load_win_one_by_one(port: Port) -> None:
 
 
 def test_options_of_all_models_are_left_out_where_there_is_no_such_thing_and_told_where_they_do_not_go(
-    port: Port,
+    host: BrowserHost, port: Port
 ) -> None:
     of_gguf, of_folder = load(port, "team/plain.gguf")["notes"], load(port, "team/folder")["notes"]
     assert len(of_gguf) == len(of_folder) == 1
     assert of_gguf[0].startswith("Not in force here: load.gpu_layers of the configuration (gpu_layers is 8, but ")
+    assert of_gguf[0] in host.log
     assert of_folder[0].startswith("Not in force here: load.dtype of the configuration (A genai folder has one kind")
 
 

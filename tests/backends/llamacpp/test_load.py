@@ -128,6 +128,15 @@ def test_a_context_beyond_the_trained_one_is_refused(tiny: Path) -> None:
     assert error.details["trained_context"] == 2048
 
 
+def test_a_context_beyond_the_trained_one_is_no_lack_of_memory(tmp_path: Path) -> None:
+    path = write_tiny(tmp_path / "wide.gguf", width=256, layers=8, heads=8, kv_heads=8)
+    error = _refusal(path, context_length=2**24)
+    assert error.code is ErrorCode.INVALID_REQUEST
+    with pytest.raises(HostError) as described:
+        describe(path, LoadOptions(context_length=2**24))
+    assert described.value.message == error.message
+
+
 def test_needed_memory_is_what_the_engine_allocates(tmp_path: Path) -> None:
     header = read_header(write_tiny(tmp_path / "model.gguf", layers=4, kv_heads=4, context=8192))
     shape = read_shape(header)
