@@ -22,7 +22,7 @@ ProgressCallback = Callable[[str, float | None, str], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadSpec:
-    """What to load: an absolute path, and options of which each is in the backend's `load_options`.
+    """What to load: an absolute path, and options of which each is in the backend's row.
 
     cache_path is a folder of ours (it need not be there yet) for what a backend measures once and remembers.
     """
@@ -233,9 +233,6 @@ class Backend(Protocol):
 
     Expected failures are raised as `HostError` with their code; anything else is answered as `internal`.
     """
-
-    load_options: ClassVar[frozenset[str]]
-    """Names of `LoadOptions` that it honours; the worker refuses the others with `unsupported_option`."""
 
     unsupported_settings: ClassVar[frozenset[str]]
     """Names of `InferenceSettings` that it cannot honour; refused where they differ from "off"."""

@@ -61,9 +61,6 @@ def _require_device(wanted: str | None) -> None:
 class EchoBackend:
     """See the module. Options: `tokens_per_second` (as fast as it goes without), `prefill_ms`, `context_length`."""
 
-    load_options: ClassVar[frozenset[str]] = frozenset(
-        {"tokens_per_second", "prefill_ms", "context_length", "device", "pictures", "fault", "keep_alive_s"}
-    )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset()
 

@@ -65,6 +65,7 @@ class EngineProbe:
 class BackendRow:
     """One backend. `target` is its class, `describe` reads a model without the engine, `probe` asks the engine.
 
+    load_options are the names of the `LoadOptions` that it honours; the others are refused.
     is_part is true for a file that belongs to a model beside it, which is not listed.
     modules are the engine's import names, distribution the package whose version counts, extra the one of ours
     that installs it, environment what must be set before the engine is imported. Where two rows take a path, the
@@ -75,6 +76,7 @@ class BackendRow:
     target: str
     detects: Callable[[Path], bool]
     formats: tuple[str, ...]
+    load_options: frozenset[str]
     capabilities: Capabilities
     is_part: Callable[[Path], bool] = never
     priority: int = 0
@@ -131,6 +133,19 @@ class BackendRow:
                 install=self.install_command,
             )
 
+    def known_options(self, options: LoadOptions, general: Collection[str] = frozenset()) -> LoadOptions:
+        """The options without those of `general` that it does not have; any other such is `unsupported_option`."""
+        known = self.load_options | {"keep_alive_s"}
+        kept = options.without(set(general) - known)
+        unknown = sorted(kept.wanted() - known)
+        if unknown:
+            raise HostError(
+                ErrorCode.UNSUPPORTED_OPTION,
+                f"The {self.name} backend cannot do {', '.join(unknown)}; leave it out.",
+                fields=[f"options.{name}" for name in unknown],
+            )
+        return kept
+
     def read_description(
         self, path: Path, options: LoadOptions, general: Collection[str] = frozenset()
     ) -> ModelDescription:
@@ -138,10 +153,11 @@ class BackendRow:
 
         Raises HostError `model_invalid` if it is corrupt, and what a load with these options would raise.
         """
+        known = self.known_options(options, general)
         if self.describe is None:
             return ModelDescription(format=self.formats[0], size_bytes=0, needed_bytes=None)
         describe: Callable[[Path, LoadOptions], ModelDescription] = _load(self.describe)
-        return settle(lambda taken: describe(path, taken), options, general).result
+        return settle(lambda taken: describe(path, taken), known, general).result
 
     def read_probe(self) -> EngineProbe:
         """Import the engine and ask it; whatever it raises is the caller's, in a process of its own."""
@@ -161,6 +177,9 @@ BACKENDS: tuple[BackendRow, ...] = (
         describe="backends.llamacpp.describe:describe",
         probe="backends.llamacpp.probe:probe",
         formats=("GGUF",),
+        load_options=frozenset(
+            {"context_length", "gpu_layers", "threads", "device", "parallel", "projector_path", "lora"}
+        ),
         modules=("llama_cpp", "jinja2", "PIL"),
         distribution="llama_cpp_python",
         extra="llamacpp",
@@ -175,6 +194,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         describe="backends.onnx.describe:describe",
         probe="backends.onnx.probe:probe",
         formats=("ONNX Runtime GenAI folder", "Transformers.js folder"),
+        load_options=frozenset({"context_length", "threads", "device", "parallel", "dtype", "fast_path", "lora"}),
         modules=("onnxruntime_genai", "onnxruntime", "tokenizers", "llguidance", "numpy", "jinja2"),
         distribution="onnxruntime-genai",
         extra="onnx",
@@ -189,6 +209,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         describe="backends.mlx_vlm.describe:describe",
         probe="backends.mlx_vlm.probe:probe",
         formats=("MLX folder",),
+        load_options=frozenset({"context_length", "device", "parallel"}),
         modules=("mlx", "mlx_vlm", "transformers", "llguidance", "numpy", "jinja2", "PIL"),
         distribution="mlx-vlm",
         extra="mlx",
@@ -201,6 +222,7 @@ BACKENDS: tuple[BackendRow, ...] = (
         target="backends.echo:EchoBackend",
         detects=never,
         formats=("none",),
+        load_options=frozenset({"tokens_per_second", "prefill_ms", "context_length", "device", "pictures", "fault"}),
         capabilities=Capabilities(),
     ),
 )

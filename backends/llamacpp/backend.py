@@ -70,9 +70,6 @@ class _Loaded:
 class LlamaCppBackend:
     """One GGUF model in llama.cpp."""
 
-    load_options: ClassVar[frozenset[str]] = frozenset(
-        {"context_length", "gpu_layers", "threads", "device", "parallel", "projector_path", "lora", "keep_alive_s"}
-    )
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = FORMATS
 

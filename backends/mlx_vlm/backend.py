@@ -71,7 +71,6 @@ class _Loaded:
 class MlxVlmBackend:
     """One model in MLX."""
 
-    load_options: ClassVar[frozenset[str]] = frozenset({"context_length", "device", "parallel"})
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset({"json_object", "json_schema", "regex"})
 

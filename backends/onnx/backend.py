@@ -37,13 +37,10 @@ from messages.settings import InferenceSettings
 
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
 
-LOAD_OPTIONS = frozenset({"context_length", "threads", "device", "parallel", "dtype", "fast_path", "lora"})
-
 
 class OnnxBackend:
     """One model in ONNX Runtime."""
 
-    load_options: ClassVar[frozenset[str]] = LOAD_OPTIONS
     unsupported_settings: ClassVar[frozenset[str]] = frozenset()
     response_formats: ClassVar[frozenset[str]] = frozenset({"json_object", "json_schema", "regex"})
 

@@ -22,7 +22,7 @@ from backends.base import (
 from backends.cancellation import Cancelled, cancellable
 from backends.general_options import settle
 from backends.heap import HeapTrimmer
-from backends.registry import BackendRow, row
+from backends.registry import row
 from backends.sender import TokenSender
 from backends.worker.link import EventWriter
 from messages.errors import ErrorCode, HostError
@@ -63,7 +63,7 @@ class Engine:
         backend = chosen.create()
         gc.freeze()
         gc.enable()
-        options = _known_options(chosen, backend, command)
+        options = chosen.known_options(command.options, command.general)
         size = _size(Path(command.path))
 
         def report(phase: str, progress: float | None, message: str) -> None:
@@ -147,20 +147,6 @@ class Engine:
         if self._backend is None:
             raise HostError(ErrorCode.MODEL_NOT_LOADED, "The worker has no model; load one first.")
         return self._backend
-
-
-def _known_options(chosen: BackendRow, backend: Backend, command: LoadCommand) -> LoadOptions:
-    """The options without those for all models that the backend does not have; any other such is refused."""
-    known = backend.load_options | {"keep_alive_s"}
-    options = command.options.without(set(command.general) - known)
-    unknown = sorted(options.wanted() - known)
-    if unknown:
-        raise HostError(
-            ErrorCode.UNSUPPORTED_OPTION,
-            f"The {chosen.name} backend cannot do {', '.join(unknown)}; leave it out.",
-            fields=[f"options.{name}" for name in unknown],
-        )
-    return options
 
 
 def _refuse_unknown_format(backend: Backend, name: str, command: GenerateCommand) -> None:

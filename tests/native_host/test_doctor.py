@@ -121,12 +121,13 @@ def test_options_for_loading_are_told_and_those_of_no_model_or_that_it_cannot_ha
 ) -> None:
     models = home.data_dir / "models"
     models.mkdir(parents=True)
-    for name in ("a.gguf", "long.gguf", "adapted.gguf"):
+    for name in ("a.gguf", "long.gguf", "adapted.gguf", "typed.gguf"):
         tiny_gguf.write_tiny(models / name, context=128)
     home.write_config(
         "[load]\ncontext_length = 16384\n[load.models.'a.gguf']\nthreads = 1\nkeep_alive_s = inf\n"
         f"[load.models.'{models}/a.gguf']\nthreads = 2\n[load.models.'b.gguf']\n"
         "[load.models.'long.gguf']\ncontext_length = 129\n[load.models.'adapted.gguf']\nlora = '/none.gguf'\n"
+        "[load.models.'typed.gguf']\ndtype = \"q4\"\n"
     )
     lines = [line[6:] for line in lines_of(home, Level.OK, Level.WARN) if line[6:].startswith("load options")]
     begins = (
@@ -136,6 +137,7 @@ def test_options_for_loading_are_told_and_those_of_no_model_or_that_it_cannot_ha
         f"load options    [load.models.'b.gguf']: No model file at b.gguf in {models}. Give a name",
         "load options    [load.models.'long.gguf']: The model was trained on contexts of up to 128 tokens; 129 is more",
         "load options    [load.models.'adapted.gguf']: there is no /none.gguf -> Mend the path",
+        "load options    [load.models.'typed.gguf']: The llamacpp backend cannot do dtype; leave it out. -> Until it",
     )
     assert len(lines) == len(begins)
     assert [line for line, begin in zip(lines, begins, strict=True) if not line.startswith(begin)] == []

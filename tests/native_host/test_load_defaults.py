@@ -186,6 +186,7 @@ def test_the_list_tells_what_a_load_as_configured_takes(port: Port) -> None:
     assert plain["needed_bytes"] < coder["needed_bytes"]
     assert listed["tiny.gguf"]["problem"] is None
     assert listed["team/long.gguf"]["problem"].endswith("load.models.'team/long.gguf'.context_length.")
+    assert listed["team/typed.gguf"]["problem"].startswith("The llamacpp backend cannot do dtype")
 
 
 @pytest.fixture
