@@ -1,6 +1,6 @@
 """Options that hold for all models: asked for as far as a backend and a model can do them, and left out beyond that.
 
-Above it: `backends.worker` and `backends.registry`. Below it: `messages.options`.
+Above it: `backends.worker.engine` and `backends.registry`. Below it: `messages.options`.
 """
 
 import re
