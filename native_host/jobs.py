@@ -18,10 +18,17 @@ from messages.errors import HostError
 from messages.facts import Figures, FinishReason, JobState, TokenLogprob
 from messages.job_replies import JobListing
 from native_host.job_table import JobTable
+from native_host.kept_jobs import KeptJobs
 from native_host.wakers import Wakers
 
 FRAME_CHARACTERS = 40_000
 """Characters that one frame holds whatever they are: of JSON each takes 6 bytes at most."""
+
+PIECE_BYTES = 1000
+"""What a piece of text takes, and what a job takes without any."""
+
+SCORE_BYTES = 750
+"""What one token's probability takes."""
 
 OVER = frozenset({JobState.FINISHED, JobState.CANCELLED, JobState.FAILED})
 
@@ -124,6 +131,12 @@ class Job:
     def next_seq(self) -> int:
         """The `seq` of the next piece."""
         return len(self._pieces)
+
+    @property
+    def size(self) -> int:
+        """About how much memory it takes, in bytes."""
+        tokens = (one for piece in self._pieces for one in piece.logprobs or ()) if self.tells_logprobs else ()
+        return PIECE_BYTES * (1 + len(self._pieces)) + SCORE_BYTES * sum(1 + len(one.top) for one in tokens)
 
     def listing(self) -> JobListing:
         """The job as `list_jobs` tells it."""
@@ -288,9 +301,24 @@ class Generations(JobTable[Job]):
     def __init__(self, orphan_grace_s: float, finished_ttl_s: float, on_idle: Callable[[], None]) -> None:
         super().__init__(finished_ttl_s, on_idle)
         self._grace_s = {True: finished_ttl_s, False: orphan_grace_s}
+        self._kept = KeptJobs()
 
     def create(self, origin: str, model: str, *, background: bool) -> Job:
         """Make a job; it is forgotten some time after it is over."""
         job = Job(origin, model, background=background, grace_s=self._grace_s[background])
         self.add(job)
         return job
+
+    def retire(self, job: Job) -> None:
+        """The job is over: keep it to be read, for a while, and of those that were read what there is room for."""
+        super().retire(job)
+        for other in self._kept.add(job.origin, job.job_id, job.size):
+            if other in self._read:
+                self.forget(other)
+
+    def forget(self, job_id: str) -> None:
+        """The job cannot be read any more."""
+        job = self._jobs.get(job_id)
+        super().forget(job_id)
+        if job is not None:
+            self._kept.remove(job.origin, job_id)

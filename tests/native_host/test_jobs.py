@@ -10,7 +10,7 @@ from support.browsers.waiting import wait_until
 from support.host_process import OTHER_ORIGIN, BrowserHost, Json, Port
 
 from messages.errors import ErrorCode, HostError
-from messages.facts import Figures, FinishReason, JobState
+from messages.facts import Figures, FinishReason, JobState, TokenLogprob, TokenScore
 from native_host.jobs import Generations, Job, JobNews, TextPiece, Thinking
 
 TEXT = " ".join(f"w{number}" for number in range(200))
@@ -336,5 +336,47 @@ def test_the_table_forgets_a_job_some_time_after_its_end() -> None:
         await asyncio.sleep(0.05)
         with pytest.raises(HostError, match="There is no job"):
             table.get(job.job_id, "cli")
+
+    asyncio.run(play())
+
+
+def end_large_job(table: Generations, tokens: int, origin: str = "cli") -> Job:
+    """A job of `tokens` tokens that were told with the 20 likeliest of their places, which is over."""
+    job = table.create(origin, "m", background=False)
+    job.tells_logprobs = True
+    score = TokenScore(token="a", logprob=-1.0, bytes=(97,))
+    job.add_text("a", tokens, (TokenLogprob(token="a", logprob=-1.0, bytes=(97,), top=(score,) * 20),) * tokens)
+    job.finish(FinishReason.STOP, Figures())
+    table.retire(job)
+    return job
+
+
+def test_of_large_jobs_that_were_read_the_table_keeps_what_there_is_room_for() -> None:
+    async def play() -> None:
+        table = Generations(orphan_grace_s=1, finished_ttl_s=60, on_idle=lambda: None)
+        others = end_large_job(table, 2000, origin="x")
+        unread = end_large_job(table, 2000)
+        jobs = []
+        for _ in range(20):
+            jobs.append(end_large_job(table, 2000))
+            table.note_read(jobs[-1])
+        assert table.of_origin("cli") == [unread, *jobs[-2:]]
+        assert table.of_origin("x") == [others]
+
+    asyncio.run(play())
+
+
+def test_one_large_job_can_be_read_however_large_and_none_that_was_forgotten_counts() -> None:
+    async def play() -> None:
+        table = Generations(orphan_grace_s=1, finished_ttl_s=0.05, on_idle=lambda: None)
+        for _ in range(2):
+            job = end_large_job(table, 20_000)
+            table.note_read(job)
+            assert table.of_origin("cli") == [job]
+            await asyncio.sleep(0.1)
+            assert table.of_origin("cli") == []
+            small = [end_large_job(table, 1000) for _ in range(4)]
+            assert table.of_origin("cli") == small
+            await asyncio.sleep(0.1)
 
     asyncio.run(play())
