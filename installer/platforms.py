@@ -1,7 +1,7 @@
 """Which system this is and where it keeps things; a value, so that any system can be rendered on any other.
 
-Nothing here touches the disk. The folders are those of platformdirs for the app name `tabagent-native-host`,
-which `native_host` uses, so that both agree without this package needing platformdirs.
+Nothing here touches the disk, but for `current`. The folders are those of platformdirs for the app name
+`tabagent-native-host`, which `native_host` uses, so that both agree without this package needing platformdirs.
 """
 
 import os
@@ -35,7 +35,10 @@ class Platform:
     def current(cls) -> "Platform":
         """The machine this runs on."""
         names: dict[str, System] = {"Windows": "windows", "Darwin": "darwin"}
-        return cls(names.get(stdlib_platform.system(), "linux"), Path.home(), dict(os.environ), _uid())
+        env = dict(os.environ)
+        if not os.path.isdir(env.get("XDG_RUNTIME_DIR", "")):  # as in a container or behind `su`: no daemon is there
+            env.pop("XDG_RUNTIME_DIR", None)
+        return cls(names.get(stdlib_platform.system(), "linux"), Path.home(), env, _uid())
 
     def path(self, text: str) -> PurePath:
         """A path in this system's own notation."""

@@ -193,6 +193,17 @@ def test_the_hosts_folders_are_those_that_platformdirs_gives_the_daemon() -> Non
     assert runtime.runtime_dir() == str(here.runtime_folder())
 
 
+@pytest.mark.parametrize("session", ["", "gone"])
+def test_a_session_s_folder_that_is_not_there_is_where_neither_looks_for_the_daemon(
+    session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(runtime.RUNTIME_DIR_VARIABLE, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", session and str(tmp_path / session))
+    assert runtime.runtime_dir() == str(Platform.current().runtime_folder())
+    assert Path(runtime.runtime_dir()).parent == tmp_path
+
+
 def test_a_profile_of_its_own_is_read_from_its_user_data_dir() -> None:
     target = browsers.profile_target(PurePosixPath("/tmp/p q"), HOST)
     assert str(target.manifest) == f"/tmp/p q/NativeMessagingHosts/{FILE}"
