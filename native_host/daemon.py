@@ -195,6 +195,8 @@ def main(*, to_stderr: bool = False, http: HttpConfig | None = None) -> int:
     paths = Paths.from_environment()
     configure_logging(paths.daemon_log, config.log, to_stderr=to_stderr)
     listener = Listener(Path(runtime.runtime_dir()))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it was ignored, nobody is told how a process ended
     gc.freeze()
     gc.enable()
     try:

@@ -277,3 +277,16 @@ def test_a_daemon_that_leaves_in_mid_generation_leaves_no_traceback() -> None:
         host.stop_daemon()
         assert "leaving" in host.log
         assert "Traceback" not in host.log
+
+
+def test_how_a_worker_ended_is_known_though_whoever_started_all_this_ignores_such_ends() -> None:
+    with BrowserHost() as host:
+        launcher = host.make_launcher("ignoring")
+        ignoring = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nimport sys\n"
+        launcher.write_text(launcher.read_text().replace("import sys\n", ignoring))
+        with host.port(launcher=launcher) as port:
+            worker = port.call("load", model="echo", options={"prefill_ms": 60_000})["model"]["pid"]
+            request = port.ask("generate", prompt="x")
+            port.accepted(request)
+            os.kill(worker, 9)
+            assert port.result(request)["error"]["details"]["signal"] == "SIGKILL"
