@@ -187,7 +187,7 @@ def _run(
         yield Prefill(done=done, total=length, cached=reading.cached)
     decoding = _decoding(loaded, request, length, constraint)
     if not cancel.cancelled:
-        steps = loaded.model.decode(reading, _decode_settings(request.settings, prompt, decoding))
+        steps = loaded.model.decode(reading, _decode_settings(request.settings, prompt, decoding), cancel)
         yield from decoding.run(steps, cancel)
     if decoding.finish_reason is not FinishReason.CANCELLED:
         _keep(loaded, prompt, reading, decoding)

@@ -6,7 +6,7 @@ Everything runs in the one engine thread that has loaded the model. Above it: `b
 """
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ from backends.mlx_vlm.new_pictures import arrays_behind, padded
 from backends.mlx_vlm.prompt import EncodedPrompt
 from backends.mlx_vlm.sampler import LogitsProcessor
 from backends.mlx_vlm.tower import WatchedTower, computed
+from backends.mlx_vlm.whole_reading import Stopped, stoppable
 
 _LOOKING_SHARE = 0.8
 """What part of a picture's reading counts as done once it was looked at and none of its tokens is read."""
@@ -119,8 +120,13 @@ class MlxModel:
         with engine_errors():
             return PromptReading(self, prompt, entries, cached)
 
-    def decode(self, reading: "PromptReading", settings: DecodeSettings) -> Generator[int, None, None]:
-        """Tokens after a prompt that was read; the cache has each by the time it is yielded. Raises EngineError."""
+    def decode(
+        self, reading: "PromptReading", settings: DecodeSettings, cancel: CancelToken
+    ) -> Generator[int, None, None]:
+        """Tokens after a prompt that was read; the cache has each by the time it is yielded. Raises EngineError.
+
+        There are none if it is cancelled while a prompt is read that has to be seen whole.
+        """
         steps = generate_step(
             reading.rest,
             self.network,
@@ -133,7 +139,11 @@ class MlxModel:
             prefill_step_size=max(self.device.step, reading.rest.shape[1]),
             **reading.carried,
         )
-        with engine_errors(), closing(steps):
+        with engine_errors(), closing(steps), suppress(Stopped):
+            if reading.rest.shape[1] > 1:
+                with stoppable(reading.entries, self.tower, self.device.look, cancel):
+                    first = next(steps)
+                yield int(first[0])
             for token, _ in steps:
                 yield int(token)
 
@@ -170,7 +180,8 @@ class PromptReading:
     """A prompt on its way into the KV cache: all of it but its last token, with which decoding begins.
 
     A few networks have to see a prompt whole (paligemma, florence2, glm4v, mllama). With those nothing is read here,
-    decoding begins with all of it, and no other prompt goes on from it, unless it is for the pictures alone (gemma4).
+    decoding begins with all of it (`whole_reading` hears a stop), and no other prompt goes on from it, unless it is for
+    the pictures alone (gemma4).
     Pictures that are not in the cache yet are looked at alone where a network's kind allows it, else together with
     those that are: what it makes of them stands in the order of the whole prompt.
     """

@@ -5,7 +5,7 @@ smallest of them return can be computed one after another. Above it: `model`.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ class WatchedTower:
     """Everything of a network but its language model."""
 
     def __init__(self, network: Any) -> None:
-        self._parts: Parts | None = None
+        self._take: Callable[[mx.array], None] | None = None
         classes: dict[type, type] = {}
         for name, part in network.children().items():
             if name != "language_model":
@@ -34,19 +34,25 @@ class WatchedTower:
     def recorded(self) -> Iterator[Parts]:
         """What the modules return meanwhile."""
         parts: Parts = deque()
-        self._parts = parts
-        try:
+        with self.watched(parts.append):
             yield parts
+
+    @contextmanager
+    def watched(self, take: Callable[[mx.array], None]) -> Iterator[None]:
+        """While it lasts, `take` is handed what the modules return."""
+        self._take = take
+        try:
+            yield
         finally:
-            self._parts = None
+            self._take = None
 
     def _watched(self, kind: type) -> type:
         """The same class, but its instances tell what they return."""
 
         def call(module: Any, *arguments: Any, **options: Any) -> Any:
             made = kind.__call__(module, *arguments, **options)
-            if self._parts is not None and isinstance(made, mx.array):
-                self._parts.append(made)
+            if self._take is not None and isinstance(made, mx.array):
+                self._take(made)
             return made
 
         return type(kind.__name__, (kind,), {"__call__": call, "__module__": kind.__module__})

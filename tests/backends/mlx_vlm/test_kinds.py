@@ -80,6 +80,36 @@ def stop_while_reading(backend: MlxVlmBackend, turns: Turns, pictures: list[Imag
             cancel.cancel()
 
 
+class StopsAtLook(CancelToken):
+    """Cancelled when it is looked at for the n-th time."""
+
+    def __init__(self, look: int) -> None:
+        super().__init__()
+        self._left = look
+
+    @property
+    def cancelled(self) -> bool:
+        self._left -= 1
+        return self._left < 0
+
+
+@pytest.mark.parametrize("name", ["glm4v_moe", "glm_ocr", "paddleocr_vl", "mllama"])
+def test_a_stop_is_heard_while_a_prompt_is_read_that_has_to_be_seen_whole(tmp_path: Path, name: str) -> None:
+    folder = write_kind(tmp_path / "model", KINDS[name])
+    backend = load(folder, device="cpu")
+    assert backend._loaded is not None
+    layers = len(backend._loaded.model.make_cache())
+    for look in (3, 6, 6 + layers):
+        cancel = StopsAtLook(look)
+        *before, end = backend.generate(request(asked(SEEN, [OTHER])), cancel)
+        assert isinstance(end, GenerationEnd)
+        assert end.finish_reason == "cancelled"
+        assert cancel._left == -1, "it went on after the stop"
+        assert not any(isinstance(event, TokenChunk) for event in before)
+    check(Reference(folder, KINDS[name]), backend, SEEN, [ONE], "after the stops")
+    backend.close()
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", KINDS)
 def test_a_kind_reads_words_and_pictures_as_mlx_vlm_does(
