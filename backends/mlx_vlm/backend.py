@@ -162,7 +162,7 @@ def _load(checkpoint: Checkpoint, device: MlxDevice, context: int) -> _Loaded:
     description = read_json(checkpoint.path / "tokenizer.json")
     return _Loaded(
         model=model,
-        encoder=PromptEncoder(checkpoint.path, preprocessor, model.media_tokens),
+        encoder=PromptEncoder(checkpoint.path, preprocessor, model.media_tokens, model.kind),
         vocabulary=Vocabulary(checkpoint.path, description, model.vocab_size, sorted(eos_tokens)),
         cache=KvCache(model.make_cache),
         eos_tokens=eos_tokens,

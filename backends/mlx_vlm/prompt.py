@@ -21,6 +21,9 @@ from messages.errors import ErrorCode, HostError
 from messages.facts import PictureFigures
 from messages.wording import plural
 
+_TEXT_MARKERS = {"llava_qwen2": "<image>\n", "fastvlm": "<image>\n"}
+"""What stands for a picture in the words of kinds whose templates take words alone (mlx-vlm 0.7.10, `prompt_utils`)."""
+
 _NEEDLE = "needle-4711"
 _PIXEL = "data:image/png;base64,"
 
@@ -43,7 +46,7 @@ class EncodedPrompt:
 class PromptEncoder:
     """Renders, looks at and tokenizes prompts. Raises HostError `model_invalid` if the chat template is broken."""
 
-    def __init__(self, folder: Path, preprocessor: Preprocessor, media_tokens: frozenset[int]) -> None:
+    def __init__(self, folder: Path, preprocessor: Preprocessor, media_tokens: frozenset[int], kind: str) -> None:
         settings = _settings(folder)
         self._preprocessor = preprocessor
         self._media_tokens = media_tokens
@@ -53,6 +56,10 @@ class PromptEncoder:
             eos_token=token_text(settings.get("eos_token")),
         )
         self._marker = self._find_marker() if preprocessor.takes_pictures else ""
+        self._text_marker = ""
+        if preprocessor.takes_pictures and not self._marker:
+            self._text_marker = _TEXT_MARKERS.get(kind, "")
+            self._marker = self._text_marker.strip()
         self.control = control_tokens(read_json(folder / "tokenizer.json"))
         """Matches the spelling of any special token."""
         self._transcript = Transcript(self)
@@ -75,7 +82,7 @@ class PromptEncoder:
         if prompt.messages is None:
             return EncodedPrompt(self._encode_bare(prompt.prompt or ""))
         pictures = self._read_pictures(prompt)
-        messages = [shield(message, self.control) for message in prompt.messages]
+        messages = [self._marked(shield(message, self.control)) for message in prompt.messages]
         text = self.template.render(messages, prompt.tools, prompt.variables)
         digests = tuple(picture.digest for picture in pictures)
         if not pictures:
@@ -121,6 +128,14 @@ class PromptEncoder:
             if self._count_media(ours) == self._count_media(tokens) > 0:
                 tokens, inputs = ours, others
         return EncodedPrompt(tokens, text, inputs, digests, tuple(picture.figures for picture in pictures))
+
+    def _marked(self, message: Message) -> Message:
+        """A message with words in the places of its pictures, for a template that takes words alone."""
+        if not self._text_marker or isinstance(message.content, str):
+            return message
+        mark = TextPart(type="text", text=self._text_marker)
+        parts = [mark if isinstance(part, ImagePart) else part for part in message.content]
+        return message.model_copy(update={"content": parts})
 
     def _read_pictures(self, prompt: PromptInput) -> tuple[Picture, ...]:
         if not prompt.has_part("image"):

@@ -19,7 +19,8 @@ class Kind:
 
     specials are its own special tokens, marker is what its chat template writes for a picture, image and processor are
     its preprocessor_config.json and processor_config.json, names are attributes of its tokenizer; most is how many of
-    two pictures it takes in a request, and makes_more says that a picture's vectors are more than its tokens.
+    two pictures it takes in a request, and makes_more says that a picture's vectors are more than its tokens;
+    takes_words says that its template takes words alone, in which the marker is written.
     """
 
     config: Json
@@ -30,6 +31,7 @@ class Kind:
     names: Json = field(default_factory=dict)
     most: int = 2
     makes_more: bool = False
+    takes_words: bool = False
 
 
 HALF: Json = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

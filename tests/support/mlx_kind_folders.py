@@ -10,6 +10,7 @@ import mlx_vlm
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from mlx_vlm.models.fastvlm.config import VisionConfig as FastVlmTower
 from mlx_vlm.models.gemma3n import vision
 from mlx_vlm.models.gemma3n.vision import _er, _uir
 from mlx_vlm.utils import get_model_and_args, load_config, update_module_configs
@@ -23,6 +24,10 @@ from tools.make_genai import tokenizer_json
 from tools.make_mlx import CHAT_TEMPLATE, tokenizer_config
 
 QWEN_MARKER = "<|vision_start|><|image_pad|><|vision_end|>"
+WORDS_TEMPLATE = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 TOP = 8
 PARTS = ["text", "vision", "perceiver", "audio"]
 LIVELY = ("embed", "class", "newline", "query", "gate", "separator")
@@ -33,7 +38,7 @@ def write_kind(folder: Path, kind: Kind) -> Path:
     """Write a kind's folder; its answers show what was read."""
     folder.mkdir(parents=True)
     specials = (*SPECIAL_TOKENS, *kind.specials)
-    template = CHAT_TEMPLATE.replace(QWEN_MARKER, kind.marker)
+    template = WORDS_TEMPLATE if kind.takes_words else CHAT_TEMPLATE.replace(QWEN_MARKER, kind.marker)
     names = {"bos_token": "<|endoftext|>", "extra_special_tokens": kind.names, "chat_template": template}
     files = {
         "tokenizer.json": tokenizer_json(512, specials),
@@ -56,6 +61,12 @@ def shrink_mobilenet(monkeypatch: pytest.MonkeyPatch) -> None:
     adapter = vision.MobileNetV5MultiScaleFusionAdapter
     monkeypatch.setattr(vision, "gemma3n_mobilenet_def", lambda: [[stage] for stage in stages])
     monkeypatch.setattr(vision, adapter.__name__, lambda in_chs, **options: adapter([32], **options))
+
+
+def shrink_fastvit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the tower of FastVLM, whose sizes no config says, of five narrow blocks."""
+    monkeypatch.setattr(FastVlmTower, "layers", [1] * 5)
+    monkeypatch.setattr(FastVlmTower, "embed_dims", [8, 8, 8, 32, 32])
 
 
 class Reference:
@@ -117,6 +128,8 @@ def _weights(folder: Path, specials: int) -> dict[str, Any]:
             weights[name] = mx.array(_rows(random.standard_normal(value.shape), specials, 0.3))
         elif name.endswith("lm_head.weight"):
             weights[name] = mx.array(_rows(8 * np.array(value), specials, 0))
+        elif "reparam" in name and value.ndim == 4:
+            weights[name] = 4 * value
         elif any(part in name for part in LIVELY) and not mx.any(value).item():
             weights[name] = mx.array(0.5 * random.standard_normal(value.shape).astype(np.float32))
     return weights

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from support.mlx_kind import CLIP, HALF, IMAGE, SIGLIP, SQUARE, TOWER, Json, Kind, of, text
+from support.mlx_kind import CLIP, HALF, IMAGE, SIGLIP, SQUARE, TEXT, TOWER, Json, Kind, of, text
 
 # Llava's kind, and those whose pictures become tiles of one size
 _GRID = [[56, 112], [112, 56], [112, 112]]
@@ -182,6 +182,14 @@ KINDS: dict[str, Kind] = {
         _GOT,
         {"img_size": 56, "patch_size": 14, "downsample_factor": 2},
         {"image_token": "<image>"},
+    ),
+    "llava_qwen2": Kind(
+        {**TEXT, "model_type": "llava_qwen2", "mm_hidden_size": 64, "image_token_index": -200},
+        (),
+        "<image>\n",
+        {"size": {"shortest_edge": 128}, "crop_size": {"height": 128, "width": 128}},
+        makes_more=True,
+        takes_words=True,
     ),
     "mllama": Kind(
         of(

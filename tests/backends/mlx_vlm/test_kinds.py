@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.mlx_kind_folders import TOP, Reference, painting, shrink_mobilenet, write_kind
+from support.mlx_kind_folders import TOP, Reference, painting, shrink_fastvit, shrink_mobilenet, write_kind
 from support.mlx_kinds import KINDS
 from support.tiny_mlx import Json, assistant, load, prompt, request, run, user
 
@@ -116,6 +116,7 @@ def test_a_kind_reads_words_and_pictures_as_mlx_vlm_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     shrink_mobilenet(monkeypatch)
+    shrink_fastvit(monkeypatch)
     folder = write_kind(tmp_path / "model", KINDS[name])
     reference, backend = Reference(folder, KINDS[name]), load(folder, device="cpu")
     one, other = (reference.answer(SEEN, [picture], TOKENS)[1] for picture in (ONE, OTHER))
