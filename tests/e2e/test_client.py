@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.browsers.chromium import ChromiumPage
 from support.browsers.echo import Json, load_echo, saying, words
 from support.browsers.lab import ChromiumLab, Lab
 from support.browsers.page import Page
+from support.browsers.registration import CHROMIUM_ID
 from support.browsers.waiting import wait_until
 from support.tiny_embedder import make_embedder
 
@@ -133,6 +135,14 @@ def test_a_host_that_is_not_installed_comes_with_the_command_that_installs_it(pa
     assert error["message"].startswith("The native host is not installed for this browser")
     assert error["details"] == {"install": f"python3 install.py --extension-id {lab.extension_id}"}
     assert error["message"].endswith(error["details"]["install"])
+
+
+def test_on_windows_the_command_is_one_that_its_shell_takes(chromium_page: Page) -> None:
+    assert isinstance(chromium_page, ChromiumPage)
+    windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36"
+    chromium_page.command("Emulation.setUserAgentOverride", {"userAgent": windows})
+    install = asked_host(chromium_page, "com.example.missing")["details"]["install"]
+    assert install == f"py install.py --extension-id {CHROMIUM_ID}"
 
 
 def test_a_host_that_does_not_know_the_extension_comes_with_the_command_that_lets_it_in(page: Page, lab: Lab) -> None:
