@@ -398,6 +398,8 @@ export interface ErrorDetails {
   needed_bytes?: number; free_bytes?: number; prompt_tokens?: number; context_length?: number;
   most_prompt_tokens?: number; retry_after_ms?: number; job_id?: string; signal?: string; exit_code?: number;
   last_output?: string; origin?: string; log?: string;
+  /** The keys of the host's configuration that ask for what cannot be had. */
+  config_keys?: string[];
 }
 
 export interface ErrorBody { code: HostErrorCode; details: ErrorDetails }
