@@ -32,6 +32,9 @@ _OF_FRAMES = frozenset({"Glm46VImageProcessor"})
 _OF_ONE_PICTURE = frozenset({"MolmoProcessor", "LlavaNextProcessor", "GraniteVisionProcessor"})
 """Processors (mlx-vlm 0.7.10) that fail on two pictures, or whose networks look at the first alone."""
 
+_WRONG = frozenset({"Phi3VProcessor"})
+"""Processors (mlx-vlm 0.7.10) that leave out a word behind each picture: their models take none here."""
+
 
 class Preprocessor:
     """A model's processor. `takes_pictures` is False for a tokenizer alone, and for a network that sees nothing."""
@@ -49,7 +52,8 @@ class Preprocessor:
         backend = self._tokenizer.backend_tokenizer
         usual: list[Normalizer] = [] if backend.normalizer is None else [backend.normalizer]
         backend.normalizer = Normalizers([Replace(SHIELD, ""), *usual])
-        self._images = getattr(processor, "image_processor", None) if sees else None
+        right = sees and type(processor).__name__ not in _WRONG
+        self._images = getattr(processor, "image_processor", None) if right else None
 
     @property
     def takes_pictures(self) -> bool:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.mlx_kind import HALF, TEXT, TOWER, Kind
 from support.mlx_kind_folders import TOP, Reference, painting, shrink_fastvit, shrink_mobilenet, write_kind
 from support.mlx_kinds import KINDS
 from support.tiny_mlx import Json, assistant, load, prompt, request, run, user
@@ -154,4 +155,15 @@ def test_tiles_that_take_more_than_a_picture_s_tokens_are_counted(tmp_path: Path
     with pytest.raises(HostError) as caught:
         answer(backend, AGAIN, [ONE])
     assert caught.value.code is ErrorCode.CONTEXT_OVERFLOW
+    backend.close()
+
+
+def test_a_kind_whose_processor_leaves_words_out_takes_no_pictures_and_says_so(tmp_path: Path) -> None:
+    tower = {**TOWER, "image_dim_out": 32}
+    image = {**HALF, "num_crops": 1, "num_img_tokens": 4}
+    kind = Kind({**TEXT, "model_type": "phi3_v", "vision_config": tower}, ("<|image_1|>",), "<|image_1|>\n", image)
+    backend = load(write_kind(tmp_path / "model", kind), device="cpu")
+    with pytest.raises(HostError, match="This model takes no image") as caught:
+        answer(backend, SEEN, [ONE])
+    assert caught.value.code is ErrorCode.UNSUPPORTED_OPTION
     backend.close()
