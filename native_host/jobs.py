@@ -302,6 +302,8 @@ class Generations(JobTable[Job]):
         super().__init__(finished_ttl_s, on_idle)
         self._grace_s = {True: finished_ttl_s, False: orphan_grace_s}
         self._kept = KeptJobs()
+        self._beyond: set[str] = set()
+        """Those for which there is no room, and which nobody has read yet."""
 
     def create(self, origin: str, model: str, *, background: bool) -> Job:
         """Make a job; it is forgotten some time after it is over."""
@@ -312,13 +314,26 @@ class Generations(JobTable[Job]):
     def retire(self, job: Job) -> None:
         """The job is over: keep it to be read, for a while, and of those that were read what there is room for."""
         super().retire(job)
-        for other in self._kept.add(job.origin, job.job_id, job.size):
-            if other in self._read:
-                self.forget(other)
+        self._keep(job)
+
+    def note_read(self, job: Job) -> None:
+        """Somebody has been told of the job's end: from now on it takes its room as one that has just ended."""
+        super().note_read(job)
+        if job.job_id in self._beyond:
+            self._beyond.remove(job.job_id)
+            self._keep(job)
 
     def forget(self, job_id: str) -> None:
         """The job cannot be read any more."""
         job = self._jobs.get(job_id)
         super().forget(job_id)
+        self._beyond.discard(job_id)
         if job is not None:
             self._kept.remove(job.origin, job_id)
+
+    def _keep(self, job: Job) -> None:
+        for other in self._kept.add(job.origin, job.job_id, job.size):
+            if other in self._read:
+                self.forget(other)
+            else:
+                self._beyond.add(other)

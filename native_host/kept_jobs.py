@@ -3,7 +3,7 @@
 Above it: `native_host.jobs`. Below it: nothing.
 """
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -12,9 +12,9 @@ MAX_KEPT_BYTES = 64 * 1024 * 1024
 
 @dataclass(slots=True)
 class _Shelf:
-    """One origin's jobs with their sizes in bytes, in the order of their ends."""
+    """One origin's jobs with their sizes in bytes, in the order in which they came."""
 
-    jobs: deque[tuple[str, int]] = field(default_factory=deque)
+    jobs: OrderedDict[str, int] = field(default_factory=OrderedDict)
     total: int = 0
 
 
@@ -25,25 +25,20 @@ class KeptJobs:
         self._shelves: defaultdict[str, _Shelf] = defaultdict(_Shelf)
 
     def add(self, origin: str, job_id: str, size: int) -> list[str]:
-        """A job of so many bytes is over; the jobs of its origin for which there is no room any more, oldest first."""
+        """A job of so many bytes is to be kept; those of its origin for which there is no room then, oldest first."""
         shelf = self._shelves[origin]
-        shelf.jobs.append((job_id, size))
+        shelf.jobs[job_id] = size
         shelf.total += size
         beyond = []
         while shelf.total > MAX_KEPT_BYTES and len(shelf.jobs) > 1:
-            beyond.append(self._take_oldest(shelf))
+            oldest, freed = shelf.jobs.popitem(last=False)
+            shelf.total -= freed
+            beyond.append(oldest)
         return beyond
 
     def remove(self, origin: str, job_id: str) -> None:
-        """A job is forgotten; it is the oldest, since each is kept as long as the others, or was put aside before."""
+        """A job is forgotten; nothing happens if there was no room for it."""
         shelf = self._shelves[origin]
-        if shelf.jobs and shelf.jobs[0][0] == job_id:
-            self._take_oldest(shelf)
+        shelf.total -= shelf.jobs.pop(job_id, 0)
         if not shelf.jobs:
             del self._shelves[origin]
-
-    @staticmethod
-    def _take_oldest(shelf: _Shelf) -> str:
-        job_id, size = shelf.jobs.popleft()
-        shelf.total -= size
-        return job_id

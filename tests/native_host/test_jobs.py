@@ -366,6 +366,25 @@ def test_of_large_jobs_that_were_read_the_table_keeps_what_there_is_room_for() -
     asyncio.run(play())
 
 
+def test_large_jobs_that_are_read_late_are_kept_as_those_that_are_read_at_once() -> None:
+    """As where a program asks for many in the background, and reads them when all are over."""
+
+    async def play() -> None:
+        table = Generations(orphan_grace_s=1, finished_ttl_s=0.3, on_idle=lambda: None)
+        jobs = [end_large_job(table, 2000) for _ in range(10)]
+        assert table.of_origin("cli") == jobs
+        for job in jobs:
+            table.note_read(job)
+        assert table.of_origin("cli") == jobs[-2:]
+        await asyncio.sleep(0.4)
+        small = [end_large_job(table, 1000) for _ in range(4)]
+        for job in small:
+            table.note_read(job)
+        assert table.of_origin("cli") == small
+
+    asyncio.run(play())
+
+
 def test_one_large_job_can_be_read_however_large_and_none_that_was_forgotten_counts() -> None:
     async def play() -> None:
         table = Generations(orphan_grace_s=1, finished_ttl_s=0.05, on_idle=lambda: None)
