@@ -107,6 +107,7 @@ class WorkerConfig(Section):
     )
     count_timeout_s: Seconds = Field(
         default=120.0,
+        gt=0,
         description="Seconds that counting a prompt's tokens may take, or embeddings that nobody waits for any more;"
         " then the worker is killed.",
     )

@@ -115,6 +115,20 @@ def test_the_panel_tells_the_command_that_lets_it_in_and_then_answers(trial: Tri
     trial.register(command[1])
     ask(page, "What are you?")
     page.wait_for(f"{TEXT}.includes('TabAgent')")
+    page.wait_for("!document.querySelector('form button').disabled")
+    page.close()
+
+
+def test_the_panels_stop_amid_a_load_ends_the_question_and_another_can_be_asked(trial: Trial) -> None:
+    trial.register(trial.id)
+    page = trial.browser.open(f"{trial.origin}panel.html", "document.querySelector('form')?.onsubmit")
+    page.evaluate("void addEventListener('unhandledrejection', () => (document.title = 'unhandled'))")
+    ask(page, "What are you?")
+    page.click("[type=button]")
+    page.wait_for("!document.querySelector('form button').disabled")
+    ask(page, "What are you?")
+    page.wait_for(f"{TEXT}.includes('TabAgent')")
+    assert page.evaluate("document.title") != "unhandled"
     page.close()
 
 
