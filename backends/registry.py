@@ -53,6 +53,10 @@ _IMPORT_ERRORS = (ImportError, OSError, AttributeError, RuntimeError, ValueError
 """What importing an engine raises where its parts do not fit: numpy's ABI is a ValueError or a RuntimeError."""
 
 
+_SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
+"""Operating systems by their names in `sys.platform`."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineProbe:
     """What an engine tells once it is imported: its version, and the devices it can really use."""
@@ -68,8 +72,8 @@ class BackendRow:
     load_options are the names of the `LoadOptions` that it honours; the others are refused.
     is_part is true for a file that belongs to a model beside it, which is not listed.
     modules are the engine's import names, distribution the package whose version counts, extra the one of ours
-    that installs it, environment what must be set before the engine is imported. Where two rows take a path, the
-    higher priority wins.
+    that installs it, environment what must be set before the engine is imported, platforms where it runs, as
+    `sys.platform` has them. Where two rows take a path, one that runs here wins, then the higher priority.
     """
 
     name: str
@@ -86,12 +90,27 @@ class BackendRow:
     distribution: str | None = None
     extra: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
-    platforms: tuple[str, ...] = ("linux", "darwin", "win32")
+    platforms: tuple[str, ...] = tuple(_SYSTEMS)
+
+    @property
+    def runs_here(self) -> bool:
+        """True if it is made for this operating system."""
+        return sys.platform in self.platforms
 
     @property
     def installed(self) -> bool:
         """True if the engine's modules can be found (which is not yet to say that they import)."""
         return all(importlib.util.find_spec(module) is not None for module in self.modules)
+
+    @property
+    def missing(self) -> str | None:
+        """Why the engine is not there, and what to do, in words; None if it is."""
+        if not self.runs_here:
+            systems = " and ".join(_SYSTEMS[platform] for platform in self.platforms)
+            return f"The {self.name} engine runs on {systems} alone; choose a model of another format."
+        if not self.installed:
+            return f"The {self.name} engine is not installed. Install it with: {self.install_command}"
+        return None
 
     @property
     def version(self) -> str | None:
@@ -103,8 +122,8 @@ class BackendRow:
 
     @property
     def install_command(self) -> str | None:
-        """The command that installs the engine into this Python, or None if there is nothing to install."""
-        if self.extra is None:
+        """The command that installs the engine into this Python, or None if there is nothing to install here."""
+        if self.extra is None or not self.runs_here:
             return None
         return " ".join([sys.executable, "-m pip install", *(f'"{package}"' for package in _requirements(self.extra))])
 
@@ -124,14 +143,10 @@ class BackendRow:
         return backend
 
     def require_installed(self) -> None:
-        """Raise HostError `engine_missing` if the engine is not installed."""
-        if not self.installed:
-            raise HostError(
-                ErrorCode.ENGINE_MISSING,
-                f"The {self.name} engine is not installed. Install it with: {self.install_command}",
-                backend=self.name,
-                install=self.install_command,
-            )
+        """Raise HostError `engine_missing` if the engine is not installed, or not for this operating system."""
+        if self.missing is not None:
+            command = {"install": self.install_command} if self.install_command else {}
+            raise HostError(ErrorCode.ENGINE_MISSING, self.missing, backend=self.name, **command)
 
     def known_options(self, options: LoadOptions, general: Collection[str] = frozenset()) -> LoadOptions:
         """The options without those of `general` that it does not have; any other such is `unsupported_option`."""
@@ -246,7 +261,7 @@ def detect(path: Path) -> BackendRow:
 
     HostError `unknown_format` if none does, `model_invalid` if it is a model all the same.
     """
-    rows = [candidate for candidate in BACKENDS if sys.platform in candidate.platforms and candidate.detects(path)]
+    rows = [candidate for candidate in BACKENDS if candidate.detects(path)]
     if not rows and (damage := damage_of(path)) is not None:
         raise HostError(ErrorCode.MODEL_INVALID, f"{path} {damage}", model_path=str(path))
     if not rows:
@@ -258,7 +273,7 @@ def detect(path: Path) -> BackendRow:
             + ".",
             model_path=str(path),
         )
-    return max(rows, key=lambda candidate: candidate.priority)
+    return max(rows, key=lambda candidate: (candidate.runs_here, candidate.priority))
 
 
 def _requirements(extra: str) -> list[str]:

@@ -155,8 +155,7 @@ def _listing(
         format_name, size, needed = description.format, description.size_bytes, description.needed_bytes
     except HostError as error:
         problem = configured.explained(error, asked=LoadOptions()).message
-    if problem is None and not row.installed:
-        problem = f"The {row.name} engine is not installed. Install it with: {row.install_command}"
+    problem = problem or row.missing
     return ModelListing(
         model=name,
         model_path=str(path),

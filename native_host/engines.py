@@ -52,11 +52,9 @@ class EngineProbes:
 
 async def _listing(row: BackendRow) -> BackendListing:
     answer: ProbeAnswer | None = None
-    problem: str | None = None
-    if row.installed:
+    problem = row.missing
+    if problem is None:
         answer, problem = await _probe(row)
-    else:
-        problem = f"Not installed. Install it with: {row.install_command}"
     return BackendListing(
         backend=row.name,
         installed=row.installed,

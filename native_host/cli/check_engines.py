@@ -44,6 +44,8 @@ def _judge(listing: BackendListing) -> Finding:
     subject = listing.backend
     if listing.usable:
         return ok(subject, f"version {listing.version or 'unknown'}, on {', '.join(listing.devices) or 'no device'}")
+    if listing.install is None and not listing.installed:
+        return note(subject, listing.problem or "not installed")
     if not listing.installed:
         text = f"not installed; it reads {', '.join(listing.formats)}"
         return note(subject, text, listing.install)

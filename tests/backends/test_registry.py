@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import backends.demo
 from backends.registry import BACKENDS, BackendRow, detect, row
 from messages.errors import ErrorCode, HostError
 from messages.options import LoadOptions
@@ -142,3 +143,17 @@ def test_a_backend_without_an_engine_has_our_version_and_nothing_to_install() ->
     assert (ECHO.installed, ECHO.install_command) == (True, None)
     assert ECHO.read_probe().devices == ("cpu",)
     assert ECHO.read_description(Path("echo"), LoadOptions()).needed_bytes is None
+
+
+def test_a_model_whose_engine_is_for_other_systems_is_told_so_and_not_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(backends.demo.__file__).parent / "vision" / "mlx"
+    monkeypatch.setattr(sys, "platform", "win32")
+    found = detect(folder)
+    error = error_of(found.require_installed)
+    assert found.name == "mlx_vlm"
+    assert error.code is ErrorCode.ENGINE_MISSING
+    assert error.message == "The mlx_vlm engine runs on macOS and Linux alone; choose a model of another format."
+    assert error.details == {"backend": "mlx_vlm"}
+    assert found.install_command is None

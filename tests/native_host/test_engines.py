@@ -74,6 +74,13 @@ def test_an_engine_that_is_not_installed_is_not_asked(monkeypatch: pytest.Monkey
     assert told.install in told.problem
 
 
+def test_an_engine_for_other_systems_is_listed_without_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "BACKENDS", (replace(row("echo"), extra="onnx", platforms=("darwin",)),))
+    ((told,),) = listings(EngineProbes())
+    assert (told.usable, told.install) == (False, None)
+    assert told.problem == "The echo engine runs on macOS alone; choose a model of another format."
+
+
 @pytest.mark.usefixtures("only_echo")
 def test_an_engine_that_does_not_answer_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "PROBE_TIMEOUT_S", 0.001)
