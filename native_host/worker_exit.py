@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from messages.errors import ErrorCode, HostError
 
+LAST_OUTPUT_CHARACTERS = 4000
+
 _FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGSEGV")
 """Signals by which an engine ends itself; any other is somebody else's."""
 
@@ -37,7 +39,7 @@ class WorkerExit:
 
     def as_error(self, model: str) -> HostError:
         """`backend_crashed`, with what the engine said last."""
-        tail = "\n".join(self.output)[-2000:]
+        tail = "\n".join(self.output)[-LAST_OUTPUT_CHARACTERS:]
         if name := _signal_of(self.returncode):
             while_it_loaded = "" if self.loaded else " while it loaded the model"
             text = f"The engine of {model} crashed{while_it_loaded} ({name}). {_remedy(name, self.loaded)}"

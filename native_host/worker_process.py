@@ -24,7 +24,9 @@ READ_BYTES = 1 << 16
 WRITE_BYTES = 1 << 18
 """Most bytes a write."""
 
-OUTPUT_LINES = 20
+OUTPUT_LINES = 40
+"""Lines that are kept of what an engine says last: a crash is the first of some thirty, the stack behind it."""
+
 OUTPUT_LINE_CHARACTERS = 500
 EXIT_TIMEOUT_S = 3.0
 LAST_OUTPUT_S = 0.5

@@ -118,7 +118,7 @@ class Worker:
 
 def run() -> None:
     """Run a worker on the socket that the only argument names, and end the process with it."""
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)  # the other only waits; its stack would push out what was said before
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     try:
         Worker(open_link(sys.argv[1])).run()
