@@ -24,6 +24,7 @@ from backends.base import (
 from backends.cancellation import Cancelled
 from backends.chat_template import DEFAULT_TEMPLATE, ChatTemplate
 from backends.guards import require_memory, require_prompt, require_room, require_single
+from backends.llamacpp import amx
 from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.constraint import FORMATS, grammar_sampler
 from backends.llamacpp.devices import Placement, list_gpus, place
@@ -43,6 +44,7 @@ from backends.llamacpp.memory import (
 )
 from backends.llamacpp.operands import require_operands
 from backends.llamacpp.parts import read_model_header
+from backends.llamacpp.products import Products
 from backends.llamacpp.projector import Projector, choose_projector
 from backends.llamacpp.prompt import Prompt, PromptReader
 from backends.llamacpp.sampler import Sample, sampling
@@ -91,7 +93,8 @@ class LlamaCppBackend:
         adapter = read_adapter(spec.options.lora, header) if spec.options.lora else None
         threads = spec.options.threads or default_threads()
         batches = choose_batches(header.file_bytes, bool(placement.gpus))
-        options = EngineOptions(context, threads, placement, batches, shape, adapter, projector)
+        products = Products.of(header, repacks=not amx.is_broken())
+        options = EngineOptions(context, threads, placement, batches, shape, products, adapter, projector)
         self._loaded = _prepare(Engine(spec.path, options, self._log, progress), options, header)
         return ModelInfo(
             backend_type=placement.backend_type,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
-from backends.llamacpp.attention_tile import AttentionTile
+from backends.llamacpp.batch_filling import BatchFilling
 from backends.llamacpp.embedding_cache import EmbeddingCache
 from backends.llamacpp.kv_cache import KvCache
 from backends.llamacpp.memory import BatchSizes
@@ -25,7 +25,7 @@ _ABORTED = 2
 class Decoder:
     """A context's decode calls, with its KV cache kept in step.
 
-    multimodal is None for a model that reads only text, tile None where no batch is filled up.
+    multimodal is None for a model that reads only text, filler None where no batch is filled up.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Decoder:
         context: Any,
         batches: BatchSizes,
         multimodal: "Multimodal | None" = None,
-        tile: AttentionTile | None = None,
+        filler: BatchFilling | None = None,
     ) -> None:
         self.cache = KvCache(context)
         self._context = context
         self._batches = batches
         self._multimodal = multimodal
-        self._tile = tile
+        self._filler = filler
         self._embeddings = EmbeddingCache()
         self._tokens: Any = (llama_cpp.llama_token * batches.early)()
         self._positions: Any = (llama_cpp.llama_pos * batches.early)()
@@ -86,7 +86,7 @@ class Decoder:
         self.cache.tokens.append(token)
 
     def _prefill_text(self, tokens: list[int]) -> None:
-        filling = self._tile.filling(len(tokens), len(self.cache.tokens)) if self._tile else 0
+        filling = self._filler.filling(len(tokens), len(self.cache.tokens)) if self._filler else 0
         if filling:
             self._run_filled(tokens, filling)
         else:
@@ -96,7 +96,7 @@ class Decoder:
         if filling:
             self.cache.drop_rest()
             if not self.cache.tokens:  # all had to go, and is read once more
-                self._tile = None
+                self._filler = None
 
     def _put(self, tokens: list[int]) -> None:
         count, start = len(tokens), self.cache.position

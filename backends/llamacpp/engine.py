@@ -15,13 +15,14 @@ import psutil
 from backends.base import ProgressCallback
 from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
-from backends.llamacpp.attention_tile import AttentionTile
+from backends.llamacpp.batch_filling import BatchFilling
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
 from backends.llamacpp.engine_log import EngineLog
 from backends.llamacpp.header import invalid_model
 from backends.llamacpp.lora import apply_adapter
 from backends.llamacpp.memory import BatchSizes, ModelShape
+from backends.llamacpp.products import Products
 from backends.llamacpp.projector import Projector
 from backends.llamacpp.sampler import LastLogits
 from backends.llamacpp.vocabulary import Vocabulary
@@ -36,13 +37,17 @@ _PROGRESS_INTERVAL_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run a model of a shape: context in tokens, threads, where, with which LoRA adapter and which projector."""
+    """How to run a model of a shape: context in tokens, threads, where, with which LoRA adapter and which projector.
+
+    products are what its batches cost on the processor.
+    """
 
     context: int
     threads: int
     placement: Placement
     batches: BatchSizes
     shape: ModelShape
+    products: Products
     adapter: Path | None = None
     projector: Projector | None = None
 
@@ -77,7 +82,7 @@ class Engine:
             self.context = _make_context(self.model, options, self.multimodal, log)
             if options.adapter is not None:
                 apply_adapter(self.model, self.context, options.adapter, log)
-            self.decoder = Decoder(self.context, options.batches, self.multimodal, _choose_tile(self.model, options))
+            self.decoder = Decoder(self.context, options.batches, self.multimodal, _choose_filling(self.model, options))
             self.logits = LastLogits(self.context, self.vocabulary.size)
             self._warm_up(path, options.adapter)
         except HostError:
@@ -165,11 +170,11 @@ def _batch_tokens(batches: BatchSizes, multimodal: "Multimodal | None") -> int:
     return MAX_WHOLE_TOKENS
 
 
-def _choose_tile(model: Any, options: EngineOptions) -> AttentionTile | None:
+def _choose_filling(model: Any, options: EngineOptions) -> BatchFilling | None:
     """What tells when to fill a batch up; None on a GPU."""
     if options.placement.gpus:
         return None
-    return AttentionTile.of(model, options.shape, options.threads, options.context)
+    return BatchFilling.of(model, options.products, options.shape, options.threads, options.context)
 
 
 def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:

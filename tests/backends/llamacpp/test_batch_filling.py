@@ -1,10 +1,12 @@
-"""A small batch that is filled up to a tile of the engine's attention: read sooner, and nothing else is different."""
+"""A batch that is filled up because the engine calculates in blocks: read sooner, and nothing else is different."""
 
+import ctypes
 import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import llama_cpp
 import numpy as np
 import pytest
 from support.generations import Make, ask, user
@@ -13,15 +15,19 @@ from support.tiny_gguf import write_tiny
 
 from backends.base import CancelToken
 from backends.llamacpp.abort import Aborted, AbortFlag
-from backends.llamacpp.attention_tile import TILE, AttentionTile, tiles_of_head
 from backends.llamacpp.backend import LlamaCppBackend
+from backends.llamacpp.batch_filling import TILE, BatchFilling, tiles_of_head
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.memory import read_shape
 from backends.llamacpp.parts import read_model_header
+from backends.llamacpp.products import Products
 from backends.llamacpp.prompt import Prompt
 
-BILLION = AttentionTile(weights=1_200_000_000, values=16 * 32 * 128, tiles=1, context=8192)
-"""A model of Llama 3.2 1B's sizes."""
+BILLION = BatchFilling(Products(reread=970_000_000), values=16 * 32 * 128, tiles=1, context=8192)
+"""A model of Llama 3.2 1B's sizes in Q8_0."""
+
+PACKED = replace(BILLION, products=Products(packed=485_000_000))
+"""The same in Q4_0."""
 
 HISTORY = [5 + number % 200 for number in range(700)]
 MESSAGE = [7 + number * 3 % 200 for number in range(50)]
@@ -47,12 +53,36 @@ def _scores(backend: LlamaCppBackend) -> np.ndarray:
     return backend._loaded.engine.logits.read().copy()
 
 
+def _count_batches(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each batch of a model has from now on."""
+    seen: list[int] = []
+    run = _decoder(backend)._run
+
+    def count_and_run(batch: Any) -> None:
+        seen.append(batch.n_tokens)
+        run(batch)
+
+    monkeypatch.setattr(_decoder(backend), "_run", count_and_run)
+    return seen
+
+
+@pytest.fixture
+def packed(tiny: Path, tmp_path: Path) -> Path:
+    """The tiny model in Q4_0, whose weights are packed anew when it is loaded."""
+    path = tmp_path / "packed.gguf"
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
+    parameters.allow_requantize = True
+    assert llama_cpp.llama_model_quantize(bytes(tiny), bytes(path), ctypes.byref(parameters)) == 0
+    return path
+
+
 @pytest.fixture
 def pair(make: Make) -> tuple[LlamaCppBackend, LlamaCppBackend]:
     """The same model twice; the second fills no batch up."""
     filled, bare = make(), make()
-    assert _decoder(filled)._tile is not None
-    _decoder(bare)._tile = None
+    assert _decoder(filled)._filler is not None
+    _decoder(bare)._filler = None
     return filled, bare
 
 
@@ -60,8 +90,18 @@ def test_a_message_after_a_long_history_is_filled_up_and_a_short_one_or_a_whole_
     assert BILLION.filling(60, 2000) == TILE - 60
     assert BILLION.filling(40, 4000) == TILE - 40
     assert BILLION.filling(4, 4000) == 0
-    assert BILLION.filling(60, 0) == 0
+    assert BILLION.filling(60, 0) == BILLION.filling(40, 0) == 0
     assert BILLION.filling(TILE, 4000) == BILLION.filling(128, 4000) == 0
+
+
+def test_a_few_tokens_more_than_whole_blocks_are_filled_up_without_a_history_too() -> None:
+    assert [BILLION.filling(count, 0) for count in (4, 7, 16, 61, 63, 127)] == [0, 1, 0, 0, 1, 1]
+    assert [PACKED.filling(count, 0) for count in (4, 7, 13, 15, 16, 31, 61, 79, 127)] == [0, 1, 3, 1, 0, 1, 3, 1, 1]
+
+
+def test_three_tokens_stay_three() -> None:
+    """Of Q4_K with Q6_K among it, four took half as long again."""
+    assert [PACKED.filling(count, 0) for count in (1, 2, 3)] == [0, 0, 0]
 
 
 def test_where_threads_share_few_heads_each_piece_costs_a_whole_tile() -> None:
@@ -69,7 +109,7 @@ def test_where_threads_share_few_heads_each_piece_costs_a_whole_tile() -> None:
     assert tiles_of_head(32, 2) == tiles_of_head(16, 2) == 1
     assert tiles_of_head(1, 2) == 8
     assert tiles_of_head(14, 15) > 4
-    half_billion = AttentionTile(500_000_000, 24 * 14 * 128, tiles_of_head(14, 15), 8192)
+    half_billion = BatchFilling(Products(others=360_000_000), 24 * 14 * 128, tiles_of_head(14, 15), 8192)
     assert replace(half_billion, tiles=1).filling(40, 3000) > 0
     assert half_billion.filling(40, 3000) == 0
 
@@ -82,17 +122,7 @@ def test_nothing_is_filled_up_beyond_the_context() -> None:
 def test_the_scores_are_those_of_the_same_tokens_alone(
     pair: tuple[LlamaCppBackend, LlamaCppBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tile = _decoder(pair[0])._tile
-    assert tile is not None
-    assert tile.filling(len(MESSAGE), len(HISTORY)) > 0
-    seen: list[int] = []
-    run = _decoder(pair[0])._run
-
-    def count_and_run(batch: Any) -> None:
-        seen.append(batch.n_tokens)
-        run(batch)
-
-    monkeypatch.setattr(_decoder(pair[0]), "_run", count_and_run)
+    seen = _count_batches(pair[0], monkeypatch)
     for backend in pair:
         _read(backend, HISTORY)
         _read(backend, MESSAGE)
@@ -100,6 +130,20 @@ def test_the_scores_are_those_of_the_same_tokens_alone(
     filled, bare = map(_scores, pair)
     assert np.abs(filled - bare).max() < 0.01 * bare.std()
     assert _decoder(pair[0]).cache.tokens == _decoder(pair[1]).cache.tokens == HISTORY + MESSAGE
+
+
+def test_the_scores_of_weights_that_are_packed_anew_are_those_of_the_same_tokens_alone(
+    make: Make, packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled, bare = make(packed), make(packed)
+    _decoder(bare)._filler = None
+    seen = _count_batches(filled, monkeypatch)
+    for count, batch in ((15, 16), (5, 5), (31, 32)):
+        for backend in (filled, bare):
+            _read(backend, MESSAGE[:count])
+        assert seen[-1] == batch
+        assert np.abs(_scores(filled) - _scores(bare)).max() < 0.01 * _scores(bare).std()
+    assert _decoder(filled).cache.tokens == _decoder(bare).cache.tokens
 
 
 def test_what_a_batch_was_filled_with_is_seen_by_no_later_token(
@@ -156,15 +200,16 @@ def test_a_stop_in_a_filled_batch_leaves_what_was_read_before(
 
 def test_no_batch_is_filled_for_a_model_with_a_window_of_attention(make: Make, tmp_path: Path) -> None:
     backend = make(write_tiny(tmp_path / "gemma.gguf", architecture="gemma3", window=512))
-    assert _decoder(backend)._tile is None
+    assert _decoder(backend)._filler is None
 
 
 def test_no_batch_is_filled_for_a_model_whose_tokens_see_what_stands_behind_them(make: Make, tiny: Path) -> None:
     loaded = make()._loaded
     assert loaded is not None
     shape = read_shape(read_model_header(tiny))
-    assert AttentionTile.of(loaded.engine.model, shape, 1, 2048) is not None
-    assert AttentionTile.of(loaded.engine.model, replace(shape, causal=False), 1, 2048) is None
+    products = Products.of(read_model_header(tiny), repacks=True)
+    assert BatchFilling.of(loaded.engine.model, products, shape, 1, 2048) is not None
+    assert BatchFilling.of(loaded.engine.model, products, replace(shape, causal=False), 1, 2048) is None
 
 
 def test_text_behind_a_picture_is_read_as_without(make: Make, tiny_vl: Path) -> None:
@@ -174,7 +219,7 @@ def test_text_behind_a_picture_is_read_as_without(make: Make, tiny_vl: Path) -> 
     for fills in (True, False):
         backend = make(tiny_vl)
         if not fills:
-            _decoder(backend)._tile = None
+            _decoder(backend)._filler = None
         ask(backend, first)
         texts.append(ask(backend, second, max_tokens=30).text)
     assert texts[0] == texts[1]

@@ -1,0 +1,94 @@
+"""When a batch is read sooner if it is filled up, for llama.cpp on a processor calculates many tokens' work in blocks.
+
+Its attention reads 64 tokens as a tile, and of fewer each against all that came before by itself, which takes several
+times as long a token (llama.cpp, ggml-cpu/ops.cpp, `ggml_compute_forward_flash_attn_ext_f16`): a message of 60 tokens
+after 3,000 cost more than twice one of 64. Its matrix products take 16 tokens or 4 at once, and what is left over one
+by one (ggml-cpu/repack.cpp, `forward_mul_mat_one_chunk`) or in smaller blocks (llamafile/sgemm.cpp, `mnpack`): of a
+model in Q4_0 a prompt of 63 tokens took a fifth longer than one of 64, and one of 15 a third longer than one of 16.
+Above: `decoder` fills a batch up, and drops what it was filled with. Below: `products` and `memory`.
+Seen on x86 alone, with AVX2 and with AVX-512.
+"""
+
+import platform
+from dataclasses import dataclass
+from typing import Any, Self
+
+import llama_cpp
+
+from backends.llamacpp.memory import ModelShape
+from backends.llamacpp.products import Products
+
+TILE = 64
+"""Tokens: GGML_FA_TILE_Q."""
+
+_BLOCKS = (4, 16, TILE)
+_FEWEST = 5
+"""Tokens: of some types four take half as long again as three (sgemm.cpp gets them ready first)."""
+
+_SINGLE_COST, _TILE_COST = 6.5, 2.5
+"""What one value of a key costs, in weights of the model that a token is multiplied with: alone, and in a tile."""
+
+_MARGIN = 1.01
+"""How much longer a batch has to take by that reckoning before it is filled up."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFilling:
+    """What a batch costs a model: its products, and the values of keys that one token holds against one before it.
+
+    tiles is how many a head's share of 64 tokens is calculated as: one, or more where threads share it out.
+    """
+
+    products: Products
+    values: int
+    tiles: float
+    context: int
+
+    @classmethod
+    def of(cls, model: Any, products: Products, shape: ModelShape, threads: int, context: int) -> Self | None:
+        """That of a model on the processor; None where nothing can be filled, or nothing is known to be gained.
+
+        Of a model that keeps a state or a window the tokens that fill a batch could not be dropped again; one that is
+        not causal, or writes by diffusion, sees them.
+        """
+        if not shape.causal or platform.machine().lower() not in ("x86_64", "amd64"):
+            return None
+        others = (
+            llama_cpp.llama_model_is_recurrent,
+            llama_cpp.llama_model_is_hybrid,
+            llama_cpp.llama_model_n_swa,
+            llama_cpp.llama_model_is_diffusion,
+        )
+        if any(is_other(model) for is_other in others):
+            return None
+        return cls(products, shape.attention_values, tiles_of_head(shape.heads, threads), context)
+
+    def filling(self, count: int, before: int) -> int:
+        """How many tokens to add to a batch of `count` after `before` others; 0 where that gains nothing."""
+        if count < _FEWEST:
+            return 0
+        sizes = {-(-count // block) * block for block in _BLOCKS if block < TILE or count < TILE}
+        sizes = {size for size in sizes if before + size <= self.context}
+        if not sizes:
+            return 0
+        cost, size = min((self._cost(size, before), size) for size in sizes)
+        return size - count if self._cost(count, before) > _MARGIN * cost else 0
+
+    def _cost(self, count: int, before: int) -> float:
+        tokens, cost = (count, _SINGLE_COST) if count < TILE else (-(-count // TILE) * TILE, _TILE_COST * self.tiles)
+        return self.products.cost(count) + cost * tokens * self.values * (before + tokens / 2)
+
+
+def tiles_of_head(heads: int, threads: int) -> float:
+    """How many tiles are calculated for each head's 64 tokens, as llama.cpp cuts the rows of all heads into chunks.
+
+    A piece of a tile costs as much as a whole one, so that of few heads for many threads nothing is gained.
+    """
+    rows = TILE * heads
+    chunks = -(-rows // -(-rows // (4 * threads))) if rows else 1
+    if threads == 1 or chunks < threads:
+        chunks = threads
+    size = max(1, -(-rows // chunks))
+    starts = range(0, rows, size)
+    tiles = sum((min(first + size, rows) - 1) // TILE - first // TILE + 1 for first in starts)
+    return tiles / max(1, heads)
