@@ -13,7 +13,7 @@ from support.http_host import HttpHost
 
 from backends.llamacpp.engine import default_threads
 from benchmarks.llama_server import CONTEXT_TOKENS, LlamaServer
-from benchmarks.models import gguf, prose
+from benchmarks.models import gguf, large_gguf, prose
 from benchmarks.samples import alternate, median
 from benchmarks.server_process import ServerProcess
 from benchmarks.sizes import Sizes
@@ -54,14 +54,18 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Eight rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
-    that are hardly any, those of the least server that could be, and four streams at once.
+    """Eleven rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
+    that are hardly any, those of the least server that could be, the same of a larger model, and four streams at once.
     """
-    threads, tokens = default_threads(), sizes.stream_tokens
+    threads, tokens, large = default_threads(), sizes.stream_tokens, large_gguf()
+    few = tokens // SHARE
     try:
-        streams, shorter = _Pairs(PROMPT_WORDS, tokens, 0), _Pairs(PROMPT_WORDS, tokens // SHARE, 100)
-        shorts, longs = _Pairs(PROMPT_WORDS, SHORT_ANSWER, 200), _Pairs(LONG_PROMPT_WORDS, SHORT_ANSWER, 300)
-        least = _Pairs(PROMPT_WORDS, SHORT_ANSWER, 400)
+        streams, shorter = _Pairs(gguf(), PROMPT_WORDS, tokens, 0), _Pairs(gguf(), PROMPT_WORDS, few, 100)
+        shorts = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 200)
+        longs = _Pairs(gguf(), LONG_PROMPT_WORDS, SHORT_ANSWER, 300)
+        least = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 400)
+        large_streams = _Pairs(large, PROMPT_WORDS, few, 0)
+        large_shorts = _Pairs(large, PROMPT_WORDS, SHORT_ANSWER, 100)
         for _ in range(sizes.launches):
             with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
                 urls = (ours, server.url)
@@ -71,6 +75,9 @@ def measure(sizes: Sizes) -> Iterator[Row]:
                 longs.add(sizes.http_firsts, urls)
                 with _bare(gguf(), threads) as bare:
                     least.add(sizes.http_firsts, (bare.url, server.url))
+            with _ours(large, threads) as ours, LlamaServer(large, threads) as server:
+                large_streams.add(sizes.http_rounds, (ours, server.url))
+                large_shorts.add(sizes.http_firsts, (ours, server.url))
         yield streams.rate_row(threads)
         yield shorter.rate_row(threads)
         yield streams.first_row("60", "in these streams")
@@ -78,6 +85,9 @@ def measure(sizes: Sizes) -> Iterator[Row]:
         yield shorts.first_row("60", "after answers")
         yield longs.first_row("512", "after answers")
         yield least.first_row("60", "of a bare FastAPI with our engine in its process, after answers", None)
+        yield large_streams.rate_row(threads)
+        yield large_streams.first_row("60", "in these streams")
+        yield large_shorts.first_row("60", "after answers")
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
             yield _together(ours, server.url, sizes)
     except ReferenceMissing as missing:
@@ -91,7 +101,8 @@ class _Pairs:
     was asked some prompts ago.
     """
 
-    def __init__(self, words: int, tokens: int, start: int) -> None:
+    def __init__(self, model: Path, words: int, tokens: int, start: int) -> None:
+        self._model = model
         self._words = words
         self._tokens = tokens
         self._start = start
@@ -108,18 +119,22 @@ class _Pairs:
         self._ours += ours
         self._theirs += theirs
 
+    @property
+    def _with(self) -> str:
+        return " with the larger model" if self._model == large_gguf() else ""
+
     def _stream(self, url: str, number: int) -> Streamed:
-        return stream(url, _prompt(self._start + number, self._words), self._tokens)
+        return stream(url, self._model, _prompt(self._start + number, self._words), self._tokens)
 
     def rate_row(self, threads: int) -> Row:
         """Their tokens a second."""
-        figure = f"HTTP: one stream of {self._tokens} tokens, {threads} thread(s); llama-server"
+        figure = f"HTTP: one stream of {self._tokens} tokens{self._with}, {threads} thread(s); llama-server"
         rates = [run.rate for run in self._ours], [run.rate for run in self._theirs]
         return at_least_times(figure, "tok/s", *rates, STREAM_LIMIT)
 
     def first_row(self, prompt: str, where: str, limit: float | None = FIRST_LIMIT) -> Row:
         """The time to their first token."""
-        what = f"prompt of some {prompt} tokens, {where} of {self._tokens}"
+        what = f"prompt of some {prompt} tokens{self._with}, {where} of {self._tokens}"
         figure = f"HTTP: time to first token, warm, {what}; llama-server; p50 of {len(self._ours)}"
         firsts = median([run.first_ms for run in self._ours]), median([run.first_ms for run in self._theirs])
         return at_most_times(figure, "ms", *firsts, limit)
@@ -139,16 +154,16 @@ def _total_rate(url: str, number: int, tokens: int) -> float:
     """Tokens a second of all streams together. RuntimeError if one of them did not get all its tokens."""
     prompts = [_prompt(number * STREAMS + index) for index in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        runs: Sequence[Streamed] = list(pool.map(lambda prompt: stream(url, prompt, tokens), prompts))
+        runs: Sequence[Streamed] = list(pool.map(lambda prompt: stream(url, gguf(), prompt, tokens), prompts))
     return sum(run.tokens for run in runs) / (max(run.last for run in runs) - min(run.sent for run in runs))
 
 
-def stream(url: str, prompt: str, tokens: int) -> Streamed:
+def stream(url: str, model: Path, prompt: str, tokens: int) -> Streamed:
     """Stream a greedy completion. RuntimeError if it has another number of tokens than was asked for.
 
     The connection is new, since llama-server ends each; the client is not: making it takes as long as the prompt.
     """
-    body = {"model": str(gguf()), "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
+    body = {"model": str(model), "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
     body["stream_options"] = {"include_usage": True}
     arrivals: list[float] = []
     counted = 0

@@ -18,6 +18,16 @@ def gguf(emit: Literal["ascii", "bytes"] = "ascii") -> Path:
     return path
 
 
+def large_gguf() -> Path:
+    """A Llama of SmolLM2-135M's layers, about the smallest that people load; 125 million random parameters."""
+    path = CACHE / "bench-large.gguf"
+    if not path.exists():
+        bench = make_gguf.PRESETS["bench"]
+        shape = replace(bench, vocabulary=16_384, width=576, layers=30, heads=9, kv_heads=3, feed_forward=1536)
+        make_gguf.write_model(path, shape)
+    return path
+
+
 def vision() -> Path:
     """A GGUF of the same kind with Qwen2-VL's architecture, and a projector of 14 million parameters beside it."""
     path = CACHE / "bench-vl" / "bench-vl.gguf"

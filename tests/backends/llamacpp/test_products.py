@@ -21,7 +21,11 @@ pytestmark = pytest.mark.skipif(
 
 
 def _header(types: Mapping[str, int], shape: tuple[int, ...] = SHAPE, tensor_bytes: int = 1 << 20) -> Header:
-    metadata: dict[str, Value] = {"general.architecture": "llama", "llama.expert_count": 8, "llama.expert_used_count": 2}
+    metadata: dict[str, Value] = {
+        "general.architecture": "llama",
+        "llama.expert_count": 8,
+        "llama.expert_used_count": 2,
+    }
     return Header(Path("a.gguf"), metadata, 1 << 20, tensor_bytes, {}, dict.fromkeys(types, shape), dict(types))
 
 
