@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import (
+    batch_filling,
     burst,
     first_sign,
     first_token,
@@ -48,6 +49,7 @@ GROUPS: Mapping[str, Measure] = {
     "stop": stop.measure,
     "pictures": pictures.measure,
     "second-turn": second_turn.measure,
+    "batch-filling": batch_filling.measure,
     "burst": burst.measure,
     "idle-listeners": idle_listeners.measure,
     "stats-writes": stats_writes.measure,

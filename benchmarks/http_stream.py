@@ -54,8 +54,9 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Eleven rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
-    that are hardly any, those of the least server that could be, the same of a larger model, and four streams at once.
+    """Twelve rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
+    that are hardly any, of the least server that could be, of a larger model and of servers that have been in use for a
+    while, and four streams at once.
     """
     threads, tokens, large = default_threads(), sizes.stream_tokens, large_gguf()
     few = tokens // SHARE
@@ -72,9 +73,9 @@ def measure(sizes: Sizes) -> Iterator[Row]:
                 streams.add(sizes.http_rounds, urls)
                 shorter.add(sizes.http_rounds, urls)
                 shorts.add(sizes.http_firsts, urls)
-                longs.add(sizes.http_firsts, urls)
                 with _bare(gguf(), threads) as bare:
                     least.add(sizes.http_firsts, (bare.url, server.url))
+                longs.add(sizes.http_firsts, urls)  # last, since llama-server takes longer once it has kept many tokens
             with _ours(large, threads) as ours, LlamaServer(large, threads) as server:
                 large_streams.add(sizes.http_rounds, (ours, server.url))
                 large_shorts.add(sizes.http_firsts, (ours, server.url))
@@ -88,6 +89,8 @@ def measure(sizes: Sizes) -> Iterator[Row]:
         yield large_streams.rate_row(threads)
         yield large_streams.first_row("60", "in these streams")
         yield large_shorts.first_row("60", "after answers")
+        with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads) as server:
+            yield _in_use(sizes, (ours, server.url))
         with _ours(gguf(), threads) as ours, LlamaServer(gguf(), threads, STREAMS) as server:
             yield _together(ours, server.url, sizes)
     except ReferenceMissing as missing:
@@ -138,6 +141,14 @@ class _Pairs:
         figure = f"HTTP: time to first token, warm, {what}; llama-server; p50 of {len(self._ours)}"
         firsts = median([run.first_ms for run in self._ours]), median([run.first_ms for run in self._theirs])
         return at_most_times(figure, "ms", *firsts, limit)
+
+
+def _in_use(sizes: Sizes, urls: tuple[str, str]) -> Row:
+    """First tokens of servers that have answered other prompts: llama-server keeps each of them."""
+    _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 1000).add(sizes.http_before, urls)
+    seasoned = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 5000)
+    seasoned.add(sizes.launches * sizes.http_firsts, urls)
+    return seasoned.first_row("60", f"with {sizes.http_before} prompts before, after answers")
 
 
 def _together(ours: str, theirs: str, sizes: Sizes) -> Row:
