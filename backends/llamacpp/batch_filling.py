@@ -5,7 +5,7 @@ times as long a token (llama.cpp, ggml-cpu/ops.cpp, `ggml_compute_forward_flash_
 after 3,000 cost more than twice one of 64. Its matrix products take 16 tokens or 4 at once, and what is left over one
 by one (ggml-cpu/repack.cpp, `forward_mul_mat_one_chunk`) or in smaller blocks (llamafile/sgemm.cpp, `mnpack`): of a
 model in Q4_0 a prompt of 63 tokens took a fifth longer than one of 64, and one of 15 a third longer than one of 16.
-Products come out the same to the bit; a tile's sums differ from single ones as those of 64 tokens do from those of 63.
+Scores stay the same when products alone are filled up; a tile of attention adds up otherwise, and moves them a little.
 Above: `decoder` fills a batch up, and drops what it was filled with. Below: `products` and `memory`.
 Seen on x86 alone, with AVX2 and with AVX-512.
 """
