@@ -140,6 +140,7 @@ def test_the_scores_of_weights_that_are_packed_anew_are_those_of_the_same_tokens
     seen = _count_batches(filled, monkeypatch)
     for count, batch in ((15, 16), (5, 5), (31, 32)):
         for backend in (filled, bare):
+            _decoder(backend).cache.clear()  # what is filled up behind a history differs from processor to processor
             _read(backend, MESSAGE[:count])
         assert seen[-1] == batch
         assert np.abs(_scores(filled) - _scores(bare)).max() < 0.01 * _scores(bare).std()
