@@ -131,8 +131,9 @@ class ModelTable:
         return found is not None and found.state in (LoadState.READY, LoadState.BUSY)
 
     def use(self, model: ManagedModel) -> None:
-        """A generation begins: the model is the active one, and does not expire meanwhile."""
-        self._use(model)
+        """A generation begins: the model is the active one, and its keep-alive begins anew, unless it was unloaded."""
+        if self._models.get(model.source.name) is model:
+            self._use(model)
 
     def release(self, model: ManagedModel) -> None:
         """A load or a generation is over: the model's keep-alive begins. It was used when that began, others since."""

@@ -9,7 +9,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.llamacpp.abort import Aborted, AbortFlag, abort_callback
+from backends.llamacpp.abort import Aborted, AbortFlag, abort_cell
 from backends.llamacpp.batch_filling import BatchFilling
 from backends.llamacpp.embedding_cache import EmbeddingCache
 from backends.llamacpp.kv_cache import KvCache
@@ -47,15 +47,15 @@ class Decoder:
         self._batch: Any = llama_cpp.llama_batch(n_tokens=1, token=self._tokens, pos=self._positions)
         """Kept, since ctypes makes a class for each length of an array."""
         self._decode = llama_cpp.llama_decode
-        self._callback = abort_callback()
+        self._aborts = abort_cell(context)
         self._flag: AbortFlag | None = None
-        """Kept because the engine holds its address."""
 
     def watch(self, flag: AbortFlag | None) -> None:
         """Stop decoding once `flag` is raised; None: never."""
-        address = ctypes.addressof(flag.text) if flag else None
-        callback = self._callback if flag else llama_cpp.ggml_abort_callback()
-        llama_cpp.llama_set_abort_callback(self._context, callback, address)
+        if self._flag is not None:
+            self._flag.hide()
+        if flag is not None:
+            flag.show_in(self._aborts)
         self._flag = flag
 
     def prefill(self, prompt: Prompt) -> Iterator[int]:

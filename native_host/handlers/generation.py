@@ -38,9 +38,9 @@ async def generate(context: RequestContext, request: Generate) -> Generated:
             tool_choice=request.tool_choice,
             parallel_tool_calls=request.parallel_tool_calls,
         ).start()
-        host.models.use(model)
         if not prompt.has_media:
-            await asyncio.sleep(0)  # the engine gets its work before the client hears of it; pictures take their time
+            await asyncio.sleep(0)  # the engine gets its work before all else; pictures take their time
+        host.models.use(model)
         accepted = request.stream or request.background
         if accepted:
             await context.send(Accepted(context.request_id, context.action, job.job_id))
