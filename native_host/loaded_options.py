@@ -12,6 +12,9 @@ from native_host.managed_model import ManagedModel
 _OF_THE_TABLE = frozenset({"keep_alive_s"})
 """Options that no engine hears of: a loaded model takes another value at once."""
 
+_ANY = "auto"
+"""What leaves a device or a dtype to the host: one that the configuration or another load has named will do."""
+
 
 def kept_alive(had: LoadOptions, asked: LoadOptions) -> LoadOptions:
     """The options that a loaded model had, with those asked for that need no new worker."""
@@ -29,6 +32,7 @@ def refuse_other_options(model: ManagedModel, backend: str, options: LoadOptions
     named = {**LEFT_OUT, **_spelt(in_force)}
     chosen = _found_out(model)
     wanted = {name: value for name, value in _spelt(options).items() if name not in _OF_THE_TABLE}
+    wanted = {name: value for name, value in wanted.items() if not value == _ANY == LEFT_OUT.get(name)}
     others = sorted(name for name, value in wanted.items() if value not in (named.get(name), chosen.get(name)))
     ours = {**named, **chosen, **in_force.model_dump(exclude_none=True)}
     fields = [f"options.{name}: {_in_words(ours.get(name))} in the loaded model" for name in others]

@@ -104,6 +104,13 @@ def test_loading_what_is_loaded_with_what_its_engine_chose_is_success(port: Port
     assert answer["error"]["details"]["fields"] == ['options.device: is "cpu" in the loaded model']
 
 
+def test_auto_is_content_with_the_device_that_somebody_has_named(port: Port) -> None:
+    first = load(port, "echo", device="cpu")
+    assert port.call("load", model="echo", options={"device": "auto"})["model"]["pid"] == first["pid"]
+    answer = port.call("load", model="echo", options={"device": "gpu"})
+    assert answer["error"]["details"]["fields"] == ['options.device: is "cpu" in the loaded model']
+
+
 SAID_FOR_NOTHING = ({"parallel": 1}, {"device": "auto"}, {"dtype": "auto"}, {"fast_path": False}, {"pictures": False})
 
 
