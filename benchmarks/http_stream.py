@@ -54,9 +54,9 @@ class Streamed:
 
 
 def measure(sizes: Sizes) -> Iterator[Row]:
-    """Twelve rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after answers
-    that are hardly any, of the least server that could be, of a larger model and of servers that have been in use for a
-    while, and four streams at once.
+    """Thirteen rows: long and shorter streams, their first tokens, those of a short and of a longer prompt after
+    answers that are hardly any, on connections that are new each, of the least server that could be, of a larger model
+    and of servers that have been in use for a while, and four streams at once.
     """
     threads, tokens, large = default_threads(), sizes.stream_tokens, large_gguf()
     few = tokens // SHARE
@@ -65,6 +65,7 @@ def measure(sizes: Sizes) -> Iterator[Row]:
         shorts = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 200)
         longs = _Pairs(gguf(), LONG_PROMPT_WORDS, SHORT_ANSWER, 300)
         least = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 400)
+        anew = _Pairs(gguf(), PROMPT_WORDS, SHORT_ANSWER, 500, keeps_connections=False)
         large_streams = _Pairs(large, PROMPT_WORDS, few, 0)
         large_shorts = _Pairs(large, PROMPT_WORDS, SHORT_ANSWER, 100)
         for _ in range(sizes.launches):
@@ -73,6 +74,7 @@ def measure(sizes: Sizes) -> Iterator[Row]:
                 streams.add(sizes.http_rounds, urls)
                 shorter.add(sizes.http_rounds, urls)
                 shorts.add(sizes.http_firsts, urls)
+                anew.add(sizes.http_firsts, urls)
                 with _bare(gguf(), threads) as bare:
                     least.add(sizes.http_firsts, (bare.url, server.url))
                 longs.add(sizes.http_firsts, urls)  # last, since llama-server takes longer once it has kept many tokens
@@ -85,6 +87,7 @@ def measure(sizes: Sizes) -> Iterator[Row]:
         yield shorter.first_row("60", "in these streams")
         yield shorts.first_row("60", "after answers")
         yield longs.first_row("512", "after answers")
+        yield anew.first_row("60", "on a new connection each, after answers", None)
         yield least.first_row("60", "of a bare FastAPI with our engine in its process, after answers", None)
         yield large_streams.rate_row(threads)
         yield large_streams.first_row("60", "in these streams")
@@ -101,24 +104,28 @@ class _Pairs:
     """Streams of both servers, in turns, each of a prompt of `words` and an answer of `tokens`.
 
     The prompts are those from number `start` on. None is asked twice of one server: llama-server finds again what it
-    was asked some prompts ago.
+    was asked some prompts ago. With keeps_connections a client goes on with the connection that it has, if the server
+    has left it open, as OpenAI's clients do: ours leaves it, llama-server ends it with each stream.
     """
 
-    def __init__(self, model: Path, words: int, tokens: int, start: int) -> None:
+    def __init__(self, model: Path, words: int, tokens: int, start: int, *, keeps_connections: bool = True) -> None:
         self._model = model
         self._words = words
         self._tokens = tokens
         self._start = start
+        self._keeps_connections = keeps_connections
         self._ours: list[Streamed] = []
         self._theirs: list[Streamed] = []
 
     def add(self, rounds: int, urls: tuple[str, str]) -> None:
         """Measure both, ours first; a first round that is not counted makes both ready."""
-        for url in urls:
-            self._stream(url, rounds)
-        ours, theirs = alternate(
-            rounds, lambda number: self._stream(urls[0], number), lambda number: self._stream(urls[1], number)
-        )
+        mine, reference = (client_of(url, keeps_connections=self._keeps_connections) for url in urls)
+        with mine, reference:
+            self._stream(mine, rounds)
+            self._stream(reference, rounds)
+            ours, theirs = alternate(
+                rounds, lambda number: self._stream(mine, number), lambda number: self._stream(reference, number)
+            )
         self._ours += ours
         self._theirs += theirs
 
@@ -126,8 +133,8 @@ class _Pairs:
     def _with(self) -> str:
         return " with the larger model" if self._model == large_gguf() else ""
 
-    def _stream(self, url: str, number: int) -> Streamed:
-        return stream(url, self._model, _prompt(self._start + number, self._words), self._tokens)
+    def _stream(self, client: httpx.Client, number: int) -> Streamed:
+        return stream(client, self._model, _prompt(self._start + number, self._words), self._tokens)
 
     def rate_row(self, threads: int) -> Row:
         """Their tokens a second."""
@@ -154,41 +161,44 @@ def _in_use(sizes: Sizes, urls: tuple[str, str]) -> Row:
 def _together(ours: str, theirs: str, sizes: Sizes) -> Row:
     tokens = sizes.stream_tokens // STREAMS
     rounds = max(1, sizes.stream_rounds // 3)
-    mine, reference = alternate(
-        rounds, lambda number: _total_rate(ours, number, tokens), lambda number: _total_rate(theirs, number, tokens)
-    )
+    with client_of(ours) as one, client_of(theirs) as other:
+        mine, reference = alternate(
+            rounds, lambda number: _total_rate(one, number, tokens), lambda number: _total_rate(other, number, tokens)
+        )
     figure = f"HTTP: {STREAMS} streams at once of {tokens} tokens, in all; llama-server with {STREAMS} slots"
     return at_least_times(figure, "tok/s", mine, reference, TOGETHER_LIMIT)
 
 
-def _total_rate(url: str, number: int, tokens: int) -> float:
+def _total_rate(client: httpx.Client, number: int, tokens: int) -> float:
     """Tokens a second of all streams together. RuntimeError if one of them did not get all its tokens."""
     prompts = [_prompt(number * STREAMS + index) for index in range(STREAMS)]
     with ThreadPoolExecutor(STREAMS) as pool:
-        runs: Sequence[Streamed] = list(pool.map(lambda prompt: stream(url, gguf(), prompt, tokens), prompts))
+        runs: Sequence[Streamed] = list(pool.map(lambda prompt: stream(client, gguf(), prompt, tokens), prompts))
     return sum(run.tokens for run in runs) / (max(run.last for run in runs) - min(run.sent for run in runs))
 
 
-def stream(url: str, model: Path, prompt: str, tokens: int) -> Streamed:
-    """Stream a greedy completion. RuntimeError if it has another number of tokens than was asked for.
+def client_of(url: str, *, keeps_connections: bool = True) -> httpx.Client:
+    """A client of the server there; no proxy of this machine comes between."""
+    limits = httpx.Limits(max_keepalive_connections=None if keeps_connections else 0)
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S, limits=limits, trust_env=False)
 
-    The connection is new, since llama-server ends each; the client is not: making it takes as long as the prompt.
-    """
+
+def stream(client: httpx.Client, model: Path, prompt: str, tokens: int) -> Streamed:
+    """Stream a greedy completion. RuntimeError if it has another number of tokens than was asked for."""
     body = {"model": str(model), "prompt": prompt, "max_tokens": tokens, "temperature": 0, "stream": True}
     body["stream_options"] = {"include_usage": True}
     arrivals: list[float] = []
     counted = 0
-    with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
-        sent = time.perf_counter()
-        with client.stream("POST", f"{url}/v1/completions", json=body) as answer:
-            answer.raise_for_status()
-            for line in answer.iter_lines():
-                if line.startswith("data: {"):
-                    arrivals.append(time.perf_counter())
-                if '"completion_tokens":' in line:
-                    counted = int(line.split('"completion_tokens":')[1].lstrip().split(",")[0].rstrip("}"))
+    sent = time.perf_counter()
+    with client.stream("POST", "/v1/completions", json=body) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            if line.startswith("data: {"):
+                arrivals.append(time.perf_counter())
+            if '"completion_tokens":' in line:
+                counted = int(line.split('"completion_tokens":')[1].lstrip().split(",")[0].rstrip("}"))
     if counted != tokens:
-        raise RuntimeError(f"{url} gave {counted} tokens of {tokens}")
+        raise RuntimeError(f"{client.base_url} gave {counted} tokens of {tokens}")
     return Streamed(sent, arrivals[0], arrivals[-1], counted)
 
 
