@@ -2,11 +2,12 @@
 
 Flash attention goes through all that is cached once for each head, cell by cell, where plain products take the scores
 of many cells at once. With AVX2 alone a token in plain products took 0.57 to 0.71 of the time behind 4,000 others, 0.76
-to 0.81 behind 2,000, 0.81 to 0.91 behind 1,000, and as long behind 500; a prompt 0.85 to 0.91 from 2,000 to 4,000, and
-as long before (an AMD EPYC without AVX-512, one thread and two; layers of Llama 3.2 1B's and Qwen2.5 0.5B's sizes,
-Q8_0). Plain products keep all scores of a batch, which flash attention does not: where these would take much memory it
-stays. It stays, too, where nobody has measured both; on ARM others saw plain products read prompts two to five times
-as fast (https://github.com/ggml-org/llama.cpp/issues/27086). Above: `engine`. Below: `memory`.
+to 0.81 behind 2,000, 0.81 to 0.91 behind 1,000, 0.91 to 0.99 behind 500, and 1.03 to 1.07 behind 64; a prompt 0.85 to
+0.91 from 2,000 to 4,000, and as long before (an AMD EPYC without AVX-512, one thread and two; four and six layers of
+Llama 3.2 1B's and Qwen2.5 0.5B's sizes, Q8_0). Plain products keep all scores of a batch, which flash attention does
+not: where these would take much memory it stays. It stays, too, where nobody has measured both; on ARM others saw plain
+products read prompts two to five times as fast (https://github.com/ggml-org/llama.cpp/issues/27086). Above: `engine`.
+Below: `memory`.
 """
 
 import llama_cpp
