@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from support.generations import Make, ask
 
-from backends.llamacpp.attention import has_slow_flash
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.vocabulary import Vocabulary
 from messages.facts import TokenLogprob
@@ -20,10 +19,7 @@ PROMPT = "once upon a time"
 def bare(path: Path, text: list[tuple[int, ...]]) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
     """The log-softmax after the prompt and after each of some tokens, given by their bytes."""
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
-    parameters = llama_cpp.llama_context_default_params()
-    if has_slow_flash():  # as the backend has it calculated here; the other way moves the figures by a thousandth
-        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    context = llama_cpp.llama_init_from_model(model, parameters)
+    context = llama_cpp.llama_init_from_model(model, llama_cpp.llama_context_default_params())
     vocabulary = Vocabulary(model)
     tokens, found = vocabulary.tokenize_prompt(PROMPT), []
     by_bytes = {vocabulary.pieces[token]: token for token in range(vocabulary.size)}
