@@ -3,7 +3,7 @@
 The engine asks its abort callback between the operations of a step. A Python callback there would take the GIL
 hundreds of times a token, so the callback is C's own `strlen`, looking at a string that is empty until the
 generation is cancelled: false for "", true for "x". A context has one such string, which each generation's flag is
-shown in for its time: to name another to the engine each time takes 0.1 ms of the time to the first token.
+shown in for its time: naming another to the engine before each prompt is time that the first token waits.
 """
 
 import ctypes

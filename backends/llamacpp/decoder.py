@@ -48,6 +48,7 @@ class Decoder:
         """Kept, since ctypes makes a class for each length of an array."""
         self._decode = llama_cpp.llama_decode
         self._aborts = abort_cell(context)
+        """Kept because the engine holds its address."""
         self._flag: AbortFlag | None = None
 
     def watch(self, flag: AbortFlag | None) -> None:

@@ -18,14 +18,14 @@ def _decoder(backend: LlamaCppBackend) -> Decoder:
 
 
 def test_a_flag_is_seen_where_it_is_shown_and_nowhere_else() -> None:
-    first, later = ctypes.create_string_buffer(2), CancelToken()
-    flag = AbortFlag(later)
-    flag.show_in(first)
-    assert first.value == b""
-    later.cancel()
-    assert (first.value, flag.raised) == (b"x", True)
+    cell, cancel = ctypes.create_string_buffer(2), CancelToken()
+    flag = AbortFlag(cancel)
+    flag.show_in(cell)
+    assert cell.value == b""
+    cancel.cancel()
+    assert (cell.value, flag.raised) == (b"x", True)
     flag.hide()
-    assert (first.value, flag.raised) == (b"", True)
+    assert (cell.value, flag.raised) == (b"", True)
 
 
 def test_a_flag_that_was_raised_before_it_is_shown_is_seen_at_once() -> None:
