@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import (
+    attention,
     batch_filling,
     burst,
     first_sign,
@@ -50,6 +51,7 @@ GROUPS: Mapping[str, Measure] = {
     "pictures": pictures.measure,
     "second-turn": second_turn.measure,
     "batch-filling": batch_filling.measure,
+    "attention": attention.measure,
     "burst": burst.measure,
     "idle-listeners": idle_listeners.measure,
     "stats-writes": stats_writes.measure,

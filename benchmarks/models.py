@@ -31,6 +31,18 @@ def large_gguf(kind: Literal["Q8_0", "Q4_0"] = "Q8_0") -> Path:
     return path
 
 
+def grouped_gguf() -> Path:
+    """A Llama of six layers of Qwen2.5 0.5B's sizes, in which seven heads share one of the cache's; 104 million random
+    parameters.
+    """
+    path = CACHE / "bench-grouped.gguf"
+    if not path.exists():
+        bench = make_gguf.PRESETS["bench"]
+        shape = replace(bench, width=896, layers=6, heads=14, kv_heads=2, feed_forward=4864)
+        make_gguf.write_model(path, shape)
+    return path
+
+
 def _quantize_to_q4_0(source: Path, target: Path) -> None:
     """Write a model's weights in Q4_0, as llama.cpp's own tool does."""
     import llama_cpp

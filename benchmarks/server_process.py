@@ -41,7 +41,11 @@ class ServerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.terminate()
-        self._process.wait(STOP_TIMEOUT_S)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:  # llama-server's does not always end
+            self._process.kill()
+            self._process.wait()
 
     def _is_ready(self) -> bool:
         try:

@@ -35,6 +35,8 @@ class Sizes:
     mlx_stops: int = 50
     growth_generations: int = 1000
     fillings: int = 15
+    talks: tuple[int, ...] = (500, 1000, 2000, 4000)
+    talk_steps: int = 30
     burst_tokens: int = 30_000
     burst_rounds: int = 10
     stats_rounds: int = 21
@@ -60,6 +62,8 @@ QUICK = Sizes(
     signs=2,
     turns=1,
     fillings=1,
+    talks=(60,),
+    talk_steps=2,
     onnx_rounds=1,
     onnx_tokens=64,
     mlx_rounds=1,

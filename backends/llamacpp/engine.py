@@ -15,6 +15,7 @@ import psutil
 from backends.base import ProgressCallback
 from backends.damage import WORTHLESS, is_damaged
 from backends.llamacpp import amx
+from backends.llamacpp.attention import is_plain
 from backends.llamacpp.batch_filling import BatchFilling
 from backends.llamacpp.decoder import Decoder
 from backends.llamacpp.devices import Placement
@@ -79,10 +80,14 @@ class Engine:
             self.vocabulary = Vocabulary(self.model)
             if options.projector is not None:
                 self.multimodal = _load_projector(options.projector, self.model, options, log, progress)
-            self.context = _make_context(self.model, options, self.multimodal, log)
+            plain = not options.placement.gpus and is_plain(
+                options.shape, options.products, options.context, _batch_tokens(options.batches, self.multimodal)
+            )
+            self.context = _make_context(self.model, options, self.multimodal, plain, log)
             if options.adapter is not None:
                 apply_adapter(self.model, self.context, options.adapter, log)
-            self.decoder = Decoder(self.context, options.batches, self.multimodal, _choose_filling(self.model, options))
+            filling = _choose_filling(self.model, options, plain)
+            self.decoder = Decoder(self.context, options.batches, self.multimodal, filling)
             self.logits = LastLogits(self.context, self.vocabulary.size)
             self._warm_up(path, options.adapter)
         except HostError:
@@ -170,18 +175,22 @@ def _batch_tokens(batches: BatchSizes, multimodal: "Multimodal | None") -> int:
     return MAX_WHOLE_TOKENS
 
 
-def _choose_filling(model: Any, options: EngineOptions) -> BatchFilling | None:
+def _choose_filling(model: Any, options: EngineOptions, plain: bool) -> BatchFilling | None:
     """What tells when to fill a batch up; None on a GPU."""
     if options.placement.gpus:
         return None
-    return BatchFilling.of(model, options.products, options.shape, options.threads, options.context)
+    return BatchFilling.of(model, options.products, options.shape, None if plain else options.threads, options.context)
 
 
-def _make_context(model: Any, options: EngineOptions, multimodal: "Multimodal | None", log: EngineLog) -> Any:
+def _make_context(
+    model: Any, options: EngineOptions, multimodal: "Multimodal | None", plain: bool, log: EngineLog
+) -> Any:
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = options.context
     parameters.n_batch = parameters.n_ubatch = _batch_tokens(options.batches, multimodal)
     parameters.n_outputs_max = 1
+    if plain:
+        parameters.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.n_threads = parameters.n_threads_batch = options.threads
     log.errors.clear()
     context = llama_cpp.llama_init_from_model(model, parameters)

@@ -106,9 +106,17 @@ def choose_context(shape: ModelShape, options: LoadOptions) -> int:
     return options.context_length or min(shape.trained_context, DEFAULT_CONTEXT)
 
 
+def cells_of(context: int) -> int:
+    """The cells that the engine's cache has for a context of so many tokens, and that it looks at of so many."""
+    return -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
+
+
 def needed_bytes(header: Header, shape: ModelShape, context: int, projector: Projector | None = None) -> int:
-    """The memory that a model and its projector take with a context of so many tokens."""
-    cells = -(-context // _CONTEXT_STEP) * _CONTEXT_STEP
+    """The memory that a model and its projector take with a context of so many tokens.
+
+    The scores of attention in plain products are not in it: they are kept where there is room for them.
+    """
+    cells = cells_of(context)
     kv_cache = cells * shape.kv_values * _KV_VALUE_BYTES
     activations = 4 * (4 * shape.width + 2 * shape.feed_forward)
     compute = choose_batches(header.file_bytes, on_gpu=False).early * (activations + 2 * cells) + 4 * shape.vocabulary

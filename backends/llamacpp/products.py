@@ -1,8 +1,8 @@
 """What multiplying a batch of tokens with a model's weights takes on an x86 processor, by the weights' types.
 
-Above: `batch_filling`. Below: the file's `header`. Measured on an AMD EPYC with one thread, with models of 30 and 360
-million weights and llama.cpp compiled with AVX-512 and with AVX2 alone: how long a token takes depends on the type, and
-what a few tokens more take on how the type is multiplied.
+Above: `batch_filling` and `attention`. Below: the file's `header`. Measured on an AMD EPYC with one thread, with models
+of 30 and 360 million weights and llama.cpp compiled with AVX-512 and with AVX2 alone: how long a token takes depends on
+the type, and what a few tokens more take on how the type is multiplied.
 """
 
 import re
@@ -81,6 +81,11 @@ class Products:
                     is_cached = kind in _FLOATS or header.tensor_bytes <= _CACHED_BYTES
                     sums["in_fours" if is_cached else "reread"] += weights
         return cls(**sums, left_over=_PACKED_ONE_512 if wide else _PACKED_ONE)
+
+    @property
+    def weights(self) -> float:
+        """All that a token is multiplied with."""
+        return self.packed + self.in_fours + self.reread + self.others
 
     def cost(self, tokens: int) -> float:
         """What a batch of so many tokens takes, in weights that one token is multiplied with."""

@@ -14,6 +14,7 @@ from support.looking import look, picture
 from support.tiny_gguf import write_tiny
 
 from backends.base import CancelToken
+from backends.llamacpp import attention
 from backends.llamacpp.abort import Aborted, AbortFlag
 from backends.llamacpp.backend import LlamaCppBackend
 from backends.llamacpp.batch_filling import TILE, BatchFilling, tiles_of_head
@@ -78,8 +79,9 @@ def packed(tiny: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def pair(make: Make) -> tuple[LlamaCppBackend, LlamaCppBackend]:
-    """The same model twice; the second fills no batch up."""
+def pair(make: Make, monkeypatch: pytest.MonkeyPatch) -> tuple[LlamaCppBackend, LlamaCppBackend]:
+    """The same model twice, with flash attention on every processor; the second fills no batch up."""
+    monkeypatch.setattr(attention, "has_slow_flash", lambda: False)
     filled, bare = make(), make()
     assert _decoder(filled)._filler is not None
     _decoder(bare)._filler = None
@@ -112,6 +114,12 @@ def test_where_threads_share_few_heads_each_piece_costs_a_whole_tile() -> None:
     half_billion = BatchFilling(Products(others=360_000_000), 24 * 14 * 128, tiles_of_head(14, 15), 8192)
     assert replace(half_billion, tiles=1).filling(40, 3000) > 0
     assert half_billion.filling(40, 3000) == 0
+
+
+def test_in_plain_attention_blocks_are_filled_up_and_tiles_are_not() -> None:
+    plain = replace(BILLION, tiles=None)
+    assert [plain.filling(count, 0) for count in (7, 16, 63)] == [1, 0, 1]
+    assert plain.filling(60, 2000) == plain.filling(40, 4000) == 0
 
 
 def test_nothing_is_filled_up_beyond_the_context() -> None:
