@@ -1,12 +1,12 @@
 """The models that are measured: random weights, written once by `tools` and kept in `.cache/`."""
 
-import ctypes
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.hosts import REPOSITORY
 from tools import make_genai, make_gguf, make_mlx, make_mmproj, make_transformersjs
+from tools.quantize_gguf import quantize_to_q4_0
 
 CACHE = REPOSITORY / ".cache"
 
@@ -23,7 +23,7 @@ def large_gguf(kind: Literal["Q8_0", "Q4_0"] = "Q8_0") -> Path:
     """A Llama of SmolLM2-135M's layers, about the smallest that people load; 125 million random parameters."""
     path = CACHE / ("bench-large.gguf" if kind == "Q8_0" else f"bench-large-{kind}.gguf")
     if kind != "Q8_0" and not path.exists():
-        _quantize_to_q4_0(large_gguf(), path)
+        quantize_to_q4_0(large_gguf(), path)
     elif not path.exists():
         bench = make_gguf.PRESETS["bench"]
         shape = replace(bench, vocabulary=16_384, width=576, layers=30, heads=9, kv_heads=3, feed_forward=1536)
@@ -41,17 +41,6 @@ def grouped_gguf() -> Path:
         shape = replace(bench, width=896, layers=6, heads=14, kv_heads=2, feed_forward=4864)
         make_gguf.write_model(path, shape)
     return path
-
-
-def _quantize_to_q4_0(source: Path, target: Path) -> None:
-    """Write a model's weights in Q4_0, as llama.cpp's own tool does."""
-    import llama_cpp
-
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
-    parameters.allow_requantize = True
-    if llama_cpp.llama_model_quantize(bytes(source), bytes(target), ctypes.byref(parameters)):
-        raise RuntimeError(f"llama.cpp could not write {target}")
 
 
 def vision() -> Path:

@@ -1,12 +1,10 @@
 """A batch that is filled up because the engine calculates in blocks: read sooner, and nothing else is different."""
 
-import ctypes
 import platform
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
 import numpy as np
 import pytest
 from support.generations import Make, ask, user
@@ -23,6 +21,7 @@ from backends.llamacpp.memory import read_shape
 from backends.llamacpp.parts import read_model_header
 from backends.llamacpp.products import Products
 from backends.llamacpp.prompt import Prompt
+from tools.quantize_gguf import quantize_to_q4_0
 
 BILLION = BatchFilling(Products(reread=970_000_000), values=16 * 32 * 128, tiles=1, context=8192)
 """A model of Llama 3.2 1B's sizes in Q8_0."""
@@ -71,10 +70,7 @@ def _count_batches(backend: LlamaCppBackend, monkeypatch: pytest.MonkeyPatch) ->
 def packed(tiny: Path, tmp_path: Path) -> Path:
     """The tiny model in Q4_0, whose weights are packed anew when it is loaded."""
     path = tmp_path / "packed.gguf"
-    parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0
-    parameters.allow_requantize = True
-    assert llama_cpp.llama_model_quantize(bytes(tiny), bytes(path), ctypes.byref(parameters)) == 0
+    quantize_to_q4_0(tiny, path)
     return path
 
 
