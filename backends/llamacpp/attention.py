@@ -7,9 +7,10 @@ to 0.81 behind 2,000, 0.81 to 0.91 behind 1,000, 0.90 to 0.99 behind 500, and 1.
 Q8_0; an AMD EPYC without AVX-512, one thread and two, and one with it and llama.cpp compiled without). Where attention
 is a larger share of the work than in those, plain products cost short prompts a tenth, and flash attention stays. It
 stays, too, where the scores of a batch, which plain products keep, would take much memory; with AVX-512 (there the same
-two models took 0.99 and 0.77 of the time behind 4,000, 0.99 and 0.91 behind 1,000, and 1.03 to 1.05 for prompts of up
-to 256); and where nobody has measured both. On ARM others saw plain products read prompts two to five times as fast
-(https://github.com/ggml-org/llama.cpp/issues/27086). Above: `engine`. Below: `memory` and `products`.
+two models took 0.99 and 0.77 to 0.84 of the time behind 4,000, 0.99 and 0.91 to 0.95 behind 1,000, and 1.03 to 1.05 for
+prompts of up to 256); and where nobody has measured both. On ARM others saw plain products read prompts two to five
+times as fast (https://github.com/ggml-org/llama.cpp/issues/27086). Above: `engine`.
+Below: `memory` and `products`.
 """
 
 import llama_cpp
