@@ -43,7 +43,7 @@ class ServerProcess:
         self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # llama-server's does not always end
+        except subprocess.TimeoutExpired:  # llama-server does not always end
             self._process.kill()
             self._process.wait()
 

@@ -9,8 +9,8 @@ is a larger share of the work than in those, plain products cost short prompts a
 stays, too, where the scores of a batch, which plain products keep, would take much memory; with AVX-512 (there the same
 two models took 0.99 and 0.77 to 0.84 of the time behind 4,000, 0.99 and 0.91 to 0.95 behind 1,000, and 1.03 to 1.05 for
 prompts of up to 256); and where nobody has measured both. On ARM others saw plain products read prompts two to five
-times as fast (https://github.com/ggml-org/llama.cpp/issues/27086). Above: `engine`.
-Below: `memory` and `products`.
+times as fast (https://github.com/ggml-org/llama.cpp/issues/27086).
+Above: `engine`. Below: `memory` and `products`.
 """
 
 import llama_cpp
@@ -22,8 +22,9 @@ from backends.llamacpp.products import Products
 MAX_SCORES_BYTES = 256 << 20
 
 MAX_SHARE = 1.5e-4
-"""Values that a token is held against for each token before it, by weights that it is multiplied with: 0.7e-4 and
-1.2e-4 in the models that gained, 3.3e-4 and 4.3e-4 (of 125 and of 20 million parameters) in those that lost."""
+"""Values that a token is held against for each token before it, by weights that it is multiplied with (as `Products`
+counts them): 0.7e-4 and 1.2e-4 in the models that gained, 3.3e-4 and 4.3e-4 (of 125 and of 20 million parameters) in
+those that lost."""
 
 _MAX_SHARE_OF_FREE = 1 / 8
 _SCORE_BYTES = 6

@@ -84,7 +84,7 @@ class Products:
 
     @property
     def weights(self) -> float:
-        """All that a token is multiplied with."""
+        """All that a token is multiplied with, in weights of a type such as Q8_0."""
         return self.packed + self.in_fours + self.reread + self.others
 
     def cost(self, tokens: int) -> float:

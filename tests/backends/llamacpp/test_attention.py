@@ -21,6 +21,7 @@ from backends.llamacpp.products import Products
 Choose = Callable[[bool], None]
 
 LARGE = Products(others=1e9)
+"""A model of which attention is next to nothing."""
 
 
 @pytest.fixture
